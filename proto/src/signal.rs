@@ -1,0 +1,1 @@
+//! Signal frames: protobuf and JSON, and the join request in the URL.

@@ -1,0 +1,1 @@
+//! Ports and port ranges, checked against each other.

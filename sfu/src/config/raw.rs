@@ -1,0 +1,1 @@
+//! The key table: every configuration key with type, default, documentation.

@@ -1,0 +1,4 @@
+//! http.
+pub mod admin;
+pub mod router;
+pub mod websocket;

@@ -1,0 +1,1 @@
+//! Whose datagram is it: STUN by ufrag, everything else by address.

@@ -1,0 +1,3 @@
+//! What the network does: feedback to publishers, quality scores.
+pub mod feedback;
+pub mod score;

@@ -1,0 +1,376 @@
+//! The contract between the control plane and media: one enum in, one enum out, plain data.
+//!
+//! The room never sees a packet; media never sees a name, a permission or a room. Labels that end
+//! up in an SDP are opaque strings here. Media applies commands in the order given and answers with
+//! events; an event tells a change, never a repetition.
+
+use crate::config::codecs::Codec;
+use crate::ids::{MediaKind, PeerId, TrackKey};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What the control plane asks of media. A command for a peer or track that is gone is ignored.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Makes a peer; it waits for the client's first offer.
+    AddPeer {
+        /// The peer, drawn by placement.
+        peer: PeerId,
+        /// What it may send and receive.
+        setup: PeerSetup,
+    },
+    /// Ends a peer with all it publishes and receives.
+    RemovePeer {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// The client's offer; answered by [`Event::Answer`] or [`Event::OfferRefused`] with its id.
+    Offer {
+        /// The peer.
+        peer: PeerId,
+        /// The client's offer id, echoed in the answer.
+        id: u32,
+        /// The session description.
+        sdp: String,
+    },
+    /// The client announced a track; its media will come in a section of an offer.
+    Publish {
+        /// The track.
+        track: TrackKey,
+        /// How to recognise and answer its section.
+        spec: TrackSpec,
+    },
+    /// The track is over for the server, whatever the client still sends.
+    Unpublish {
+        /// The track.
+        track: TrackKey,
+    },
+    /// The publisher muted or unmuted the track: a muted one is not forwarded.
+    MuteTrack {
+        /// The track.
+        track: TrackKey,
+        /// Muted from now on?
+        muted: bool,
+    },
+    /// Dynacast: the highest spatial layer the publisher was last asked to send, `None` for none.
+    ExpectLayers {
+        /// The track.
+        track: TrackKey,
+        /// Highest spatial layer, 0 to 2.
+        max: Option<u8>,
+    },
+    /// A peer is to receive a track that has started. Ends in [`Event::SubscriptionBound`] or
+    /// [`Event::SubscriptionRefused`].
+    Subscribe {
+        /// The subscriber.
+        peer: PeerId,
+        /// The track.
+        track: TrackKey,
+        /// What the SDP names it.
+        label: StreamLabel,
+        /// The first wish.
+        wish: Wish,
+    },
+    /// The opposite.
+    Unsubscribe {
+        /// The subscriber.
+        peer: PeerId,
+        /// The track.
+        track: TrackKey,
+    },
+    /// What the subscriber wants to see of a track from now on.
+    SetWish {
+        /// The subscriber.
+        peer: PeerId,
+        /// The track.
+        track: TrackKey,
+        /// The wish.
+        wish: Wish,
+    },
+}
+
+impl Command {
+    /// The peer whose worker must apply the command.
+    #[must_use]
+    pub const fn peer(&self) -> PeerId {
+        match self {
+            Self::AddPeer { peer, .. }
+            | Self::RemovePeer { peer }
+            | Self::Offer { peer, .. }
+            | Self::Subscribe { peer, .. }
+            | Self::Unsubscribe { peer, .. }
+            | Self::SetWish { peer, .. } => *peer,
+            Self::Publish { track, .. }
+            | Self::Unpublish { track }
+            | Self::MuteTrack { track, .. }
+            | Self::ExpectLayers { track, .. } => track.peer,
+        }
+    }
+}
+
+/// What media tells the control plane.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The answer to an offer.
+    Answer {
+        /// The peer.
+        peer: PeerId,
+        /// The offer's id.
+        id: u32,
+        /// The session description.
+        sdp: String,
+        /// Every section that sends a track now: its mid and the track. Always the full map.
+        mids: Vec<(String, TrackKey)>,
+        /// `candidate:…` lines to trickle; empty unless the ICE credentials are new.
+        candidates: Vec<String>,
+    },
+    /// The offer could not be used; the client must start over.
+    OfferRefused {
+        /// The peer.
+        peer: PeerId,
+        /// The offer's id.
+        id: u32,
+        /// Why, for the log.
+        reason: String,
+    },
+    /// Subscriptions found no section of the client's last offer: it must offer again with this
+    /// many more receiving sections. Zero and zero asks for a new offer as it is.
+    SectionsNeeded {
+        /// The peer.
+        peer: PeerId,
+        /// Missing audio sections.
+        audio: u32,
+        /// Missing video sections.
+        video: u32,
+    },
+    /// ICE and DTLS are up: media may flow. Again after a restart.
+    Connected {
+        /// The peer.
+        peer: PeerId,
+        /// Where it is.
+        path: PathReport,
+    },
+    /// Media now takes another path.
+    PathChanged {
+        /// The peer.
+        peer: PeerId,
+        /// The new path.
+        path: PathReport,
+    },
+    /// Nothing authenticated came for ten seconds; it may yet recover.
+    Disconnected {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// The peer is lost: consent expired or the handshake failed. It stays until removed.
+    Failed {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        reason: PeerFailure,
+    },
+    /// First media of a published track.
+    TrackStarted {
+        /// The track.
+        track: TrackKey,
+        /// The section it came in.
+        mid: String,
+        /// Its codec.
+        codec: Codec,
+        /// Its simulcast layers as negotiated; one entry without rid if there are none.
+        layers: Vec<NegotiatedLayer>,
+    },
+    /// The client stopped sending the track: its section went inactive, or the track was replaced.
+    TrackEnded {
+        /// The track.
+        track: TrackKey,
+    },
+    /// The subscriber has been told of the track in an answer, and is connected.
+    SubscriptionBound {
+        /// The subscriber.
+        peer: PeerId,
+        /// The track.
+        track: TrackKey,
+    },
+    /// The subscriber cannot receive the track: no codec in common.
+    SubscriptionRefused {
+        /// The subscriber.
+        peer: PeerId,
+        /// The track.
+        track: TrackKey,
+    },
+    /// The loudness of an audio track changed.
+    Level {
+        /// The track.
+        track: TrackKey,
+        /// Linear loudness in eighths, rounded up: 0 (silence) to 8. (LK: signalling §5.13)
+        eighths: u8,
+        /// Loud enough to count as speaking.
+        active: bool,
+    },
+    /// The quality of a stream changed.
+    Score {
+        /// The stream.
+        stream: ScoredStream,
+        /// 0 (nothing arrives) to 100 (perfect). (LK: sfu-media §5)
+        score: u8,
+    },
+}
+
+impl Event {
+    /// The peer the event is about, whose room must hear of it.
+    #[must_use]
+    pub const fn peer(&self) -> PeerId {
+        match self {
+            Self::Answer { peer, .. }
+            | Self::OfferRefused { peer, .. }
+            | Self::SectionsNeeded { peer, .. }
+            | Self::Connected { peer, .. }
+            | Self::PathChanged { peer, .. }
+            | Self::Disconnected { peer }
+            | Self::Failed { peer, .. }
+            | Self::SubscriptionBound { peer, .. }
+            | Self::SubscriptionRefused { peer, .. } => *peer,
+            Self::TrackStarted { track, .. }
+            | Self::TrackEnded { track }
+            | Self::Level { track, .. } => track.peer,
+            Self::Score { stream, .. } => match stream {
+                ScoredStream::Published(track) => track.peer,
+                ScoredStream::Subscribed { peer, .. } => *peer,
+            },
+        }
+    }
+}
+
+/// What a new peer may send and receive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerSetup {
+    /// Codecs it may publish.
+    pub publish: Vec<Codec>,
+    /// Codecs it may receive. RED is missing for clients that only pretend to know it.
+    pub subscribe: Vec<Codec>,
+    /// Answer each section with one codec only: the client ignores their order. (Firefox on
+    /// Linux and Android; LK signalling §6.6)
+    pub one_codec_per_section: bool,
+}
+
+/// A track the client announced, as far as its section and its media are concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackSpec {
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// The client's ids for it: one for each codec it will send. An offer's section is matched by
+    /// its msid track id, then by kind.
+    pub cids: Vec<String>,
+    /// The codec to put first in the answer.
+    pub codec: Codec,
+    /// Audio: answer RED first if offered.
+    pub red: bool,
+    /// Audio: ask for discontinuous transmission (`usedtx=1`).
+    pub dtx: bool,
+    /// Audio: two channels (`stereo=1`).
+    pub stereo: bool,
+    /// Slow pictures with long pauses: layers are not declared dead by the camera's clock.
+    pub screen_share: bool,
+    /// Starts muted.
+    pub muted: bool,
+    /// Announced video layers, lowest first; empty when not announced.
+    pub layers: Vec<LayerSpec>,
+}
+
+/// One announced video layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerSpec {
+    /// LiveKit's quality: 0 low, 1 medium, 2 high.
+    pub quality: u8,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+}
+
+/// A video layer as the offer named it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NegotiatedLayer {
+    /// Spatial layer, 0 lowest.
+    pub spatial: u8,
+    /// Its rid; empty without simulcast.
+    pub rid: String,
+}
+
+/// What an SDP calls a forwarded track. (LK signalling §6.5)
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamLabel {
+    /// The msid's stream id, `<participant sid>|<track sid>`; also the CNAME.
+    pub stream_id: String,
+    /// The msid's track id, the track sid.
+    pub track_id: String,
+}
+
+/// What a subscriber wants of a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    /// False: send nothing until further notice.
+    pub enabled: bool,
+    /// Highest spatial layer wanted, 0 to 2.
+    pub spatial: u8,
+    /// Highest temporal layer wanted, 0 to 3.
+    pub temporal: u8,
+}
+
+impl Wish {
+    /// Everything there is.
+    pub const ALL: Self = Self {
+        enabled: true,
+        spatial: 2,
+        temporal: 3,
+    };
+}
+
+/// The selected candidate pair, for logs and API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathReport {
+    /// Our advertised address.
+    pub local: SocketAddr,
+    /// The client's address as seen here.
+    pub remote: SocketAddr,
+    /// How it was reached.
+    pub transport: PathTransport,
+}
+
+/// The transport of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathTransport {
+    /// Plain UDP.
+    Udp,
+}
+
+/// Why a peer was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerFailure {
+    /// No authenticated check or media for fifteen seconds.
+    ConsentExpired,
+    /// The DTLS handshake failed or took too long.
+    Handshake,
+    /// Events could not be delivered: the control plane fell behind.
+    Overload,
+}
+
+/// A stream that has a quality score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScoredStream {
+    /// From its publisher to us.
+    Published(TrackKey),
+    /// From us to one subscriber.
+    Subscribed {
+        /// The subscriber.
+        peer: PeerId,
+        /// The track.
+        track: TrackKey,
+    },
+}
+
+/// How long a peer may be silent before it counts as disconnected. (LK signalling §7.1)
+pub const DISCONNECTED_AFTER: Duration = Duration::from_secs(10);
+/// How long a peer may be silent before it counts as failed.
+pub const FAILED_AFTER: Duration = Duration::from_secs(15);

@@ -1,0 +1,1 @@
+//! The send arena: packets sealed into it, grouped by destination into runs.

@@ -1,0 +1,100 @@
+//! A media packet after ingest and before rewriting: what both sides of the fan-out agree on.
+//!
+//! The bytes stay in the upstream's history; this is a cache line beside them.
+
+use crate::rtp::vp8;
+use crate::units::{ExtSeq, RtpTime};
+use std::time::Instant;
+
+/// One received media packet, decrypted, unwrapped from RTX, in the numbering of its upstream with
+/// padding-only packets taken out.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet {
+    /// Extended sequence number, contiguous but for real losses.
+    pub seq: ExtSeq,
+    /// Extended timestamp in the publisher's clock.
+    pub time: RtpTime,
+    /// When it arrived.
+    pub arrival: Instant,
+    /// The payload type it came with: tells RED from Opus.
+    pub payload_type: u8,
+    /// The marker bit.
+    pub marker: bool,
+    /// Spatial layer of its upstream, 0 lowest.
+    pub spatial: u8,
+    /// First packet of a key frame: where a switch may begin.
+    pub key_frame: bool,
+    /// It came late: a retransmission, or out of order.
+    pub late: bool,
+    /// What the codec's clear header says.
+    pub codec: CodecInfo,
+    /// Where the payload lies in the upstream's history.
+    pub span: Span,
+}
+
+/// A payload's place in the history ring of its upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Offset into the ring.
+    pub start: u32,
+    /// Bytes.
+    pub len: u16,
+}
+
+/// The codec's clear header, parsed once at ingest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodecInfo {
+    /// Nothing to know (audio).
+    None,
+    /// The VP8 payload descriptor and its length in bytes.
+    Vp8(vp8::Descriptor),
+}
+
+/// A packet as one subscriber is to get it; the payload is taken from the source packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outgoing {
+    /// SSRC of the downstream, or of its RTX stream.
+    pub ssrc: u32,
+    /// Extended sequence number; its roll-over count is SRTP's.
+    pub seq: ExtSeq,
+    /// Timestamp.
+    pub time: u32,
+    /// Payload type the subscriber negotiated.
+    pub payload_type: u8,
+    /// Marker bit.
+    pub marker: bool,
+    /// Bytes put in front of the payload: RTX's original sequence number, a new descriptor.
+    pub head: Head,
+    /// Bytes of the source payload that `head` replaces.
+    pub skip: u8,
+}
+
+/// Up to eight bytes written in front of a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Head {
+    bytes: [u8; 8],
+    len: u8,
+}
+
+impl Head {
+    /// No bytes.
+    pub const EMPTY: Self = Self {
+        bytes: [0; 8],
+        len: 0,
+    };
+
+    /// Appends `bytes`. What does not fit is a caller's bug and is cut off (debug builds panic).
+    pub fn push(&mut self, bytes: &[u8]) {
+        let start = usize::from(self.len);
+        let end = (start + bytes.len()).min(self.bytes.len());
+        debug_assert_eq!(end - start, bytes.len(), "head overflow");
+        self.bytes[start..end].copy_from_slice(&bytes[..end - start]);
+        self.len = end as u8;
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}

@@ -1,0 +1,1 @@
+//! A participant's media endpoint: one transport, what it publishes, what it receives.

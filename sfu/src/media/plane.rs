@@ -1,0 +1,1 @@
+//! All peers and tracks of one worker, and the fan-out between them.

@@ -1,0 +1,7 @@
+//! One ICE, DTLS and SRTP association with its negotiation.
+pub mod candidates;
+pub mod dtls;
+pub mod ice;
+pub mod negotiation;
+pub mod sdp;
+pub mod srtp;

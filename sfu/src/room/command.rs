@@ -1,0 +1,105 @@
+//! What may happen to a room: plain data, so that a room can be replayed from its commands.
+
+use crate::config::codecs::Codec;
+use crate::ids::{ParticipantSid, PeerId, SessionId};
+use crate::media::message;
+use proto::livekit;
+use proto::token::Claims;
+use std::net::IpAddr;
+
+/// One thing that happens to a room.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// A participant joins on a fresh signalling connection.
+    Join(Box<Join>),
+    /// A participant's new signalling connection takes up where an old one was lost.
+    Resume(Box<Resume>),
+    /// A request from a participant's current connection.
+    Request {
+        /// The connection it came on; requests from a replaced one are ignored.
+        session: SessionId,
+        /// The request.
+        request: livekit::signal_request::Message,
+    },
+    /// A connection ended without a leave.
+    SessionLost {
+        /// The connection.
+        session: SessionId,
+    },
+    /// Media reports.
+    Media(message::Event),
+    /// The moment asked for by [`super::effect::Effect::WakeAt`] has come.
+    Wake,
+    /// The server's own side asks something.
+    Admin(Admin),
+}
+
+/// A fresh join, checked and permitted by the outer layers.
+#[derive(Debug, Clone)]
+pub struct Join {
+    /// The signalling connection.
+    pub session: SessionId,
+    /// The peer drawn for the participant.
+    pub peer: PeerId,
+    /// What the token says; identity is never empty.
+    pub claims: Claims,
+    /// The client, completed from the HTTP request.
+    pub client: livekit::ClientInfo,
+    /// Address of the client, for logs.
+    pub address: Option<IpAddr>,
+    /// Subscribe to everything by default?
+    pub auto_subscribe: bool,
+    /// Start with the lowest layer; the client will tell what it shows.
+    pub adaptive_stream: bool,
+    /// Replaces the token's metadata if not empty (right already checked).
+    pub metadata: String,
+    /// Merged over the token's attributes, empty values skipped (right already checked).
+    pub attributes: Vec<(String, String)>,
+    /// AddTrack requests that came with the join.
+    pub add_tracks: Vec<livekit::AddTrackRequest>,
+    /// The offer that came with the join.
+    pub offer: Option<livekit::SessionDescription>,
+    /// Codecs the client may use, after the operator's list and the client's known faults.
+    pub publish_codecs: Vec<Codec>,
+    /// Codecs it may receive.
+    pub subscribe_codecs: Vec<Codec>,
+    /// Answer with one codec a section.
+    pub one_codec_per_section: bool,
+    /// Known faults to tell the client of (LK signalling §4.3).
+    pub client_configuration: Option<livekit::ClientConfiguration>,
+    /// The first refresh token (later ones are asked for by effect).
+    pub ice_servers: Vec<livekit::IceServer>,
+}
+
+/// A resume.
+#[derive(Debug, Clone)]
+pub struct Resume {
+    /// The new signalling connection.
+    pub session: SessionId,
+    /// Who resumes.
+    pub identity: String,
+    /// The sid the client believes it has; empty if it did not say.
+    pub sid: Option<ParticipantSid>,
+    /// Why.
+    pub reason: livekit::ReconnectReason,
+    /// The client as it is now.
+    pub client: livekit::ClientInfo,
+    /// For the reconnect message.
+    pub client_configuration: Option<livekit::ClientConfiguration>,
+    /// For the reconnect message.
+    pub ice_servers: Vec<livekit::IceServer>,
+}
+
+/// Requests of the server's own side.
+#[derive(Debug, Clone)]
+pub enum Admin {
+    /// Removes a participant (RemoveParticipant).
+    Remove {
+        /// Who.
+        identity: String,
+    },
+    /// Ends the room for everyone (DeleteRoom).
+    Close,
+    /// The server goes down: clients are told to come back.
+    Shutdown,
+}

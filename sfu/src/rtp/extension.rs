@@ -1,0 +1,1 @@
+//! Header extensions by URI: elements, audio level, transport-wide sequence, mid and rid.

@@ -1,0 +1,1 @@
+//! Sequence arithmetic: ranges of numbers left out.

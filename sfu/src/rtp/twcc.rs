@@ -1,0 +1,1 @@
+//! Transport-wide congestion control feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01).

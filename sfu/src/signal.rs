@@ -1,0 +1,4 @@
+//! One signalling connection: how it joins, what it may say and when, what waits to be sent.
+pub mod join;
+pub mod outbox;
+pub mod session;

@@ -1,0 +1,5 @@
+//! worker.
+pub mod mailbox;
+pub mod placement;
+pub mod timers;
+pub mod udp;
