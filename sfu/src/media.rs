@@ -4,10 +4,10 @@ pub mod message;
 pub mod packet;
 
 pub mod demux;
-pub mod estimate;
-pub mod forward;
 pub mod ingest;
+pub mod forward;
+pub mod estimate;
 pub mod pacer;
+pub mod transport;
 pub mod peer;
 pub mod plane;
-pub mod transport;

@@ -3,11 +3,11 @@
 pub mod command;
 pub mod effect;
 
-pub mod demand;
-pub mod participant;
 pub mod permission;
 pub mod publication;
-pub mod quality;
-pub mod roster;
-pub mod speakers;
 pub mod subscription;
+pub mod participant;
+pub mod roster;
+pub mod demand;
+pub mod speakers;
+pub mod quality;
