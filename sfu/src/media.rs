@@ -2,6 +2,7 @@
 
 pub mod message;
 pub mod packet;
+pub mod counters;
 
 pub mod demux;
 pub mod ingest;

@@ -1,5 +1,203 @@
-//! worker.
+//! The media threads: each owns its sockets and its [`Plane`], and waits on epoll. No async here.
+//!
+//! Everything is decided in `media`; this moves datagrams, commands and events, and reads the clock
+//! once a pass. Control talks to a worker through its mailbox only.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "shell: this is where media reads the clock and makes its threads"
+)]
+
 pub mod mailbox;
 pub mod placement;
-pub mod timers;
 pub mod udp;
+
+use crate::media::message::{Command, Event, PeerFailure};
+use crate::media::plane::{self, Plane, Progress};
+use crate::metrics::WorkerMetrics;
+use mailbox::{Inbox, Message};
+use mio::{Events, Poll, Token};
+pub use placement::{Overloaded, Workers};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use udp::UdpMux;
+
+/// Where a peer's events go: its room's mailbox, bounded by the room.
+pub type EventSink = mpsc::Sender<Event>;
+
+/// What the media threads are started with.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Addresses the ICE-UDP mux binds, one socket each.
+    pub bind: Vec<SocketAddr>,
+    /// Settings of the pure part.
+    pub plane: plane::Setup,
+}
+
+/// Commands taken in one pass: enough for a join storm, few enough that media is not held up.
+const COMMANDS_PER_PASS: usize = 256;
+/// Longest sleep when nothing is due: metrics stay fresh.
+const IDLE: Duration = Duration::from_millis(500);
+/// epoll token of the mailbox; sockets count up from zero.
+const MAILBOX: Token = Token(usize::MAX);
+/// epoll events taken at once: the sockets and the mailbox.
+const EPOLL_EVENTS: usize = 16;
+
+/// One media thread's belongings.
+struct Worker {
+    poll: Poll,
+    inbox: Inbox,
+    mux: UdpMux,
+    plane: Plane,
+    sinks: HashMap<crate::ids::PeerId, EventSink>,
+    metrics: WorkerMetrics,
+}
+
+impl Worker {
+    fn new(
+        setup: &Setup,
+        mux: UdpMux,
+        poll: Poll,
+        inbox: Inbox,
+        metrics: WorkerMetrics,
+        seed: [u8; 32],
+    ) -> Self {
+        let plane = Plane::new(setup.plane.clone(), seed, Instant::now());
+        Self {
+            poll,
+            inbox,
+            mux,
+            plane,
+            sinks: HashMap::new(),
+            metrics,
+        }
+    }
+
+    /// Runs until the mailbox says stop.
+    fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EPOLL_EVENTS);
+        loop {
+            self.wait(&mut events)?;
+            let now = Instant::now();
+            if !self.take_commands(now) {
+                return Ok(());
+            }
+            self.receive(now);
+            self.plane.handle_timeout(now);
+            self.send(now);
+            self.deliver_events();
+            self.report(now);
+        }
+    }
+
+    /// Sleeps until a socket, the mailbox or a timer has work.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let now = Instant::now();
+        let mut timeout = self
+            .plane
+            .poll_timeout()
+            .map_or(IDLE, |at| at.saturating_duration_since(now).min(IDLE));
+        if self.mux.has_more() || !self.inbox.may_sleep() {
+            timeout = Duration::ZERO;
+        }
+        match self.poll.poll(events, Some(timeout)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        self.inbox.woke();
+        for event in events.iter() {
+            if event.token() != MAILBOX {
+                self.mux.mark_readable(event.token().0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies waiting commands; false once the worker is to stop.
+    fn take_commands(&mut self, now: Instant) -> bool {
+        for _ in 0..COMMANDS_PER_PASS {
+            match self.inbox.next() {
+                Some(Message::Command { command, events }) => self.apply(command, events, now),
+                Some(Message::Stop) => return false,
+                None => break,
+            }
+        }
+        true
+    }
+
+    fn apply(&mut self, command: Command, events: Option<EventSink>, now: Instant) {
+        if let (Command::AddPeer { peer, .. }, Some(sink)) = (&command, events) {
+            self.sinks.insert(*peer, sink);
+        }
+        if let Command::RemovePeer { peer } = command {
+            self.sinks.remove(&peer);
+        }
+        self.plane.handle_command(command, now);
+    }
+
+    fn receive(&mut self, now: Instant) {
+        let plane = &mut self.plane;
+        self.mux
+            .receive(|path, datagram| plane.handle_datagram(path, datagram, now));
+    }
+
+    /// Sends what there is, in arena-sized pieces.
+    fn send(&mut self, now: Instant) {
+        loop {
+            let progress = self.plane.fan_out(now);
+            self.mux.send(self.plane.outgoing());
+            self.plane.sent();
+            if progress == Progress::Done {
+                return;
+            }
+        }
+    }
+
+    /// Hands events to the rooms. A room that does not keep up loses the peer, visibly: events are
+    /// changes, and one lost would leave room and media disagreeing for good.
+    fn deliver_events(&mut self) {
+        while let Some(event) = self.plane.poll_event() {
+            let peer = event.peer();
+            let Some(sink) = self.sinks.get(&peer) else {
+                continue;
+            };
+            if let Err(TrySendError::Full(_)) = sink.try_send(event) {
+                tracing::warn!(?peer, "room does not take media events: peer dropped");
+                let sink = self.sinks.remove(&peer);
+                self.plane
+                    .handle_command(Command::RemovePeer { peer }, Instant::now());
+                report_overload(sink, peer);
+            }
+        }
+    }
+
+    fn report(&mut self, started: Instant) {
+        self.metrics.publish(
+            &self.plane.counters(),
+            &self.plane.population(),
+            &self.mux.counters(),
+            started.elapsed(),
+        );
+    }
+}
+
+/// Tells the room that its peer is gone, once it has room for the message.
+fn report_overload(sink: Option<EventSink>, peer: crate::ids::PeerId) {
+    let Some(sink) = sink else { return };
+    let failed = Event::Failed {
+        peer,
+        reason: PeerFailure::Overload,
+    };
+    // A short-lived thread: the media thread must not wait, and this happens once per lost peer.
+    let spawned = std::thread::Builder::new()
+        .name("overload".into())
+        .spawn(move || sink.blocking_send(failed));
+    if let Err(error) = spawned {
+        tracing::error!(?peer, %error, "room cannot be told of a dropped peer");
+    }
+}

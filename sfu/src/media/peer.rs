@@ -1,1 +1,73 @@
 //! A participant's media endpoint: one transport, what it publishes, what it receives.
+//!
+//! Composed of named parts with their own state; it decides nothing itself. Owned by the plane.
+
+pub mod downlink;
+pub mod link;
+pub mod uplink;
+
+use crate::ids::PeerId;
+use crate::media::estimate::feedback::Feedback;
+use crate::media::message::PeerSetup;
+use crate::media::transport::ice::Credentials;
+use crate::media::transport::negotiation::{Local, Negotiation};
+use crate::media::transport::{Transport, dtls};
+use downlink::Downlink;
+use link::Link;
+use std::time::Instant;
+use uplink::Uplink;
+
+/// A peer.
+#[derive(Debug)]
+pub struct Peer {
+    /// Who it is.
+    pub id: PeerId,
+    /// ICE, DTLS, SRTP.
+    pub transport: Transport,
+    /// Offers and answers.
+    pub negotiation: Negotiation,
+    /// What it publishes.
+    pub uplink: Uplink,
+    /// What it receives.
+    pub downlink: Downlink,
+    /// Transport-wide feedback owed to it.
+    pub feedback: Feedback,
+    /// Round trip, report times, announced tracks.
+    pub link: Link,
+}
+
+impl Peer {
+    /// A peer that waits for its first offer.
+    #[must_use]
+    pub fn new(
+        id: PeerId,
+        setup: &PeerSetup,
+        credentials: Credentials,
+        dtls: &dtls::Shared,
+        link: Link,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            transport: Transport::new(credentials, dtls, now),
+            negotiation: Negotiation::new(setup),
+            uplink: Uplink::default(),
+            downlink: Downlink::default(),
+            feedback: Feedback::new(now),
+            link,
+        }
+    }
+
+    /// Our side of the next answer.
+    #[must_use]
+    pub fn local(&self, candidates: Vec<String>) -> Local {
+        let credentials = self.transport.credentials();
+        Local {
+            ufrag: credentials.ufrag.clone(),
+            pwd: credentials.pwd.clone(),
+            fingerprint: self.transport.fingerprint().to_owned(),
+            candidates,
+            session_id: self.link.session_id(),
+        }
+    }
+}

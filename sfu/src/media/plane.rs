@@ -1,1 +1,207 @@
-//! All peers and tracks of one worker, and the fan-out between them.
+//! All peers and tracks of one worker, and the fan-out between them: the pure half of a media thread.
+//!
+//! Commands, datagrams and time go in; datagrams (sealed into the arena) and events come out. It
+//! only orders its parts: transport, ingest, forward and feedback each decide for themselves. The
+//! worker calls it and does the waiting.
+
+pub mod schedule;
+pub mod tracks;
+
+mod control;
+mod fanout;
+mod peers;
+mod receive;
+mod reports;
+
+use crate::ids::PeerId;
+use crate::media::counters::Counters;
+use crate::media::demux::{Demux, Kind, Path, classify};
+use crate::media::ingest::track::TrackSettings;
+use crate::media::message::{Command, Event};
+use crate::media::pacer::{Arena, Run};
+use crate::media::transport::{self, dtls};
+use fanout::Cursor;
+use peers::Peers;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use schedule::Schedule;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+use tracks::Tracks;
+
+/// What a plane is started with.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Certificate and handshake settings, one for the process: building them is slow.
+    pub dtls: Arc<dtls::Shared>,
+    /// Addresses told to clients.
+    pub advertised: Vec<SocketAddr>,
+    /// Written into every ufrag.
+    pub node: u8,
+    /// Written into every ufrag: counts the processes of a node.
+    pub process: u8,
+    /// This plane's worker.
+    pub worker: u8,
+    /// How tracks are received.
+    pub track: TrackSettings,
+}
+
+/// Is there more to send after what the arena holds?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Everything that was due is in the arena.
+    Done,
+    /// The arena is full: send it, call [`Plane::sent`] and go on.
+    More,
+}
+
+/// How much lives on a plane.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Population {
+    /// Peers.
+    pub peers: u64,
+    /// Published tracks with media.
+    pub tracks: u64,
+}
+
+/// One worker's media.
+pub struct Plane {
+    setup: Setup,
+    rng: StdRng,
+    demux: Demux,
+    peers: Peers,
+    tracks: Tracks,
+    schedule: Schedule,
+    /// Tracks with a batch to forward.
+    touched: Vec<u32>,
+    /// Peers whose deadlines may have moved closer.
+    stirred: Vec<u32>,
+    cursor: Cursor,
+    arena: Arena<Path>,
+    events: VecDeque<Event>,
+    counters: Counters,
+}
+
+impl Plane {
+    /// A plane without peers; `seed` drives all its chance, secrets included.
+    #[must_use]
+    pub fn new(setup: Setup, seed: [u8; 32], _now: Instant) -> Self {
+        Self {
+            setup,
+            rng: StdRng::from_seed(seed),
+            demux: Demux::default(),
+            peers: Peers::default(),
+            tracks: Tracks::default(),
+            schedule: Schedule::default(),
+            touched: Vec::new(),
+            stirred: Vec::new(),
+            cursor: Cursor::default(),
+            arena: Arena::default(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Applies a command.
+    pub fn handle_command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::AddPeer { peer, setup } => self.add_peer(peer, &setup, now),
+            Command::RemovePeer { peer } => self.remove_peer(peer, now),
+            Command::Offer { peer, id, sdp } => self.handle_offer(peer, id, &sdp, now),
+            Command::Publish { track, spec } => self.publish(track, spec, now),
+            Command::Unpublish { track } => self.unpublish(track, now),
+            Command::MuteTrack { track, muted } => self.mute_track(track, muted, now),
+            Command::ExpectLayers { track, max } => self.expect_layers(track, max, now),
+            Command::Subscribe {
+                peer,
+                track,
+                label,
+                wish,
+            } => self.subscribe(peer, track, label, wish, now),
+            Command::Unsubscribe { peer, track } => self.unsubscribe(peer, track, now),
+            Command::SetWish { peer, track, wish } => self.set_wish(peer, track, wish, now),
+        }
+    }
+
+    /// Takes one datagram; it is opened in place.
+    pub fn handle_datagram(&mut self, path: Path, datagram: &mut [u8], now: Instant) {
+        self.counters.traffic.datagrams_in += 1;
+        match classify(datagram) {
+            Kind::Stun => self.handle_stun(path, datagram, now),
+            Kind::Dtls => self.handle_dtls(path, datagram, now),
+            Kind::Rtp => self.handle_rtp(path, datagram, now),
+            Kind::Rtcp => self.handle_rtcp(path, datagram, now),
+            Kind::Other => self.counters.dropped.not_ours += 1,
+        }
+    }
+
+    /// Does what is due: retransmissions, reports, requests, consent.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(index) = self.schedule.pop_due(now) {
+            self.attend(index, now);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called. It may be early, never late.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.schedule.next()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// What is to be sent now, in runs to one destination each.
+    pub fn outgoing(&self) -> impl Iterator<Item = Run<'_, Path>> {
+        self.arena.runs()
+    }
+
+    /// The runs have been sent: their room is free again.
+    pub fn sent(&mut self) {
+        self.arena.clear();
+    }
+
+    /// Totals since the start.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What lives here now.
+    #[must_use]
+    pub fn population(&self) -> Population {
+        Population {
+            peers: self.peers.len() as u64,
+            tracks: self.tracks.len() as u64,
+        }
+    }
+
+    /// Looks at a peer again when its next deadline comes.
+    fn reschedule(&mut self, index: u32) {
+        if let Some(peer) = self.peers.at(index)
+            && let Some(at) = reports::next_deadline(peer, &self.tracks)
+        {
+            self.schedule.wake_by(index, at);
+        }
+    }
+
+    /// A peer's deadlines may have moved closer; looked at after the batch.
+    fn stir(&mut self, index: u32) {
+        if self.stirred.last() != Some(&index) {
+            self.stirred.push(index);
+        }
+    }
+
+    fn index_of(&self, id: PeerId) -> Option<u32> {
+        self.peers.index(id)
+    }
+}
+
+/// The transport's view of the advertised addresses, as SDP wants them.
+fn candidates(setup: &Setup) -> Vec<String> {
+    transport::candidates::host_candidates(&setup.advertised)
+}

@@ -1,7 +1,261 @@
-//! One ICE, DTLS and SRTP association with its negotiation.
+//! One ICE, DTLS and SRTP association, as the plane sees it.
+//!
+//! Orders its three parts: checks make the path, the path carries the handshake, the handshake
+//! yields the keys. It never looks into media. SDP and negotiation stand beside it.
+
 pub mod candidates;
-pub mod dtls;
 pub mod ice;
-pub mod negotiation;
-pub mod sdp;
+pub mod dtls;
 pub mod srtp;
+pub mod sdp;
+pub mod negotiation;
+
+use crate::media::demux::Path;
+use crate::media::message::PeerFailure;
+use crate::media::pacer::Arena;
+use dtls::{Dtls, Output};
+use ice::{Credentials, Ice, State, stun};
+use negotiation::Remote;
+use srtp::{Opener, Sealer};
+use std::time::Instant;
+
+/// What changed at a transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Path and keys are there: media may flow. Again when a lost path came back.
+    Connected(Path),
+    /// Media takes another path.
+    Moved(Path),
+    /// Silent for ten seconds.
+    Disconnected,
+    /// Lost.
+    Failed(PeerFailure),
+    /// Checks for this ufrag are over.
+    Retired(String),
+}
+
+/// The keys of a finished handshake.
+#[derive(Debug)]
+struct Srtp {
+    opener: Opener,
+    sealer: Sealer,
+}
+
+/// A transport.
+#[derive(Debug)]
+pub struct Transport {
+    ice: Ice,
+    dtls: Dtls,
+    srtp: Option<Srtp>,
+    fingerprint: String,
+    /// The handshake broke; told once.
+    broken: Option<PeerFailure>,
+    dead: bool,
+    /// [`Change::Connected`] is to be told.
+    keyed: bool,
+}
+
+impl Transport {
+    /// A transport that waits for checks.
+    #[must_use]
+    pub fn new(credentials: Credentials, shared: &dtls::Shared, now: Instant) -> Self {
+        Self {
+            ice: Ice::new(credentials, now),
+            dtls: Dtls::new(shared, now),
+            srtp: None,
+            fingerprint: format!("sha-256 {}", shared.fingerprint()),
+            broken: None,
+            dead: false,
+            keyed: false,
+        }
+    }
+
+    /// Our credentials.
+    #[must_use]
+    pub const fn credentials(&self) -> &Credentials {
+        self.ice.local()
+    }
+
+    /// `sha-256 AA:BB:…` of our certificate.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// New credentials for an ICE restart; keys and path stay until the new ones are used.
+    pub fn restart(&mut self, credentials: Credentials) {
+        self.ice.restart(credentials);
+    }
+
+    /// The client's side, from its offer.
+    pub fn set_remote(&mut self, remote: &Remote) {
+        self.ice.set_remote(&remote.ufrag);
+        let sha256 = remote
+            .fingerprints
+            .iter()
+            .filter_map(|line| line.split_once(' '))
+            .find(|(hash, _)| hash.eq_ignore_ascii_case("sha-256"));
+        let expected = match sha256 {
+            Some((hash, hex)) => self.dtls.expect_fingerprint(hash, hex).is_ok(),
+            None => false,
+        };
+        if !expected {
+            self.fail(PeerFailure::Handshake);
+        }
+    }
+
+    /// Answers a connectivity check into the arena; true if it was authentic.
+    pub fn handle_check(
+        &mut self,
+        request: &stun::Request<'_>,
+        path: Path,
+        arena: &mut Arena<Path>,
+        now: Instant,
+    ) -> bool {
+        let Some(slot) = arena.slot(path, ice::ANSWER_MAX) else {
+            return false;
+        };
+        let answer = self.ice.handle_binding(request, path, slot, now);
+        arena.commit(answer.len);
+        answer.verdict == ice::Verdict::Accepted
+    }
+
+    /// Takes a DTLS datagram and answers by the path it came.
+    pub fn handle_dtls(
+        &mut self,
+        datagram: &[u8],
+        path: Path,
+        arena: &mut Arena<Path>,
+        now: Instant,
+    ) {
+        if self.dead {
+            return;
+        }
+        let handled = self.dtls.handle(datagram, now);
+        self.drain(handled, path, arena);
+        if self.srtp.is_some() && self.keyed {
+            self.ice.handle_authenticated(path, now);
+        }
+    }
+
+    /// Sends what the handshake wants sent, takes the keys when it is done.
+    fn drain(
+        &mut self,
+        handled: Result<(), dtls::DtlsError>,
+        path: Path,
+        arena: &mut Arena<Path>,
+    ) {
+        let mut buffer = [0; dtls::BUFFER];
+        let mut outcome = handled;
+        while outcome.is_ok() {
+            match self.dtls.poll(&mut buffer) {
+                Ok(Some(Output::Transmit(bytes))) => {
+                    if let Some(slot) = arena.slot(path, bytes.len()) {
+                        slot.copy_from_slice(bytes);
+                        arena.commit(bytes.len());
+                    }
+                }
+                Ok(Some(Output::Connected(keying))) => {
+                    let (opener, sealer) = srtp::server_side(&keying);
+                    self.srtp = Some(Srtp { opener, sealer });
+                    self.keyed = true;
+                }
+                // Data channels are not built yet, and a closing client says so in signalling.
+                Ok(Some(Output::Data(_) | Output::Closed)) => {}
+                Ok(None) => return,
+                Err(error) => outcome = Err(error),
+            }
+        }
+        if let Err(error) = outcome {
+            tracing::debug!(%error, remote = %path.remote, "handshake failed");
+            self.fail(PeerFailure::Handshake);
+        }
+    }
+
+    fn fail(&mut self, reason: PeerFailure) {
+        if !self.dead {
+            self.dead = true;
+            self.broken = Some(reason);
+        }
+    }
+
+    /// Opens media; `None` before the handshake is done.
+    pub fn opener(&mut self) -> Option<&mut Opener> {
+        self.srtp.as_mut().map(|srtp| &mut srtp.opener)
+    }
+
+    /// Authentic media or feedback came by `path`.
+    pub fn handle_authenticated(&mut self, path: Path, now: Instant) {
+        self.ice.handle_authenticated(path, now);
+    }
+
+    /// Where to send and with what; `None` until there are both.
+    #[must_use]
+    pub fn sending(&self) -> Option<(Path, &Sealer)> {
+        Some((self.ice.selected()?, &self.srtp.as_ref()?.sealer))
+    }
+
+    /// The same for feedback, whose sealer counts.
+    pub fn sending_mut(&mut self) -> Option<(Path, &mut Sealer)> {
+        Some((self.ice.selected()?, &mut self.srtp.as_mut()?.sealer))
+    }
+
+    /// Path and keys are there.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.sending().is_some()
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, arena: &mut Arena<Path>, now: Instant) {
+        self.ice.handle_timeout(now);
+        if self.dead || self.dtls.poll_timeout().is_none_or(|at| now < at) {
+            return;
+        }
+        let Some(path) = self.ice.selected() else {
+            return;
+        };
+        let handled = self.dtls.handle_timeout(now);
+        self.drain(handled, path, arena);
+    }
+
+    /// When [`Self::handle_timeout`] is wanted.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let dtls = self
+            .dtls
+            .poll_timeout()
+            .filter(|_| !self.dead && self.ice.selected().is_some());
+        [self.ice.poll_timeout(), dtls].into_iter().flatten().min()
+    }
+
+    /// What changed; to be asked until there is nothing.
+    pub fn poll_change(&mut self) -> Option<Change> {
+        if let Some(reason) = self.broken.take() {
+            return Some(Change::Failed(reason));
+        }
+        if self.keyed
+            && let Some(path) = self.ice.selected()
+        {
+            self.keyed = false;
+            return Some(Change::Connected(path));
+        }
+        while let Some(event) = self.ice.poll_event() {
+            match event {
+                ice::Event::Retired(ufrag) => return Some(Change::Retired(ufrag)),
+                ice::Event::Selected(path) if self.srtp.is_some() => {
+                    return Some(Change::Moved(path));
+                }
+                ice::Event::State(State::Disconnected) => return Some(Change::Disconnected),
+                ice::Event::State(State::Failed) => {
+                    return Some(Change::Failed(PeerFailure::ConsentExpired));
+                }
+                ice::Event::State(State::Connected) if self.srtp.is_some() => {
+                    return self.ice.selected().map(Change::Connected);
+                }
+                ice::Event::Selected(_) | ice::Event::State(_) => {}
+            }
+        }
+        None
+    }
+}

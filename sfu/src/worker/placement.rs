@@ -1,1 +1,153 @@
-//! Worker: placement.
+//! Which worker a peer lives on, and the handle through which control reaches the workers.
+
+use super::mailbox::{Message, Outbox, Refused, mailbox};
+use super::udp::UdpMux;
+use super::{EventSink, MAILBOX, Setup, Worker};
+use crate::ids::PeerId;
+use crate::media::message::Command;
+use crate::metrics::Metrics;
+use mio::{Poll, Waker};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+/// The workers as control sees them. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Workers {
+    workers: Arc<[Handle]>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    outbox: Outbox,
+    /// Peers placed and not yet removed: the load that placement balances.
+    peers: AtomicU32,
+    /// Slots are counted up, the high half is the generation: never the same id twice.
+    next_slot: AtomicU64,
+    alive: Arc<AtomicBool>,
+}
+
+/// A command could not be delivered: the worker is behind or gone. The participant it was for
+/// cannot be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("media worker does not take commands")]
+pub struct Overloaded;
+
+/// The running threads, to be joined at the end.
+#[derive(Debug)]
+pub struct Threads(Vec<JoinHandle<()>>);
+
+impl Threads {
+    /// Waits until every worker has stopped.
+    pub fn join(self) {
+        for thread in self.0 {
+            if thread.join().is_err() {
+                tracing::error!("a media worker panicked");
+            }
+        }
+    }
+}
+
+impl Workers {
+    /// Binds the sockets and starts the threads. Today's fan-out stays on one thread: until lanes
+    /// connect workers there is one.
+    ///
+    /// # Errors
+    /// A socket that cannot be bound, or a thread that cannot be made.
+    pub fn start(
+        setup: &Setup,
+        metrics: &Metrics,
+        seed: [u8; 32],
+    ) -> io::Result<(Self, Threads)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), MAILBOX)?;
+        let mux = UdpMux::bind(&setup.bind, poll.registry())?;
+        let (outbox, inbox) = mailbox(waker);
+        let worker = Worker::new(setup, mux, poll, inbox, metrics.worker(0), seed);
+        let alive = Arc::new(AtomicBool::new(true));
+        let thread = std::thread::Builder::new()
+            .name("media-0".into())
+            .spawn({
+                let alive = Arc::clone(&alive);
+                move || {
+                    if let Err(error) = worker.run() {
+                        tracing::error!(%error, "media worker stopped");
+                    }
+                    alive.store(false, Ordering::Relaxed);
+                }
+            })?;
+        let handle = Handle {
+            outbox,
+            peers: AtomicU32::new(0),
+            next_slot: AtomicU64::new(0),
+            alive,
+        };
+        let workers = Self {
+            workers: Arc::from(vec![handle]),
+        };
+        Ok((workers, Threads(vec![thread])))
+    }
+
+    /// Draws a peer id on the worker with the fewest peers.
+    #[must_use]
+    pub fn place(&self) -> PeerId {
+        let load = |handle: &Handle| handle.peers.load(Ordering::Relaxed);
+        let (index, handle) = self
+            .workers
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, handle)| load(handle))
+            .unwrap_or_else(|| unreachable!("start makes at least one worker"));
+        let drawn = handle.next_slot.fetch_add(1, Ordering::Relaxed);
+        PeerId {
+            worker: index as u8,
+            slot: drawn as u32,
+            generation: (drawn >> 32) as u32,
+        }
+    }
+
+    /// Sends a command to the worker of its peer; `events` goes with AddPeer.
+    ///
+    /// # Errors
+    /// [`Overloaded`] if the worker's mailbox is full or the worker gone.
+    pub fn send(&self, command: Command, events: Option<EventSink>) -> Result<(), Overloaded> {
+        let handle = self
+            .workers
+            .get(usize::from(command.peer().worker))
+            .ok_or(Overloaded)?;
+        match &command {
+            Command::AddPeer { .. } => {
+                handle.peers.fetch_add(1, Ordering::Relaxed);
+            }
+            Command::RemovePeer { .. } => {
+                let less = |peers: u32| Some(peers.saturating_sub(1));
+                let _ = handle
+                    .peers
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            }
+            _ => {}
+        }
+        handle
+            .outbox
+            .send(Message::Command { command, events })
+            .map_err(|_: Refused| Overloaded)
+    }
+
+    /// Every media thread runs.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.workers
+            .iter()
+            .all(|handle| handle.alive.load(Ordering::Relaxed))
+    }
+
+    /// Ends the threads after what is in their mailboxes.
+    pub fn stop(&self) {
+        for handle in self.workers.iter() {
+            if handle.outbox.send(Message::Stop) == Err(Refused::Full) {
+                tracing::error!("media worker is too busy to be stopped");
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What one worker counts. Plain numbers that only grow; the shell copies them out for metrics.
+
+/// Totals of one worker since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Media and feedback, by direction.
+    pub traffic: Traffic,
+    /// Feedback messages, by direction.
+    pub feedback: Feedback,
+    /// Datagrams and packets thrown away, by reason.
+    pub dropped: Dropped,
+}
+
+/// Packets and bytes, headers included, IP and UDP not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Datagrams received, whatever they held.
+    pub datagrams_in: u64,
+    /// RTP packets received for the first time.
+    pub packets_in: u64,
+    /// Their bytes.
+    pub bytes_in: u64,
+    /// RTP packets received as a retransmission.
+    pub retransmitted_in: u64,
+    /// RTP packets sent for the first time.
+    pub packets_out: u64,
+    /// Their bytes.
+    pub bytes_out: u64,
+    /// RTP packets sent again.
+    pub retransmitted_out: u64,
+    /// Their bytes.
+    pub retransmitted_bytes_out: u64,
+}
+
+/// Feedback messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Feedback {
+    /// NACKed packets subscribers asked for.
+    pub nacks_in: u64,
+    /// NACKed packets asked of publishers.
+    pub nacks_out: u64,
+    /// Key-frame requests (PLI) from subscribers.
+    pub plis_in: u64,
+    /// Key-frame requests to publishers.
+    pub plis_out: u64,
+    /// FIR from subscribers.
+    pub firs_in: u64,
+    /// Transport-wide feedback packets to publishers.
+    pub twcc_out: u64,
+}
+
+/// Reasons for throwing something away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Neither STUN, DTLS nor RTP.
+    pub not_ours: u64,
+    /// STUN for no ufrag of ours, malformed, or with a wrong password.
+    pub stun: u64,
+    /// From an address that never passed a check.
+    pub unknown_address: u64,
+    /// Media before the DTLS handshake was done.
+    pub not_ready: u64,
+    /// DTLS records the handshake refused.
+    pub dtls: u64,
+    /// SRTP or SRTCP with a wrong tag.
+    pub srtp_auth: u64,
+    /// SRTP or SRTCP seen before.
+    pub srtp_replay: u64,
+    /// Authenticated, yet no RTP.
+    pub rtp: u64,
+    /// Authenticated, yet no RTCP.
+    pub rtcp: u64,
+    /// RTP of a stream nobody announced.
+    pub unknown_stream: u64,
+    /// Over a named limit.
+    pub limit: u64,
+}

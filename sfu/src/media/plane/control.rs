@@ -1,0 +1,365 @@
+//! Commands applied: peers, offers, publications, subscriptions.
+
+use super::tracks::{SUBSCRIBERS_MAX, Subscriber};
+use super::{Plane, candidates};
+use crate::ids::{MediaKind, PeerId, TrackKey};
+use crate::media::demux::Place;
+use crate::media::forward::downstream::{Downstream, DownstreamSetup};
+use crate::media::message::{Event, PeerSetup, StreamLabel, TrackSpec, Wish};
+use crate::media::peer::Peer;
+use crate::media::peer::downlink::{Stream, Waiting};
+use crate::media::transport::ice::Credentials;
+use crate::media::transport::negotiation::{Answered, Forwarding, Sending};
+use rand::Rng;
+use std::time::Instant;
+
+/// First sequence numbers and picture ids stay below this, so that the first wrap is far away and
+/// no receiver guesses the roll-over count wrong.
+const FIRST_SEQ_BELOW: u16 = 1 << 15;
+
+impl Plane {
+    pub(super) fn add_peer(&mut self, id: PeerId, setup: &PeerSetup, now: Instant) {
+        if self.index_of(id).is_some() {
+            return;
+        }
+        let credentials = Credentials::random(self.place(), &mut self.rng);
+        let ufrag = credentials.ufrag.clone();
+        let (ssrc, session_id) = (self.rng.random::<u32>() | 1, self.rng.random::<u32>());
+        let peer = Peer::new(id, setup, credentials, &self.setup.dtls, now)
+            .with_ssrc(ssrc, u64::from(session_id));
+        if !self.demux.insert(&ufrag, id) {
+            self.counters.dropped.limit += 1;
+            self.events.push_back(Event::Failed {
+                peer: id,
+                reason: crate::media::message::PeerFailure::Overload,
+            });
+            return;
+        }
+        self.peers.insert(peer);
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            node: self.setup.node,
+            generation: self.setup.process,
+            worker: self.setup.worker,
+        }
+    }
+
+    pub(super) fn remove_peer(&mut self, id: PeerId, now: Instant) {
+        let Some(index) = self.index_of(id) else {
+            return;
+        };
+        let published = self.peers.at(index).map(|peer| peer.uplink.tracks().to_vec());
+        for track in published.unwrap_or_default() {
+            self.end_track(track, now);
+        }
+        self.demux.remove(id);
+        self.schedule.remove(index);
+        let Some(mut peer) = self.peers.remove(index) else {
+            return;
+        };
+        for stream in peer.downlink.iter_mut() {
+            if let Some(fanout) = self.tracks.at_mut(stream.track) {
+                fanout.remove_subscriber(index);
+            }
+        }
+    }
+
+    pub(super) fn handle_offer(&mut self, id: PeerId, offer_id: u32, sdp: &str, now: Instant) {
+        let Some(index) = self.index_of(id) else {
+            return;
+        };
+        let place = self.place();
+        let Some(peer) = self.peers.at_mut(index) else {
+            return;
+        };
+        let restart = peer.negotiation.is_restart(sdp);
+        if restart {
+            let credentials = Credentials::random(place, &mut self.rng);
+            if !self.demux.insert(&credentials.ufrag, id) {
+                self.counters.dropped.limit += 1;
+            }
+            peer.transport.restart(credentials);
+        }
+        let fresh = restart || !peer.link.answered;
+        let local = peer.local(candidates(&self.setup));
+        match peer.negotiation.handle_offer(sdp, &local, now) {
+            Ok(answered) => {
+                peer.link.answered = true;
+                peer.transport.set_remote(&answered.remote);
+                self.apply_answer(index, &answered, now);
+                self.events.push_back(Event::Answer {
+                    peer: id,
+                    id: offer_id,
+                    sdp: answered.sdp,
+                    mids: answered.mids,
+                    candidates: if fresh { local.candidates } else { Vec::new() },
+                });
+                self.tell_bound(index);
+                self.reschedule(index);
+            }
+            Err(error) => self.events.push_back(Event::OfferRefused {
+                peer: id,
+                id: offer_id,
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    /// Brings tracks and streams in line with the sections just answered.
+    fn apply_answer(&mut self, index: u32, answered: &Answered, now: Instant) {
+        for key in &answered.ended {
+            if let Some(track) = self.tracks.index(*key) {
+                self.end_track(track, now);
+            }
+            self.events.push_back(Event::TrackEnded { track: *key });
+        }
+        let Some(peer) = self.peers.at_mut(index) else {
+            return;
+        };
+        peer.uplink.set_sections(answered.receiving.clone());
+        let id = peer.id;
+        for key in &answered.refused {
+            peer.downlink.take_waiting(*key);
+            self.events.push_back(Event::SubscriptionRefused {
+                peer: id,
+                track: *key,
+            });
+        }
+        for sending in &answered.sending {
+            self.bind(index, sending, now);
+        }
+    }
+
+    /// Starts the stream of a section that sends a track.
+    fn bind(&mut self, index: u32, sending: &Sending, now: Instant) {
+        let Some(peer) = self.peers.at_mut(index) else {
+            return;
+        };
+        let Some(waiting) = peer.downlink.take_waiting(sending.track) else {
+            return;
+        };
+        let Some(track) = self.tracks.index(sending.track) else {
+            return;
+        };
+        let Some(fanout) = self.tracks.at_mut(track) else {
+            return;
+        };
+        if fanout.subscribers.len() >= SUBSCRIBERS_MAX {
+            self.counters.dropped.limit += 1;
+            return;
+        }
+        let codec = fanout.track.codec();
+        let setup = DownstreamSetup {
+            track: sending.track,
+            codec,
+            ssrc: sending.ssrc,
+            rtx_ssrc: sending.rtx_ssrc,
+            payload_type: sending.payload_type,
+            rtx_payload_type: sending.rtx_payload_type,
+            red_payload_type: sending.red_payload_type,
+            source_red_payload_type: fanout.track.red_payload_type(),
+            nack: sending.feedback.nack,
+            first_seq: self.rng.random_range(0..FIRST_SEQ_BELOW),
+            first_rtx_seq: self.rng.random_range(0..FIRST_SEQ_BELOW),
+            first_time: self.rng.random(),
+        };
+        let mut downstream = Downstream::new(setup, now);
+        downstream.set_wish(waiting.wish, now);
+        downstream.set_publisher_muted(fanout.muted, now);
+        let stream = Stream {
+            downstream,
+            key: sending.track,
+            track,
+            cname: waiting.cname,
+            ssrc: sending.ssrc,
+            bound: false,
+        };
+        let stream = peer.downlink.insert(stream, sending.rtx_ssrc);
+        fanout.subscribers.push(Subscriber {
+            peer: index,
+            stream,
+        });
+        self.schedule.wake_by(index, now);
+    }
+
+    /// Tells of streams whose section has been answered, once the peer is connected.
+    pub(super) fn tell_bound(&mut self, index: u32) {
+        let Some(peer) = self.peers.at_mut(index) else {
+            return;
+        };
+        if !peer.transport.is_connected() {
+            return;
+        }
+        let id = peer.id;
+        for stream in peer.downlink.iter_mut().filter(|stream| !stream.bound) {
+            stream.bound = true;
+            self.events.push_back(Event::SubscriptionBound {
+                peer: id,
+                track: stream.key,
+            });
+        }
+    }
+
+    pub(super) fn publish(&mut self, key: TrackKey, spec: TrackSpec, now: Instant) {
+        let Some(index) = self.index_of(key.peer) else {
+            return;
+        };
+        let Some(peer) = self.peers.at_mut(index) else {
+            return;
+        };
+        peer.link.announce(key, &spec);
+        match peer.negotiation.publish(key, spec, now) {
+            // Its section was answered before it was announced.
+            Ok(Some(_)) => peer.uplink.set_sections(peer.negotiation.receiving()),
+            Ok(None) => {}
+            Err(error) => {
+                self.counters.dropped.limit += 1;
+                tracing::debug!(?key, %error, "announced track not taken");
+            }
+        }
+        self.reschedule(index);
+    }
+
+    pub(super) fn unpublish(&mut self, key: TrackKey, now: Instant) {
+        if let Some(track) = self.tracks.index(key) {
+            self.end_track(track, now);
+        }
+        let Some(index) = self.index_of(key.peer) else {
+            return;
+        };
+        if let Some(peer) = self.peers.at_mut(index) {
+            peer.link.forget(key);
+            peer.negotiation.unpublish(key);
+            peer.uplink.set_sections(peer.negotiation.receiving());
+        }
+    }
+
+    /// Takes a track away from its publisher and from everyone who receives it.
+    fn end_track(&mut self, track: u32, now: Instant) {
+        let Some(fanout) = self.tracks.remove(track) else {
+            return;
+        };
+        self.touched.retain(|&one| one != track);
+        let key = fanout.track.key();
+        if let Some(peer) = self.peers.at_mut(fanout.publisher) {
+            peer.uplink.remove(track);
+            peer.link.forget(key);
+        }
+        for subscriber in fanout.subscribers {
+            if let Some(peer) = self.peers.at_mut(subscriber.peer) {
+                peer.downlink.remove(key);
+                peer.negotiation.unsubscribe(key, now);
+            }
+            self.reschedule(subscriber.peer);
+        }
+    }
+
+    pub(super) fn mute_track(&mut self, key: TrackKey, muted: bool, now: Instant) {
+        let Some(index) = self.index_of(key.peer) else {
+            return;
+        };
+        if let Some(peer) = self.peers.at_mut(index) {
+            peer.link.mute(key, muted);
+        }
+        let Some(fanout) = self.tracks.by_key_mut(key) else {
+            return;
+        };
+        fanout.muted = muted;
+        fanout.track.set_muted(muted, now);
+        for subscriber in &fanout.subscribers {
+            let Some(peer) = self.peers.at_mut(subscriber.peer) else {
+                continue;
+            };
+            if let Some(stream) = peer.downlink.at_mut(subscriber.stream) {
+                stream.downstream.set_publisher_muted(muted, now);
+            }
+            self.schedule.wake_by(subscriber.peer, now);
+        }
+        self.reschedule(index);
+    }
+
+    pub(super) fn expect_layers(&mut self, key: TrackKey, max: Option<u8>, now: Instant) {
+        if let Some(fanout) = self.tracks.by_key_mut(key) {
+            fanout.track.expect_layers(max, now);
+        }
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        id: PeerId,
+        key: TrackKey,
+        label: StreamLabel,
+        wish: Wish,
+        now: Instant,
+    ) {
+        let (Some(index), Some(track)) = (self.index_of(id), self.tracks.index(key)) else {
+            return;
+        };
+        let (Some(peer), Some(fanout)) = (self.peers.at_mut(index), self.tracks.at(track)) else {
+            return;
+        };
+        if peer.downlink.knows(key) {
+            return;
+        }
+        let codec = fanout.track.codec();
+        let video = codec.kind() == MediaKind::Video;
+        // New for each subscription and never used again: two packets never share key and index.
+        let ssrc = peer.link.draw_ssrc(&mut self.rng);
+        let rtx_ssrc = video.then(|| peer.link.draw_ssrc(&mut self.rng));
+        let cname = label.stream_id.clone();
+        let forwarding = Forwarding {
+            track: key,
+            codec,
+            stereo: fanout.track.stereo(),
+            label,
+            ssrc,
+            rtx_ssrc,
+        };
+        match peer.negotiation.subscribe(forwarding, now) {
+            Ok(()) => peer.downlink.wait(key, Waiting { wish, cname }),
+            Err(error) => {
+                tracing::debug!(peer = ?id, track = ?key, %error, "subscription refused");
+                self.events
+                    .push_back(Event::SubscriptionRefused { peer: id, track: key });
+            }
+        }
+        self.reschedule(index);
+    }
+
+    pub(super) fn unsubscribe(&mut self, id: PeerId, key: TrackKey, now: Instant) {
+        let Some(index) = self.index_of(id) else {
+            return;
+        };
+        let Some(peer) = self.peers.at_mut(index) else {
+            return;
+        };
+        if !peer.downlink.knows(key) {
+            return;
+        }
+        peer.downlink.remove(key);
+        peer.negotiation.unsubscribe(key, now);
+        if let Some(fanout) = self.tracks.by_key_mut(key) {
+            fanout.remove_subscriber(index);
+        }
+        self.reschedule(index);
+    }
+
+    pub(super) fn set_wish(&mut self, id: PeerId, key: TrackKey, wish: Wish, now: Instant) {
+        let Some(index) = self.index_of(id) else {
+            return;
+        };
+        let Some(peer) = self.peers.at_mut(index) else {
+            return;
+        };
+        if let Some(waiting) = peer.downlink.waiting_mut(key) {
+            waiting.wish = wish;
+        }
+        if let Some(stream) = peer.downlink.by_track_mut(key) {
+            stream.downstream.set_wish(wish, now);
+            self.schedule.wake_by(index, now);
+        }
+    }
+}
+

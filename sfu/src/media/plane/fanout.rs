@@ -1,0 +1,146 @@
+//! From a batch of received packets to sealed packets in the arena: the inner loop.
+//!
+//! Subscriber by subscriber, so that keys and rewriting state of one stay hot for the whole batch
+//! and its packets lie side by side for one send. No lock, no allocation.
+
+use super::{Plane, Progress};
+use crate::media::counters::Counters;
+use crate::media::demux::Path;
+use crate::media::forward::rewrite::Source;
+use crate::media::ingest::track::Track;
+use crate::media::pacer::Arena;
+use crate::media::packet::Outgoing;
+use crate::media::peer::Peer;
+use crate::media::transport::srtp::{self, Sealer};
+use crate::rtp::header::{FIXED_LEN, FixedHeader};
+use std::time::Instant;
+
+/// Room one outgoing packet may take: what comes in fits a datagram of 1,500 bytes; a new
+/// descriptor and the tag come on top.
+pub(super) const PACKET_ROOM: usize = 1600;
+
+/// Where an interrupted fan-out goes on.
+#[derive(Debug, Default)]
+pub(super) struct Cursor {
+    /// Index into the list of touched tracks.
+    track: usize,
+    /// Index into its subscribers.
+    subscriber: usize,
+}
+
+impl Plane {
+    /// Forwards the batches received since the last call into the arena. After [`Progress::More`]
+    /// the arena is to be sent and the call repeated.
+    pub fn fan_out(&mut self, now: Instant) -> Progress {
+        while let Some(&track) = self.touched.get(self.cursor.track) {
+            if self.fan_out_track(track, now) == Progress::More {
+                return Progress::More;
+            }
+            self.cursor.track += 1;
+            self.cursor.subscriber = 0;
+        }
+        self.touched.clear();
+        self.cursor = Cursor::default();
+        while let Some(index) = self.stirred.pop() {
+            self.reschedule(index);
+        }
+        Progress::Done
+    }
+
+    fn fan_out_track(&mut self, track: u32, now: Instant) -> Progress {
+        let Some(fanout) = self.tracks.at_mut(track) else {
+            return Progress::Done;
+        };
+        let source = fanout.source();
+        let needed = fanout.track.batch().len();
+        while let Some(subscriber) = fanout.subscribers.get(self.cursor.subscriber) {
+            if !self.arena.has_room(needed, PACKET_ROOM) {
+                return Progress::More;
+            }
+            self.cursor.subscriber += 1;
+            if let Some(peer) = self.peers.at_mut(subscriber.peer) {
+                let out = Out {
+                    arena: &mut self.arena,
+                    counters: &mut self.counters,
+                };
+                forward(peer, subscriber.stream, &fanout.track, &source, out, now);
+            }
+        }
+        fanout.track.clear_batch();
+        fanout.touched = false;
+        Progress::Done
+    }
+}
+
+/// Where packets go.
+pub(super) struct Out<'a> {
+    pub(super) arena: &'a mut Arena<Path>,
+    pub(super) counters: &'a mut Counters,
+}
+
+/// One batch to one subscriber.
+fn forward(
+    peer: &mut Peer,
+    stream: u32,
+    track: &Track,
+    source: &Source,
+    out: Out<'_>,
+    now: Instant,
+) {
+    let Some((path, sealer)) = peer.transport.sending() else {
+        return;
+    };
+    let Some(stream) = peer.downlink.at_mut(stream) else {
+        return;
+    };
+    for packet in track.batch() {
+        let Some(outgoing) = stream.downstream.forward(packet, source, now) else {
+            continue;
+        };
+        let Some(payload) = track.payload(packet) else {
+            out.counters.dropped.limit += 1;
+            continue;
+        };
+        let len = write(out.arena, path, sealer, &outgoing, payload);
+        if len == 0 {
+            out.counters.dropped.limit += 1;
+            continue;
+        }
+        out.counters.traffic.packets_out += 1;
+        out.counters.traffic.bytes_out += len as u64;
+    }
+}
+
+/// Writes and seals one packet into the arena; its length, or zero if it could not be.
+pub(super) fn write(
+    arena: &mut Arena<Path>,
+    path: Path,
+    sealer: &Sealer,
+    outgoing: &Outgoing,
+    payload: &[u8],
+) -> usize {
+    let head = outgoing.head.as_slice();
+    let Some(kept) = payload.get(usize::from(outgoing.skip)..) else {
+        return 0;
+    };
+    let body = FIXED_LEN + head.len();
+    let plain = body + kept.len();
+    let Some(slot) = arena.slot(path, plain + srtp::OVERHEAD_MAX) else {
+        return 0;
+    };
+    let header = FixedHeader {
+        marker: outgoing.marker,
+        payload_type: outgoing.payload_type,
+        sequence: outgoing.seq.wire(),
+        timestamp: outgoing.time,
+        ssrc: outgoing.ssrc,
+    };
+    slot[..FIXED_LEN].copy_from_slice(&header.to_bytes());
+    slot[FIXED_LEN..body].copy_from_slice(head);
+    slot[body..plain].copy_from_slice(kept);
+    let len = sealer
+        .seal_rtp(FIXED_LEN, plain, outgoing.seq, outgoing.ssrc, slot)
+        .unwrap_or(0);
+    arena.commit(len);
+    len
+}

@@ -1,0 +1,385 @@
+//! Datagrams taken in: checks, handshakes, media, feedback.
+
+use super::tracks::Fanout;
+use super::{Plane, fanout};
+use crate::media::demux::{Path, username};
+use crate::media::ingest::track::Track;
+use crate::media::message::{Event, PathReport, PathTransport};
+use crate::media::peer::uplink::{Recognised, Stream};
+use crate::media::transport::Change;
+use crate::media::transport::ice::stun;
+use crate::media::transport::srtp::Refused;
+use crate::rtp::extension::Extensions;
+use crate::rtp::header::Header;
+use crate::rtp::rtcp::{self, Packet, ReportBlock};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+impl Plane {
+    pub(super) fn handle_stun(&mut self, path: Path, datagram: &[u8], now: Instant) {
+        let peer = username(datagram).and_then(|ufrag| self.demux.by_ufrag(ufrag));
+        let (Some(id), Ok(request)) = (peer, stun::Request::parse(datagram)) else {
+            self.counters.dropped.stun += 1;
+            return;
+        };
+        let Some(index) = self.index_of(id) else {
+            return;
+        };
+        let Some(peer) = self.peers.at_mut(index) else {
+            return;
+        };
+        if !peer
+            .transport
+            .handle_check(&request, path, &mut self.arena, now)
+        {
+            self.counters.dropped.stun += 1;
+            return;
+        }
+        self.demux.learn(&path, id);
+        self.tell_changes(index, now);
+        self.stir(index);
+    }
+
+    pub(super) fn handle_dtls(&mut self, path: Path, datagram: &[u8], now: Instant) {
+        let Some(index) = self.sender_of(&path) else {
+            return;
+        };
+        let Some(peer) = self.peers.at_mut(index) else {
+            return;
+        };
+        peer.transport
+            .handle_dtls(datagram, path, &mut self.arena, now);
+        self.tell_changes(index, now);
+        self.reschedule(index);
+    }
+
+    /// The peer whose address this is, learned from an authentic check.
+    fn sender_of(&mut self, path: &Path) -> Option<u32> {
+        let index = self
+            .demux
+            .by_path(path)
+            .and_then(|id| self.peers.index(id));
+        if index.is_none() {
+            self.counters.dropped.unknown_address += 1;
+        }
+        index
+    }
+
+    /// Turns changes of a transport into events.
+    pub(super) fn tell_changes(&mut self, index: u32, now: Instant) {
+        while let Some(peer) = self.peers.at_mut(index)
+            && let Some(change) = peer.transport.poll_change()
+        {
+            let peer = peer.id;
+            match change {
+                Change::Connected(path) => {
+                    let path = self.report(path);
+                    self.events.push_back(Event::Connected { peer, path });
+                    self.tell_bound(index);
+                    self.schedule.wake_by(index, now);
+                }
+                Change::Moved(path) => {
+                    let path = self.report(path);
+                    self.events.push_back(Event::PathChanged { peer, path });
+                }
+                Change::Disconnected => self.events.push_back(Event::Disconnected { peer }),
+                Change::Failed(reason) => self.events.push_back(Event::Failed { peer, reason }),
+                Change::Retired(ufrag) => self.demux.retire(&ufrag),
+            }
+        }
+    }
+
+    fn report(&self, path: Path) -> PathReport {
+        let same_family = |address: &&SocketAddr| address.is_ipv4() == path.remote.is_ipv4();
+        let advertised = self.setup.advertised.iter().find(same_family).copied();
+        let local = match (path.local, advertised) {
+            (Some(ip), Some(advertised)) => SocketAddr::new(ip, advertised.port()),
+            (_, Some(advertised)) => advertised,
+            (_, None) => path.remote,
+        };
+        PathReport {
+            local,
+            remote: path.remote,
+            transport: PathTransport::Udp,
+        }
+    }
+
+    pub(super) fn handle_rtp(&mut self, path: Path, datagram: &mut [u8], now: Instant) {
+        let Some(index) = self.sender_of(&path) else {
+            return;
+        };
+        let Some(header) = Header::parse(datagram) else {
+            self.counters.dropped.rtp += 1;
+            return;
+        };
+        let Some(len) = self.open_rtp(index, &header, datagram) else {
+            return;
+        };
+        let Some(peer) = self.peers.at_mut(index) else {
+            return;
+        };
+        peer.transport.handle_authenticated(path, now);
+        let packet = &datagram[..len];
+        let extensions = Extensions::parse(&header, packet, peer.uplink.extensions());
+        if let Some(seq) = extensions.transport_sequence {
+            peer.feedback.record(seq, header.ssrc, now);
+            self.stir(index);
+        }
+        // libwebrtc's bandwidth probe before media.
+        if header.ssrc == 0 {
+            return;
+        }
+        self.take_media(index, &header, &extensions, packet, now);
+    }
+
+    fn open_rtp(&mut self, index: u32, header: &Header, datagram: &mut [u8]) -> Option<usize> {
+        let peer = self.peers.at_mut(index)?;
+        let Some(opener) = peer.transport.opener() else {
+            self.counters.dropped.not_ready += 1;
+            return None;
+        };
+        match opener.open_rtp(header.header_len, header.ssrc, header.sequence, datagram) {
+            Ok(opened) => Some(opened.len),
+            Err(refused) => {
+                self.count_refused(refused);
+                None
+            }
+        }
+    }
+
+    fn count_refused(&mut self, refused: Refused) {
+        let dropped = &mut self.counters.dropped;
+        match refused {
+            Refused::Short | Refused::Auth => dropped.srtp_auth += 1,
+            Refused::Replay => dropped.srtp_replay += 1,
+            Refused::TooManyStreams => dropped.limit += 1,
+        }
+    }
+
+    /// Hands an opened packet to its track.
+    fn take_media(
+        &mut self,
+        index: u32,
+        header: &Header,
+        extensions: &Extensions<'_>,
+        packet: &[u8],
+        now: Instant,
+    ) {
+        let Some(stream) = self.stream_of(index, header, extensions, now) else {
+            self.counters.dropped.unknown_stream += 1;
+            return;
+        };
+        let Some(fanout) = self.tracks.at_mut(stream.track) else {
+            return;
+        };
+        let traffic = &mut self.counters.traffic;
+        if stream.rtx {
+            traffic.retransmitted_in += 1;
+            fanout
+                .track
+                .handle_rtx(stream.spatial, header, extensions, packet, now);
+        } else {
+            traffic.packets_in += 1;
+            traffic.bytes_in += packet.len() as u64;
+            fanout
+                .track
+                .handle_packet(stream.spatial, header, extensions, packet, now);
+        }
+        if !fanout.touched {
+            fanout.touched = true;
+            self.touched.push(stream.track);
+        }
+        self.stir(index);
+    }
+
+    /// The stream of an SSRC; an unknown one is recognised, and its track made if it is the first.
+    fn stream_of(
+        &mut self,
+        index: u32,
+        header: &Header,
+        extensions: &Extensions<'_>,
+        now: Instant,
+    ) -> Option<Stream> {
+        let peer = self.peers.at_mut(index)?;
+        if let Some(stream) = peer.uplink.stream(header.ssrc) {
+            return Some(stream);
+        }
+        let recognised = peer.uplink.recognise(header, extensions)?;
+        let track = match self.tracks.index(recognised.key) {
+            Some(track) => track,
+            // Retransmissions never begin a track.
+            None if recognised.rtx => return None,
+            None => self.start_track(index, &recognised, now)?,
+        };
+        let stream = Stream {
+            track,
+            spatial: recognised.spatial,
+            rtx: recognised.rtx,
+        };
+        let peer = self.peers.at_mut(index)?;
+        if !peer.uplink.insert(header.ssrc, stream) {
+            return None;
+        }
+        if !recognised.rtx {
+            let section = peer.uplink.sections().get(recognised.section)?;
+            let fanout = self.tracks.at_mut(track)?;
+            let nack = section.feedback.nack;
+            fanout
+                .track
+                .start_layer(recognised.spatial, header.ssrc, nack, now);
+        }
+        Some(stream)
+    }
+
+    fn start_track(&mut self, index: u32, recognised: &Recognised, now: Instant) -> Option<u32> {
+        let peer = self.peers.at_mut(index)?;
+        let section = peer.uplink.sections().get(recognised.section)?;
+        let announced = peer.link.announced(recognised.key)?;
+        let started = Event::TrackStarted {
+            track: recognised.key,
+            mid: section.mid.clone(),
+            codec: section.codecs.first()?.1,
+            layers: section.layers.clone(),
+        };
+        let track = Track::new(
+            Fanout::setup(recognised.key, section, announced),
+            self.setup.track,
+            now,
+        );
+        let fanout = Fanout::new(track, index, section, announced);
+        self.events.push_back(started);
+        Some(self.tracks.insert(fanout))
+    }
+
+    pub(super) fn handle_rtcp(&mut self, path: Path, datagram: &mut [u8], now: Instant) {
+        let Some(index) = self.sender_of(&path) else {
+            return;
+        };
+        let Some(peer) = self.peers.at_mut(index) else {
+            return;
+        };
+        let Some(opener) = peer.transport.opener() else {
+            self.counters.dropped.not_ready += 1;
+            return;
+        };
+        let len = match opener.open_rtcp(datagram) {
+            Ok(len) => len,
+            Err(refused) => return self.count_refused(refused),
+        };
+        peer.transport.handle_authenticated(path, now);
+        for packet in rtcp::packets(&datagram[..len]) {
+            match packet {
+                Ok(packet) => self.take_feedback(index, packet, now),
+                Err(_) => self.counters.dropped.rtcp += 1,
+            }
+        }
+        self.stir(index);
+    }
+
+    fn take_feedback(&mut self, index: u32, packet: Packet<'_>, now: Instant) {
+        match packet {
+            Packet::SenderReport { ssrc, info, blocks } => {
+                let stream = self
+                    .peers
+                    .at(index)
+                    .and_then(|peer| peer.uplink.stream(ssrc));
+                if let Some(stream) = stream.filter(|stream| !stream.rtx)
+                    && let Some(fanout) = self.tracks.at_mut(stream.track)
+                {
+                    fanout
+                        .track
+                        .handle_sender_report(stream.spatial, &info, now);
+                }
+                self.take_blocks(index, blocks, now);
+            }
+            Packet::ReceiverReport { blocks, .. } => self.take_blocks(index, blocks, now),
+            Packet::Nack { media, lost, .. } => self.resend(index, media, lost, now),
+            Packet::PictureLoss { media, .. } => {
+                self.counters.feedback.plis_in += 1;
+                self.take_key_frame_request(index, media, now);
+            }
+            Packet::FullIntraRequest { requests, .. } => {
+                for (media, _) in requests {
+                    self.counters.feedback.firs_in += 1;
+                    self.take_key_frame_request(index, media, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn take_blocks(
+        &mut self,
+        index: u32,
+        blocks: impl Iterator<Item = ReportBlock>,
+        now: Instant,
+    ) {
+        let Some(peer) = self.peers.at_mut(index) else {
+            return;
+        };
+        for block in blocks {
+            let Some(stream) = peer.downlink.by_ssrc_mut(block.ssrc) else {
+                continue;
+            };
+            if stream.ssrc != block.ssrc {
+                continue; // A report on retransmissions says nothing of the stream.
+            }
+            stream
+                .downstream
+                .handle_receiver_report(super::reports::reception(&block), now);
+            if let Some(rtt) = stream.downstream.rtt() {
+                peer.link.handle_round_trip(rtt);
+            }
+        }
+    }
+
+    fn take_key_frame_request(&mut self, index: u32, media: u32, now: Instant) {
+        let Some(peer) = self.peers.at_mut(index) else {
+            return;
+        };
+        if let Some(stream) = peer.downlink.by_ssrc_mut(media) {
+            stream.downstream.handle_key_frame_request();
+            self.schedule.wake_by(index, now);
+        }
+    }
+
+    /// Sends again what a subscriber misses, as far as the history still has it.
+    fn resend(
+        &mut self,
+        index: u32,
+        media: u32,
+        lost: impl Iterator<Item = u16>,
+        now: Instant,
+    ) {
+        let Some(peer) = self.peers.at_mut(index) else {
+            return;
+        };
+        let Some(stream) = peer.downlink.by_ssrc_mut(media) else {
+            return;
+        };
+        let mut asked = 0;
+        self.resends.clear();
+        let lost = lost.inspect(|_| asked += 1);
+        stream.downstream.handle_nack(lost, &mut self.resends, now);
+        self.counters.feedback.nacks_in += asked;
+        let Some(fanout) = self.tracks.at(stream.track) else {
+            return;
+        };
+        for resend in &self.resends {
+            let Some((path, sealer)) = peer.transport.sending() else {
+                return;
+            };
+            let found = fanout.track.find(resend.spatial, resend.source);
+            let Some((_, payload)) = found else {
+                continue;
+            };
+            let len = fanout::write(&mut self.arena, path, sealer, &resend.outgoing, payload);
+            if len == 0 {
+                self.counters.dropped.limit += 1;
+                continue;
+            }
+            self.counters.traffic.retransmitted_out += 1;
+            self.counters.traffic.retransmitted_bytes_out += len as u64;
+        }
+    }
+}
