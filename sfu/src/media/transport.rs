@@ -2,6 +2,7 @@
 pub mod candidates;
 pub mod dtls;
 pub mod ice;
-pub mod negotiation;
 pub mod sdp;
+
+pub mod negotiation;
 pub mod srtp;
