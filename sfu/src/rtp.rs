@@ -3,7 +3,10 @@
 pub mod header;
 
 pub mod extension;
+#[cfg(test)]
+mod oracle;
 pub mod rtcp;
-pub mod sequence;
 pub mod twcc;
+
+pub mod sequence;
 pub mod vp8;
