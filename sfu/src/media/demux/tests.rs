@@ -1,0 +1,228 @@
+//! Tests of `demux`.
+
+use super::*;
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+fn peer(slot: u32) -> PeerId {
+    PeerId {
+        worker: 0,
+        slot,
+        generation: 0,
+    }
+}
+
+fn path(port: u16) -> Path {
+    Path {
+        socket: 0,
+        local: None,
+        remote: SocketAddr::from(([192, 0, 2, 1], port)),
+    }
+}
+
+fn datagram(first: u8, second: u8) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[0] = first;
+    bytes[1] = second;
+    bytes
+}
+
+#[test]
+fn the_first_bytes_tell_the_kind() {
+    for (first, second, kind) in [
+        (0, 1, Kind::Stun),
+        (3, 0, Kind::Stun),
+        (4, 0, Kind::Other),
+        (19, 0, Kind::Other),
+        (20, 254, Kind::Dtls),
+        (63, 254, Kind::Dtls),
+        (64, 0, Kind::Other),
+        (127, 0, Kind::Other),
+        (128, 96, Kind::Rtp),
+        (128, 191, Kind::Rtp),
+        (128, 192, Kind::Rtcp),
+        (191, 223, Kind::Rtcp),
+        (191, 224, Kind::Rtp),
+        (192, 0, Kind::Other),
+    ] {
+        assert_eq!(classify(&datagram(first, second)), kind, "{first} {second}");
+    }
+    assert_eq!(classify(&datagram(0, 1)[..19]), Kind::Other);
+    assert_eq!(classify(&datagram(128, 96)[..11]), Kind::Other);
+    assert_eq!(classify(&datagram(128, 200)[..8]), Kind::Rtcp);
+    assert_eq!(classify(&datagram(22, 254)[..12]), Kind::Other);
+    assert_eq!(classify(&[0x80]), Kind::Other);
+}
+
+fn request(attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut bytes = vec![0, 1, 0, 0];
+    bytes.extend(STUN_COOKIE);
+    bytes.extend([7; 12]);
+    for (kind, value) in attributes {
+        bytes.extend(kind.to_be_bytes());
+        bytes.extend((value.len() as u16).to_be_bytes());
+        bytes.extend(*value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    }
+    let len = (bytes.len() - STUN_HEADER) as u16;
+    bytes[2..4].copy_from_slice(&len.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn the_username_of_a_check_is_found_behind_other_attributes() {
+    let bytes = request(&[(0x8022, b"odd"), (STUN_USERNAME, b"ours:theirs")]);
+    assert_eq!(username(&bytes), Some("ours"));
+    let mut response = bytes.clone();
+    response[0] = 1;
+    assert_eq!(username(&response), None);
+    assert_eq!(username(&request(&[(0x8022, b"ours:theirs")])), None);
+    assert_eq!(
+        username(&request(&[(STUN_USERNAME, &[0xFF, b':', 1])])),
+        None
+    );
+}
+
+#[test]
+fn an_attribute_that_overruns_the_message_ends_the_walk() {
+    let mut bytes = request(&[(STUN_USERNAME, b"ours:theirs")]);
+    bytes.pop();
+    assert_eq!(username(&bytes), None);
+}
+
+#[test]
+fn a_ufrag_names_its_place_and_is_random_beyond() {
+    let place = Place {
+        node: 0xFE,
+        generation: 3,
+        worker: 0x81,
+    };
+    let mut rng = StdRng::seed_from_u64(1);
+    let (one, two) = (place.ufrag(&mut rng), place.ufrag(&mut rng));
+    assert_eq!(Place::of(&one), Some(place));
+    assert_eq!(Place::of(&two), Some(place));
+    assert_eq!(one[..PLACE_CHARS], two[..PLACE_CHARS]);
+    assert_ne!(one[PLACE_CHARS..], two[PLACE_CHARS..]);
+    assert_eq!(Place::of(&one[1..]), None);
+    assert_eq!(Place::of(&one.replace(&one[8..9], "-")), None);
+}
+
+#[test]
+fn checks_go_by_ufrag_and_the_rest_by_the_address_learned_from_them() {
+    let mut demux = Demux::new();
+    demux.insert("one", peer(1)).unwrap();
+    assert_eq!(demux.by_ufrag("one"), Some(peer(1)));
+    assert_eq!(demux.by_path(&path(5)), None);
+    demux.learn(&path(5), peer(1));
+    assert_eq!(demux.by_path(&path(5)), Some(peer(1)));
+    let other_socket = Path {
+        socket: 1,
+        ..path(5)
+    };
+    assert_eq!(demux.by_path(&other_socket), None);
+    demux.remove(peer(1));
+    assert_eq!(demux.by_ufrag("one"), None);
+    assert_eq!(demux.by_path(&path(5)), None);
+}
+
+#[test]
+fn a_peer_unknown_here_learns_no_address() {
+    let mut demux = Demux::new();
+    demux.learn(&path(5), peer(1));
+    assert_eq!(demux.by_path(&path(5)), None);
+}
+
+#[test]
+fn the_address_not_checked_for_longest_makes_room() {
+    let mut demux = Demux::new();
+    demux.insert("one", peer(1)).unwrap();
+    for port in 0..ADDRESSES_PER_PEER as u16 {
+        demux.learn(&path(port), peer(1));
+    }
+    demux.learn(&path(0), peer(1));
+    demux.learn(&path(999), peer(1));
+    assert_eq!(demux.by_path(&path(0)), Some(peer(1)), "checked again");
+    assert_eq!(demux.by_path(&path(1)), None, "the oldest now");
+    assert_eq!(demux.addresses.len(), ADDRESSES_PER_PEER);
+    assert_eq!(demux.dropped(), 1);
+}
+
+#[test]
+fn an_address_moves_to_the_peer_that_claims_it_last_and_back() {
+    let mut demux = Demux::new();
+    demux.insert("one", peer(1)).unwrap();
+    demux.insert("two", peer(2)).unwrap();
+    demux.learn(&path(5), peer(1));
+    demux.learn(&path(5), peer(2));
+    assert_eq!(demux.by_path(&path(5)), Some(peer(2)));
+    demux.learn(&path(5), peer(1));
+    assert_eq!(demux.by_path(&path(5)), Some(peer(1)));
+    demux.remove(peer(2));
+    assert_eq!(demux.by_path(&path(5)), Some(peer(1)));
+}
+
+#[test]
+fn old_and_new_ufrag_both_lead_to_the_peer_until_the_old_one_is_retired() {
+    let mut demux = Demux::new();
+    demux.insert("old", peer(1)).unwrap();
+    demux.insert("new", peer(1)).unwrap();
+    assert_eq!(demux.by_ufrag("old"), Some(peer(1)));
+    demux.retire("old");
+    assert_eq!(demux.by_ufrag("old"), None);
+    assert_eq!(demux.by_ufrag("new"), Some(peer(1)));
+    for round in 0..100 {
+        demux.insert(&format!("restart {round}"), peer(1)).unwrap();
+    }
+    assert_eq!(demux.ufrags.len(), UFRAGS_PER_PEER);
+}
+
+#[test]
+fn one_peer_too_many_is_refused() {
+    let mut demux = Demux::new();
+    for slot in 0..PEERS as u32 {
+        demux.insert(&slot.to_string(), peer(slot)).unwrap();
+    }
+    assert_eq!(demux.insert("more", peer(u32::MAX)), Err(Full));
+    assert_eq!(demux.insert("restart", peer(0)), Ok(()));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_have_a_kind_and_perhaps_a_username(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = classify(&bytes);
+        let _ = username(&bytes);
+        let mut stun = request(&[]);
+        stun.extend(&bytes);
+        let _ = username(&stun);
+    }
+
+    #[test]
+    fn a_place_survives_its_ufrag(node: u8, generation: u8, worker: u8, seed: u64) {
+        let place = Place { node, generation, worker };
+        let ufrag = place.ufrag(&mut StdRng::seed_from_u64(seed));
+        prop_assert_eq!(Place::of(&ufrag), Some(place));
+    }
+
+    #[test]
+    fn the_tables_agree_after_any_sequence(steps in prop::collection::vec((0..4u8, 0..6u32, 0..40u16), 0..300)) {
+        let mut demux = Demux::new();
+        for (step, slot, port) in steps {
+            match step {
+                0 => demux.insert(&format!("{slot}/{port}"), peer(slot)).unwrap(),
+                1 => demux.learn(&path(port), peer(slot)),
+                2 => demux.retire(&format!("{slot}/{port}")),
+                _ => demux.remove(peer(slot)),
+            }
+            let listed: usize = demux.peers.values().map(|routes| routes.addresses.len()).sum();
+            prop_assert_eq!(listed, demux.addresses.len());
+            let named: usize = demux.peers.values().map(|routes| routes.ufrags.len()).sum();
+            prop_assert_eq!(named, demux.ufrags.len());
+            for (peer, routes) in &demux.peers {
+                prop_assert!(routes.addresses.len() <= ADDRESSES_PER_PEER);
+                prop_assert!(routes.addresses.iter().all(|address| demux.addresses.get(address) == Some(peer)));
+                prop_assert!(routes.ufrags.iter().all(|ufrag| demux.ufrags.get(ufrag) == Some(peer)));
+            }
+        }
+    }
+}
