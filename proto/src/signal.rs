@@ -1,11 +1,13 @@
 //! Signal frames: protobuf and JSON, and the join request in the URL.
 //!
 //! Owns the encodings and their limits; knows no session and no room. Any bytes are either a
-//! message or an error. Called by the server's signalling edge. (LK: signalling §1.4, §3)
+//! message or an error. Called by the server's signalling edge and by clients made for tests. (LK: signalling §1.4, §3)
 
 mod join_request;
 
-pub use join_request::{JoinRequestError, MAX_JOIN_REQUEST_BYTES, decode_join_request};
+pub use join_request::{
+    JoinRequestError, MAX_JOIN_REQUEST_BYTES, decode_join_request, encode_join_request,
+};
 
 use livekit_protocol::{SignalRequest, SignalResponse};
 use prost::Message;
@@ -70,7 +72,7 @@ pub enum FrameError {
     #[error("frame too large")]
     TooLarge,
     /// Not a message in the encoding of its frame.
-    #[error("frame holds no signal request")]
+    #[error("frame holds no signal message")]
     Malformed,
 }
 
@@ -84,6 +86,20 @@ pub fn decode_request(frame: &FrameRef<'_>) -> Result<SignalRequest, FrameError>
     }
     match frame {
         Frame::Binary(bytes) => SignalRequest::decode(*bytes).map_err(|_| FrameError::Malformed),
+        Frame::Text(text) => serde_json::from_str(text).map_err(|_| FrameError::Malformed),
+    }
+}
+
+/// Reads a server's frame, as a client does.
+///
+/// # Errors
+/// The frame is too large, or no response.
+pub fn decode_response(frame: &FrameRef<'_>) -> Result<SignalResponse, FrameError> {
+    if frame.len() > MAX_FRAME_BYTES {
+        return Err(FrameError::TooLarge);
+    }
+    match frame {
+        Frame::Binary(bytes) => SignalResponse::decode(*bytes).map_err(|_| FrameError::Malformed),
         Frame::Text(text) => serde_json::from_str(text).map_err(|_| FrameError::Malformed),
     }
 }

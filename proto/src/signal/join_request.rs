@@ -79,6 +79,17 @@ pub fn decode_join_request(text: &str) -> Result<JoinRequest, JoinRequestError> 
     JoinRequest::decode(message.as_slice()).map_err(|_| JoinRequestError::Message)
 }
 
+/// Writes the parameter `join_request` as a client does, uncompressed; it needs no percent-encoding
+/// but for the padding.
+#[must_use]
+pub fn encode_join_request(request: &JoinRequest) -> String {
+    let wrapper = WrappedJoinRequest {
+        compression: Compression::None as i32,
+        join_request: request.encode_to_vec(),
+    };
+    BASE64.encode(wrapper.encode_to_vec())
+}
+
 /// Decompresses at most one byte more than the limit, so that the caller sees the excess.
 fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, JoinRequestError> {
     /// RFC 1952 §2.3: two magic bytes and the only method.
