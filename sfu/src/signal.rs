@@ -1,4 +1,6 @@
 //! One signalling connection: how it joins, what it may say and when, what waits to be sent.
+
+pub mod client;
 pub mod join;
-pub mod outbox;
 pub mod session;
+pub mod outbox;

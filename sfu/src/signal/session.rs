@@ -1,1 +1,245 @@
-//! Signal: session.
+//! The state of one signalling socket: in which encoding it speaks, what must come first, what is
+//! answered without asking the room.
+//!
+//! Owns no queue and no socket; frames in, frames and requests out. Called by `http/websocket`.
+//! (LK: signalling §0 rule 2, §3)
+
+use proto::livekit::signal_request::Message as Request;
+use proto::livekit::signal_response::Message as Response;
+use proto::livekit::{Pong, SignalResponse};
+use proto::signal::{Encoding, FrameBuf, FrameError, FrameRef, decode_request, encode_response};
+
+/// Our WebSocket subprotocol: JSON from the first frame on. LiveKit writes its first frame in
+/// binary before it reads any, which a hand-written page cannot use.
+pub const JSON_SUBPROTOCOL: &str = "livekit-json";
+
+/// What a connection is for, hence what it must be told first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// A fresh join: `join`.
+    Join,
+    /// A resume: `reconnect`, or `leave` if it failed.
+    Resume,
+}
+
+/// What a client's frame asks for.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Heard {
+    /// To be answered at once.
+    pub reply: Option<Response>,
+    /// To be passed to the room.
+    pub request: Option<Request>,
+}
+
+/// A fresh connection was to be told something else before `join`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the first message of a fresh connection must be a join")]
+pub struct NotAJoin;
+
+/// One connection.
+#[derive(Debug)]
+pub struct Session {
+    encoding: Encoding,
+    /// Until the first message was sent.
+    opening: Option<Opening>,
+}
+
+impl Session {
+    /// A connection that has been told nothing yet. It begins in protobuf, or in JSON if it chose
+    /// [`JSON_SUBPROTOCOL`].
+    #[must_use]
+    pub fn new(opening: Opening, subprotocol: Option<&str>) -> Self {
+        let json = subprotocol == Some(JSON_SUBPROTOCOL);
+        Self {
+            encoding: if json {
+                Encoding::Json
+            } else {
+                Encoding::Protobuf
+            },
+            opening: Some(opening),
+        }
+    }
+
+    /// Takes a client's frame; from now on it is answered in the frame's encoding. `server_ms` is
+    /// the time since the Unix epoch.
+    ///
+    /// # Errors
+    /// The frame is too large or holds no request: the connection must be closed.
+    pub fn handle_frame(
+        &mut self,
+        frame: &FrameRef<'_>,
+        server_ms: i64,
+    ) -> Result<Heard, FrameError> {
+        let request = decode_request(frame)?.message;
+        self.encoding = frame.encoding();
+        Ok(match request {
+            Some(Request::Ping(_)) => Heard {
+                reply: Some(Response::Pong(server_ms)),
+                request: None,
+            },
+            // The room hears of it too: it carries the round-trip time of signalling.
+            Some(Request::PingReq(ping)) => Heard {
+                reply: Some(Response::PongResp(Pong {
+                    last_ping_timestamp: ping.timestamp,
+                    timestamp: server_ms,
+                })),
+                request: Some(Request::PingReq(ping)),
+            },
+            request => Heard {
+                reply: None,
+                request,
+            },
+        })
+    }
+
+    /// Writes a message for the client; `None` if a resuming client may not hear it yet.
+    ///
+    /// # Errors
+    /// The message must not come first: the connection must be closed.
+    pub fn say(&mut self, message: Response) -> Result<Option<FrameBuf>, NotAJoin> {
+        match (self.opening, &message) {
+            (None, _)
+            | (Some(Opening::Join), Response::Join(_))
+            | (Some(Opening::Resume), Response::Reconnect(_) | Response::Leave(_)) => {}
+            (Some(Opening::Join), _) => return Err(NotAJoin),
+            (Some(Opening::Resume), _) => return Ok(None),
+        }
+        self.opening = None;
+        let response = SignalResponse {
+            message: Some(message),
+        };
+        Ok(Some(encode_response(&response, self.encoding)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use proto::livekit;
+    use proto::signal::Frame;
+
+    fn joined(subprotocol: Option<&str>) -> Session {
+        let mut session = Session::new(Opening::Join, subprotocol);
+        session.say(join()).expect("first").expect("frame");
+        session
+    }
+
+    fn join() -> Response {
+        Response::Join(livekit::JoinResponse::default())
+    }
+
+    fn pong(session: &mut Session) -> FrameBuf {
+        session
+            .say(Response::Pong(1))
+            .expect("allowed")
+            .expect("frame")
+    }
+
+    #[test]
+    fn both_pings_are_answered_with_the_servers_time() {
+        let mut session = joined(None);
+        let old = Frame::Text(r#"{"ping":"5"}"#);
+        let heard = session.handle_frame(&old, 1234).expect("request");
+        assert_eq!(
+            (heard.reply, heard.request),
+            (Some(Response::Pong(1234)), None)
+        );
+
+        let new = Frame::Text(r#"{"pingReq":{"timestamp":"5","rtt":"7"}}"#);
+        let heard = session.handle_frame(&new, 1234).expect("request");
+        let pong = Pong {
+            last_ping_timestamp: 5,
+            timestamp: 1234,
+        };
+        assert_eq!(heard.reply, Some(Response::PongResp(pong)));
+        let ping = livekit::Ping {
+            timestamp: 5,
+            rtt: 7,
+        };
+        assert_eq!(heard.request, Some(Request::PingReq(ping)));
+    }
+
+    #[test]
+    fn other_requests_go_to_the_room_and_unknown_ones_nowhere() {
+        let mut session = joined(None);
+        let mute = Frame::Text(r#"{"mute":{"sid":"TR_1","muted":true}}"#);
+        let heard = session.handle_frame(&mute, 0).expect("request");
+        assert!(matches!(heard.request, Some(Request::Mute(_))) && heard.reply.is_none());
+        let unknown = session.handle_frame(&Frame::Text(r#"{"dance":{}}"#), 0);
+        assert_eq!(unknown, Ok(Heard::default()));
+    }
+
+    #[test]
+    fn the_server_answers_in_the_encoding_last_heard() {
+        let mut session = joined(None);
+        assert!(matches!(pong(&mut session), Frame::Binary(_)));
+        session
+            .handle_frame(&Frame::Text("{}"), 0)
+            .expect("request");
+        assert!(matches!(pong(&mut session), Frame::Text(_)));
+        session
+            .handle_frame(&Frame::Binary(&[]), 0)
+            .expect("request");
+        assert!(matches!(pong(&mut session), Frame::Binary(_)));
+    }
+
+    #[test]
+    fn our_subprotocol_speaks_json_from_the_first_frame() {
+        let mut session = Session::new(Opening::Join, Some("livekit-json"));
+        let first = session.say(join()).expect("first").expect("frame");
+        assert!(matches!(first, Frame::Text(_)));
+        let mut other = Session::new(Opening::Join, Some("graphql-ws"));
+        let first = other.say(join()).expect("first").expect("frame");
+        assert!(matches!(first, Frame::Binary(_)));
+    }
+
+    #[test]
+    fn a_fresh_connection_hears_its_join_first() {
+        let mut session = Session::new(Opening::Join, None);
+        assert_eq!(session.say(Response::Pong(1)), Err(NotAJoin));
+        assert!(session.say(join()).is_ok());
+        assert!(
+            session
+                .say(Response::Pong(1))
+                .is_ok_and(|frame| frame.is_some())
+        );
+    }
+
+    #[test]
+    fn a_resumed_connection_hears_reconnect_or_leave_first() {
+        for first in [
+            Response::Reconnect(livekit::ReconnectResponse::default()),
+            Response::Leave(livekit::LeaveRequest::default()),
+        ] {
+            let mut session = Session::new(Opening::Resume, None);
+            assert_eq!(session.say(Response::Pong(1)), Ok(None));
+            assert_eq!(session.say(join()), Ok(None));
+            assert!(session.say(first).is_ok_and(|frame| frame.is_some()));
+            assert!(
+                session
+                    .say(Response::Pong(1))
+                    .is_ok_and(|frame| frame.is_some())
+            );
+        }
+    }
+
+    #[test]
+    fn a_bad_frame_ends_the_connection() {
+        let mut session = joined(None);
+        let text = session.handle_frame(&Frame::Text("hello"), 0);
+        assert_eq!(text, Err(FrameError::Malformed));
+        let big = vec![0; proto::signal::MAX_FRAME_BYTES + 1];
+        let binary = session.handle_frame(&Frame::Binary(&big), 0);
+        assert_eq!(binary, Err(FrameError::TooLarge));
+    }
+
+    proptest! {
+        #[test]
+        fn any_frame_is_heard_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut session = joined(None);
+            let _ = session.handle_frame(&Frame::Binary(&bytes), i64::MAX);
+            let _ = session.handle_frame(&Frame::Text(&String::from_utf8_lossy(&bytes)), i64::MIN);
+        }
+    }
+}
