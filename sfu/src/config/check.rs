@@ -1,1 +1,1 @@
-//! The checks: all complaints at once, each with key, cause and fix.
+//! check.
