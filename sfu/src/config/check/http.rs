@@ -1,0 +1,116 @@
+//! The main port.
+
+use crate::config::check::addresses;
+use crate::config::complaint::{Complaints, quoted};
+use crate::config::raw::Values;
+use std::net::IpAddr;
+
+/// Prefixes at most; each is one more mount of the whole router.
+const MOST_PREFIXES: usize = 16;
+/// First path segments that are routes of their own and cannot be prefixes.
+const TAKEN: [&str; 10] = [
+    "rtc",
+    "twirp",
+    "try",
+    "healthz",
+    "readyz",
+    "sfu",
+    "get_token",
+    "whip",
+    "agent",
+    "metrics",
+];
+/// What a size of 0, "no limit", means: everything has one.
+const UNLIMITED_BYTES: usize = 256 << 20;
+
+/// The main port: HTTP and WebSocket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http {
+    /// TCP port; 0: any free one.
+    pub port: u16,
+    /// Where to listen; empty: everywhere.
+    pub bind_addresses: Vec<IpAddr>,
+    /// Paths under which everything is served once more, `/a/b` each.
+    pub path_prefixes: Vec<String>,
+    /// Bytes of an API request's body.
+    pub max_api_request_body_size: usize,
+    /// Bytes of one signalling message.
+    pub signal_message_size_limit: usize,
+}
+
+impl Http {
+    pub(super) fn read(values: &Values, complaints: &mut Complaints) -> Self {
+        let size = |path| match usize::try_from(values.uint(path)) {
+            Ok(0) | Err(_) => UNLIMITED_BYTES,
+            Ok(bytes) => bytes,
+        };
+        Self {
+            port: values.port("port"),
+            bind_addresses: addresses("bind_addresses", values, complaints),
+            path_prefixes: prefixes(values, complaints),
+            max_api_request_body_size: size("limit.max_api_request_body_size"),
+            signal_message_size_limit: size("limit.signal_message_size_limit"),
+        }
+    }
+}
+
+/// The prefixes that can be mounted, without the slash at their end, none twice.
+fn prefixes(values: &Values, complaints: &mut Complaints) -> Vec<String> {
+    const KEY: &str = "http.path_prefixes";
+    let mut list: Vec<String> = Vec::new();
+    for text in values.texts(KEY) {
+        let prefix = text.trim_end_matches('/');
+        if let Err(cause) = usable(prefix) {
+            let cause = format!("`{}` {cause}", quoted(&text));
+            complaints.error(
+                KEY,
+                values.place(KEY),
+                cause,
+                "write for example /livekit/sfu",
+            );
+        } else if list.len() == MOST_PREFIXES {
+            let cause = format!("more than {MOST_PREFIXES} prefixes");
+            complaints.error(KEY, values.place(KEY), cause, "remove some");
+            break;
+        } else if !list.iter().any(|known| known == prefix) {
+            list.push(prefix.to_owned());
+        }
+    }
+    list
+}
+
+fn usable(prefix: &str) -> Result<(), &'static str> {
+    let Some(path) = prefix.strip_prefix('/') else {
+        return Err("does not begin with /, or is / itself");
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.~".contains(c);
+    if !path
+        .split('/')
+        .all(|part| !part.is_empty() && part.chars().all(plain))
+    {
+        return Err("has an empty part or a character other than letters, digits and -_.~");
+    }
+    if path.split('/').any(|part| part == "." || part == "..") {
+        return Err("contains . or ..");
+    }
+    let first = path.split('/').next().unwrap_or_default();
+    if TAKEN.contains(&first) {
+        return Err("begins with a path of Foci itself");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_a_plain_path_that_hides_no_route() {
+        assert_eq!(usable("/livekit/sfu"), Ok(()));
+        for bad in [
+            "", "livekit", "/a//b", "/a/../b", "/{x}", "/a b", "/rtc/v1", "/a/*rest",
+        ] {
+            assert!(usable(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Media transport: ports, addresses, buffers.
+
+use crate::config::cidr::{Cidr, InterfaceFilter, IpFilter};
+use crate::config::complaint::{Complaints, quoted};
+use crate::config::ports::PortRange;
+use crate::config::raw::Values;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+/// The media port when nothing else is said.
+const DEFAULT_UDP: u16 = 7882;
+
+/// Media transport.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rtc {
+    /// UDP ports configured; the first `workers` of them are used.
+    pub udp_port: PortRange,
+    /// The operator named the ports himself; otherwise the start line says what LiveKit would do.
+    pub udp_port_configured: bool,
+    /// ICE over TCP; not built yet.
+    pub tcp_port: u16,
+    /// Addresses told to clients in place of the local ones.
+    pub node_ip: NodeIp,
+    /// Interfaces used.
+    pub interfaces: InterfaceFilter,
+    /// Local addresses used.
+    pub ips: IpFilter,
+    /// Offer loopback addresses too.
+    pub enable_loopback_candidate: bool,
+    /// Media threads, 1 or more.
+    pub workers: u8,
+    /// Least time between key-frame requests.
+    pub pli_throttle: PliThrottle,
+    /// Packets kept of each video layer, 1 or more.
+    pub packet_buffer_video: u16,
+    /// Packets kept of each audio track, 1 or more.
+    pub packet_buffer_audio: u16,
+}
+
+/// At most one address of each family.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NodeIp {
+    /// IPv4.
+    pub v4: Option<Ipv4Addr>,
+    /// IPv6.
+    pub v6: Option<Ipv6Addr>,
+}
+
+/// Least time between two key-frame requests for a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PliThrottle {
+    /// Lowest layer.
+    pub low: Duration,
+    /// Middle layer.
+    pub mid: Duration,
+    /// Highest layer.
+    pub high: Duration,
+}
+
+impl Rtc {
+    /// The ports that are opened: one for each worker if there is a range, else the one.
+    #[must_use]
+    pub fn udp_ports_in_use(&self) -> PortRange {
+        let first = self.udp_port.first();
+        let last = first
+            .saturating_add(u16::from(self.workers) - 1)
+            .min(self.udp_port.last());
+        PortRange::new(first, last).unwrap_or(self.udp_port)
+    }
+
+    pub(super) fn read(values: &Values, complaints: &mut Complaints) -> Self {
+        let (udp_port, udp_port_configured) = udp_port(values, complaints);
+        let packets = |path| u16::try_from(values.uint(path)).unwrap_or(u16::MAX).max(1);
+        Self {
+            udp_port,
+            udp_port_configured,
+            tcp_port: values.port("rtc.tcp_port"),
+            node_ip: node_ip(values, complaints),
+            interfaces: InterfaceFilter {
+                includes: values.texts("rtc.interfaces.includes"),
+                excludes: values.texts("rtc.interfaces.excludes"),
+            },
+            ips: IpFilter {
+                includes: blocks("rtc.ips.includes", values, complaints),
+                excludes: blocks("rtc.ips.excludes", values, complaints),
+            },
+            enable_loopback_candidate: values.flag("rtc.enable_loopback_candidate"),
+            workers: workers(udp_port, values, complaints),
+            pli_throttle: PliThrottle {
+                low: values.duration("rtc.pli_throttle.low_quality"),
+                mid: values.duration("rtc.pli_throttle.mid_quality"),
+                high: values.duration("rtc.pli_throttle.high_quality"),
+            },
+            packet_buffer_video: packets("rtc.packet_buffer_size_video"),
+            packet_buffer_audio: packets("rtc.packet_buffer_size_audio"),
+        }
+    }
+}
+
+/// `udp_port`, or LiveKit's port range in its place. (LK: server ops §6.2, §15)
+fn udp_port(values: &Values, complaints: &mut Complaints) -> (PortRange, bool) {
+    const KEY: &str = "rtc.udp_port";
+    const START: &str = "rtc.port_range_start";
+    const END: &str = "rtc.port_range_end";
+    let fallback = values
+        .ports(KEY)
+        .or(PortRange::new(DEFAULT_UDP, DEFAULT_UDP).ok());
+    let fallback = fallback.expect("7882 is a port");
+    let (start, end) = (values.port(START), values.port(END));
+    if start == 0 && end == 0 {
+        return (fallback, values.is_set(KEY));
+    }
+    if values.is_set(KEY) {
+        let cause = "a port range and udp_port are both set; LiveKit would silently use the range";
+        complaints.error(KEY, values.place(KEY), cause, "remove one of them");
+        return (fallback, true);
+    }
+    match PortRange::new(start, end) {
+        Ok(range) => {
+            let cause = "Foci needs only one port for each media thread, from the range's start";
+            let fix = format!("write rtc.udp_port: {start}");
+            complaints.warning(START, values.place(START), cause, fix);
+            (range, true)
+        }
+        Err(error) => {
+            let cause = format!("the range {start}-{end} {error}");
+            let fix = "set both ends, or rtc.udp_port: 7882 instead";
+            complaints.error(END, values.place(END), cause, fix);
+            (fallback, true)
+        }
+    }
+}
+
+fn workers(ports: PortRange, values: &Values, complaints: &mut Complaints) -> u8 {
+    const KEY: &str = "rtc.workers";
+    let workers = u8::try_from(values.uint(KEY)).unwrap_or(u8::MAX);
+    if workers == 0 {
+        complaints.error(
+            KEY,
+            values.place(KEY),
+            "there must be one media thread",
+            "set 1",
+        );
+        return 1;
+    }
+    if ports.count() > 1 && ports.count() < u32::from(workers) {
+        let cause = format!(
+            "{workers} media threads share the {} ports {ports}",
+            ports.count()
+        );
+        let fix = "give one port, or one for each thread";
+        complaints.error(KEY, values.place(KEY), cause, fix);
+    }
+    workers
+}
+
+fn node_ip(values: &Values, complaints: &mut Complaints) -> NodeIp {
+    const KEY: &str = "rtc.node_ip";
+    let mut node_ip = NodeIp::default();
+    for ip in values.addresses(KEY) {
+        if ip.is_unspecified() || ip.is_multicast() {
+            let cause = format!("{ip} cannot be reached by clients");
+            complaints.error(KEY, values.place(KEY), cause, "give the public address");
+        }
+        match ip {
+            IpAddr::V4(ip) => node_ip.v4 = Some(ip),
+            IpAddr::V6(ip) => node_ip.v6 = Some(ip),
+        }
+    }
+    node_ip
+}
+
+fn blocks(path: &'static str, values: &Values, complaints: &mut Complaints) -> Vec<Cidr> {
+    let mut list = Vec::new();
+    for text in values.texts(path) {
+        match text.parse() {
+            Ok(block) => list.push(block),
+            Err(error) => {
+                let cause = format!("`{}` {error}", quoted(&text));
+                let fix = "write a single address as 192.0.2.1/32";
+                complaints.error(path, values.place(path), cause, fix);
+            }
+        }
+    }
+    list
+}
