@@ -1,0 +1,158 @@
+// One participant, on the unmodified livekit-client; driven from outside through `call`.
+
+const { Room, RoomEvent, Track, LocalVideoTrack } = LivekitClient;
+const log = { events: [], speakers: new Set() };
+let room;
+
+/** A picture that nobody else draws: a colour, and a bar that wanders. */
+function picture(colour, width, height, fps) {
+  const canvas = Object.assign(document.createElement('canvas'), { width, height });
+  const pen = canvas.getContext('2d');
+  let step = 0;
+  const draw = () => {
+    pen.fillStyle = colour;
+    pen.fillRect(0, 0, width, height);
+    pen.fillStyle = '#fff';
+    pen.fillRect((step++ * 24) % (width - 80), height / 3, 80, height / 3);
+  };
+  draw();
+  setInterval(draw, 1000 / fps);
+  return canvas.captureStream(fps).getVideoTracks()[0];
+}
+
+function show(track, publication, participant) {
+  if (track.kind === 'audio') return;
+  const figure = document.createElement('figure');
+  figure.id = `${participant.identity}-${publication.source}`;
+  const caption = document.createElement('figcaption');
+  caption.textContent = figure.id;
+  document.getElementById(figure.id)?.remove();
+  figure.append(track.attach(), caption);
+  document.getElementById('tiles').append(figure);
+}
+
+function remoteTrack(identity, source) {
+  return room.getParticipantByIdentity(identity)?.getTrackPublication(source)?.track;
+}
+
+const meters = new Map();
+
+window.call = {
+  async join(url, token, title) {
+    document.getElementById('title').textContent = title;
+    room = new Room({ adaptiveStream: { pixelDensity: 1 }, dynacast: true });
+    for (const event of Object.values(RoomEvent)) {
+      room.on(event, () => log.events.push(event));
+    }
+    room.on(RoomEvent.TrackSubscribed, show);
+    room.on(RoomEvent.TrackUnsubscribed, (track) => {
+      for (const element of track.detach()) element.closest('figure')?.remove();
+    });
+    room.on(RoomEvent.ActiveSpeakersChanged, (speakers) => {
+      for (const speaker of speakers) log.speakers.add(speaker.identity);
+      for (const figure of document.querySelectorAll('figure')) {
+        const speaks = speakers.some((s) => figure.id.startsWith(`${s.identity}-`));
+        figure.classList.toggle('speaking', speaks);
+      }
+    });
+    await room.connect(url, token);
+    return room.localParticipant.sid;
+  },
+
+  async publish(colour) {
+    await room.localParticipant.setMicrophoneEnabled(true);
+    const track = new LocalVideoTrack(picture(colour, 960, 540, 15), undefined, true);
+    await room.localParticipant.publishTrack(track, { source: Track.Source.Camera, simulcast: true });
+  },
+
+  /** The real thing, `getDisplayMedia`; or a drawn one where there are two of them. */
+  async share(colour) {
+    if (colour) {
+      const track = new LocalVideoTrack(picture(colour, 640, 360, 10), undefined, true);
+      await room.localParticipant.publishTrack(track, { source: Track.Source.ScreenShare, simulcast: false });
+    } else {
+      const resolution = { width: 640, height: 360, frameRate: 10 };
+      await room.localParticipant.setScreenShareEnabled(true, { resolution });
+    }
+  },
+
+  mute: (muted) => room.localParticipant.setMicrophoneEnabled(!muted),
+  muteCamera: (muted) => {
+    const track = room.localParticipant.getTrackPublication('camera').track;
+    return muted ? track.mute() : track.unmute();
+  },
+  leave: () => room.disconnect(),
+  simulate: (scenario) => {
+    log.events.length = 0;
+    return room.simulateScenario(scenario);
+  },
+  events: () => [...log.events],
+  forget: () => { log.events.length = 0; log.speakers.clear(); },
+  speakers: () => [...log.speakers],
+  sid: () => room.localParticipant.sid,
+  state: () => room.state,
+  others: () => [...room.remoteParticipants.values()].map((p) => p.identity).sort(),
+  muted: (identity, source) =>
+    room.getParticipantByIdentity(identity)?.getTrackPublication(source)?.isMuted,
+
+  resize(id, width, height) {
+    const video = document.querySelector(`[id="${id}"] video`);
+    Object.assign(video.style, { width: `${width}px`, height: `${height}px` });
+  },
+
+  /** Two looks at a tile: its size, its colour, and how many of its pixels moved. */
+  async look(id) {
+    const video = document.querySelector(`[id="${id}"] video`);
+    if (!video?.videoWidth) return { ok: false };
+    const canvas = Object.assign(document.createElement('canvas'), { width: 96, height: 54 });
+    const pen = canvas.getContext('2d', { willReadFrequently: true });
+    const grab = () => {
+      pen.drawImage(video, 0, 0, 96, 54);
+      return pen.getImageData(0, 0, 96, 54).data;
+    };
+    const first = grab();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const second = grab();
+    let moved = 0;
+    for (let i = 0; i < first.length; i += 4) {
+      const by = (n) => Math.abs(first[i + n] - second[i + n]);
+      if (by(0) + by(1) + by(2) > 90) moved += 1;
+    }
+    const corner = (96 * 3 + 3) * 4;
+    const colour = [...second.slice(corner, corner + 3)];
+    return { moved, colour, width: video.videoWidth, height: video.videoHeight };
+  },
+
+  /** The loudest of the last second of somebody's microphone, 0 to 1. */
+  loudness(identity) {
+    const track = remoteTrack(identity, 'microphone');
+    if (!track) return 0;
+    let meter = meters.get(identity);
+    if (meter?.track !== track) {
+      const context = new AudioContext();
+      // Chromium feeds a remote stream into WebAudio only while an element plays it.
+      const element = new Audio();
+      element.srcObject = new MediaStream([track.mediaStreamTrack]);
+      element.play();
+      const analyser = context.createAnalyser();
+      analyser.fftSize = 2048;
+      context.createMediaStreamSource(element.srcObject).connect(analyser);
+      meter = { track, peaks: [], element };
+      const wave = new Float32Array(analyser.fftSize);
+      meter.timer = setInterval(() => {
+        analyser.getFloatTimeDomainData(wave);
+        meter.peaks.push(Math.max(...wave.map(Math.abs)));
+        meter.peaks.splice(0, meter.peaks.length - 25);
+      }, 40);
+      clearInterval(meters.get(identity)?.timer);
+      meters.set(identity, meter);
+    }
+    return Math.max(0, ...meter.peaks);
+  },
+
+  /** Which simulcast layers of our camera are being asked for, lowest first. */
+  layers() {
+    const sender = room.localParticipant.getTrackPublication('camera').track.sender;
+    return sender.getParameters().encodings.map((encoding) => encoding.active);
+  },
+};

@@ -1,0 +1,141 @@
+// What the browser tests share: Chromium, tokens, a page server, deadlines, screenshots.
+//
+// Node modules live outside the tree: FOCI_NODE_MODULES names their folder (`tests/run` sets it).
+
+import { createHmac } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import http from 'node:http';
+import { createRequire } from 'node:module';
+import { homedir, tmpdir } from 'node:os';
+import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+
+const modules =
+  process.env.FOCI_NODE_MODULES ?? path.join(homedir(), '.cache/foci/browser/node_modules');
+const puppeteer = createRequire(path.join(modules, 'x.js'))('puppeteer-core');
+const here = path.dirname(new URL(import.meta.url).pathname);
+
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--disable-domain-reliability',
+  '--use-fake-ui-for-media-stream',
+  '--use-fake-device-for-media-stream',
+  '--auto-select-desktop-capture-source=Entire screen',
+  '--autoplay-policy=no-user-gesture-required',
+  '--mute-audio',
+  '--disable-background-timer-throttling',
+  '--disable-backgrounding-occluded-windows',
+  '--disable-renderer-backgrounding',
+];
+
+/** One Chromium; each participant gets a window of its own, so that none is hidden. */
+export async function chromium() {
+  const found = [process.env.FOCI_CHROMIUM, '/usr/bin/chromium', '/usr/bin/google-chrome'];
+  const executablePath = found.find((file) => file && existsSync(file));
+  if (!executablePath) throw new Error('no Chromium: apt install chromium, or set FOCI_CHROMIUM');
+  return puppeteer.launch({ executablePath, args: FLAGS, headless: true });
+}
+
+/** A page in a window of its own; what it complains about goes to our log. */
+export async function tab(browser, name, url) {
+  const context = await browser.createBrowserContext();
+  const page = await context.newPage();
+  await page.setViewport({ width: 1280, height: 800 });
+  page.on('pageerror', (error) => console.log(`  [${name}] page error: ${error.message}`));
+  page.on('console', (line) => {
+    if (process.env.FOCI_VERBOSE) console.log(`  [${name}] ${line.text()}`);
+  });
+  await page.goto(url);
+  return page;
+}
+
+/** Serves the test page and the unmodified npm client at a localhost port (a secure context). */
+export async function serve() {
+  const files = {
+    '/': [path.join(here, 'page.html'), 'text/html'],
+    '/page.js': [path.join(here, 'page.js'), 'text/javascript'],
+    '/livekit-client.js': [
+      path.join(modules, 'livekit-client/dist/livekit-client.umd.js'),
+      'text/javascript',
+    ],
+  };
+  const server = http.createServer((request, response) => {
+    const file = files[new URL(request.url, 'http://localhost').pathname];
+    response.writeHead(file ? 200 : 404, { 'content-type': file?.[1] ?? 'text/plain' });
+    response.end(file ? readFileSync(file[0]) : 'not here');
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return { url: `http://localhost:${server.address().port}/`, close: () => server.close() };
+}
+
+/** An access token, made here and not by the code under test. */
+export function token(identity, room, grants = {}) {
+  const part = (data) => Buffer.from(data).toString('base64url');
+  const claims = {
+    iss: process.env.FOCI_KEY ?? 'devkey',
+    sub: identity,
+    name: identity.toUpperCase(),
+    exp: Math.floor(Date.now() / 1000) + 600,
+    video: { roomJoin: true, room, ...grants },
+  };
+  const head = `${part('{"alg":"HS256","typ":"JWT"}')}.${part(JSON.stringify(claims))}`;
+  const secret = process.env.FOCI_SECRET ?? 'secret';
+  return `${head}.${createHmac('sha256', secret).update(head).digest('base64url')}`;
+}
+
+/** Waits until `condition` gives something true, with a deadline; says what it waited for. */
+export async function until(what, condition, seconds = 20) {
+  const began = Date.now();
+  let last;
+  for (;;) {
+    last = await condition();
+    if (last?.ok ?? last) {
+      console.log(`  ${what} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
+      return last;
+    }
+    if (Date.now() - began > seconds * 1000) {
+      throw new Error(`${what}: not within ${seconds} s; last seen ${JSON.stringify(last)}`);
+    }
+    await pause(100);
+  }
+}
+
+const artifacts = process.env.FOCI_ARTIFACTS ?? path.join(tmpdir(), 'foci-artifacts');
+
+/** Keeps a screenshot for people to look at. */
+export async function shot(page, name) {
+  mkdirSync(artifacts, { recursive: true });
+  const file = path.join(artifacts, `${name}.png`);
+  await page.screenshot({ path: file });
+  console.log(`  screenshot ${file}`);
+}
+
+/** Runs a scenario with an overall deadline; on failure every page is photographed. */
+export async function run(name, seconds, scenario) {
+  const began = Date.now();
+  const browser = await chromium();
+  const late = new Promise((_, reject) => {
+    setTimeout(() => reject(new Error(`not done within ${seconds} s`)), seconds * 1000).unref();
+  });
+  try {
+    await Promise.race([scenario(browser), late]);
+    console.log(`${name}: ok in ${((Date.now() - began) / 1000).toFixed(1)} s`);
+  } catch (error) {
+    console.log(`${name}: FAILED: ${error.stack ?? error}`);
+    process.exitCode = 1;
+    let n = 0;
+    for (const context of browser.browserContexts()) {
+      for (const page of await context.pages()) {
+        await shot(page, `${name}-failed-${n++}`).catch(() => {});
+      }
+    }
+  } finally {
+    await browser.close();
+  }
+}

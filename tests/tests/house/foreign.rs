@@ -1,0 +1,107 @@
+//! Each foreign protocol crate is named in its own files only, so that replacing it touches one.
+//!
+//! Tests may name any of them: an independent reading is what makes a good oracle.
+
+use super::paths::named;
+use super::source::Tree;
+
+/// Who may name what.
+const OWNERS: [(&str, &[&str]); 16] = [
+    ("aes", &["sfu/src/media/transport/srtp"]),
+    (
+        "aws_lc_rs",
+        &[
+            "sfu/src/media/transport/srtp",
+            "sfu/src/media/transport/ice.rs",
+        ],
+    ),
+    ("clap", &["sfu/src/settings", "sfu/src/main.rs"]),
+    ("ctr", &["sfu/src/media/transport/srtp"]),
+    ("dimpl", &["sfu/src/media/transport/dtls"]),
+    ("flate2", &["proto/src/signal"]),
+    ("hmac", &["sfu/src/media/transport/srtp"]),
+    ("jsonwebtoken", &["proto/src/token"]),
+    ("livekit_protocol", &["proto/src/lib.rs"]),
+    ("mio", &["sfu/src/worker"]),
+    ("prometheus", &["sfu/src/metrics"]),
+    ("quinn_udp", &["sfu/src/worker/udp.rs"]),
+    ("rtc_sdp", &["sfu/src/media/transport/sdp"]),
+    ("saphyr", &["sfu/src/config/raw"]),
+    ("sha1", &["sfu/src/media/transport/srtp"]),
+    ("tracing_subscriber", &["sfu/src/telemetry"]),
+];
+
+/// All namings out of place, and rows that no file bears out.
+pub(crate) fn complaints(tree: &Tree) -> Vec<String> {
+    judge(tree, &OWNERS)
+}
+
+fn judge(tree: &Tree, owners: &[(&str, &[&str])]) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut seen = Vec::new();
+    for file in tree.product() {
+        for path in named(file) {
+            let Some((krate, files)) = owners.iter().find(|(krate, _)| *krate == path.parts[0])
+            else {
+                continue;
+            };
+            if files.iter().any(|owner| owns(owner, &file.path)) {
+                seen.push(*krate);
+            } else {
+                out.push(format!("{}:{}: {}", file.path, path.line, path.text()));
+            }
+        }
+    }
+    for (krate, _) in owners {
+        if !seen.contains(krate) {
+            out.push(format!(
+                "{krate}: no owner names it; drop its row or the dependency"
+            ));
+        }
+    }
+    out.dedup();
+    out
+}
+
+/// `x` owns `x.rs` and `x/…`; `x.rs` owns itself alone.
+fn owns(owner: &str, path: &str) -> bool {
+    match path.strip_prefix(owner) {
+        Some(rest) => rest.is_empty() || rest == ".rs" || rest.starts_with('/'),
+        None => false,
+    }
+}
+
+#[test]
+fn a_crate_named_out_of_place_is_found() {
+    let owners: &[(&str, &[&str])] = &[("mio", &["sfu/src/worker"])];
+    let good = ("sfu/src/worker/udp.rs", "use mio::Poll;");
+    assert_eq!(judge(&Tree::of(&[good]), owners), Vec::<String>::new());
+    for code in [
+        "use mio::Poll;",
+        "fn f(p: mio::Poll) {}",
+        "use mio as m;",
+        "use mio::{self, Poll};",
+    ] {
+        assert!(
+            !judge(&Tree::of(&[good, ("sfu/src/rooms.rs", code)]), owners).is_empty(),
+            "{code}"
+        );
+    }
+    assert_eq!(
+        judge(
+            &Tree::of(&[good, ("sfu/src/workers.rs", "use mio::Poll;")]),
+            owners
+        )
+        .len(),
+        1
+    );
+}
+
+#[test]
+fn a_row_that_no_file_bears_out_is_found() {
+    let owners: &[(&str, &[&str])] = &[("mio", &["sfu/src/worker"])];
+    assert_eq!(
+        judge(&Tree::of(&[("sfu/src/worker.rs", "")]), owners).len(),
+        1
+    );
+}
