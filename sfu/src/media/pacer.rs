@@ -129,6 +129,13 @@ impl<T: Copy + Eq> Arena<T> {
         })
     }
 
+    /// Is there room for `packets` of at most `max_len` bytes each?
+    #[must_use]
+    pub fn has_room(&self, packets: usize, max_len: usize) -> bool {
+        let bytes = packets.saturating_mul(max_len).saturating_add(self.used);
+        bytes <= self.bytes.len() && self.runs.len() + packets <= MAX_RUNS
+    }
+
     /// Nothing to send?
     #[must_use]
     pub fn is_empty(&self) -> bool {

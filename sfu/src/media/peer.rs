@@ -9,12 +9,10 @@ pub mod uplink;
 use crate::ids::PeerId;
 use crate::media::estimate::feedback::Feedback;
 use crate::media::message::PeerSetup;
-use crate::media::transport::ice::Credentials;
 use crate::media::transport::negotiation::{Local, Negotiation};
-use crate::media::transport::{Transport, dtls};
+use crate::media::transport::Transport;
 use downlink::Downlink;
 use link::Link;
-use std::time::Instant;
 use uplink::Uplink;
 
 /// A peer.
@@ -42,18 +40,16 @@ impl Peer {
     pub fn new(
         id: PeerId,
         setup: &PeerSetup,
-        credentials: Credentials,
-        dtls: &dtls::Shared,
+        transport: Transport,
         link: Link,
-        now: Instant,
     ) -> Self {
         Self {
             id,
-            transport: Transport::new(credentials, dtls, now),
+            transport,
             negotiation: Negotiation::new(setup),
             uplink: Uplink::default(),
             downlink: Downlink::default(),
-            feedback: Feedback::new(now),
+            feedback: Feedback::default(),
             link,
         }
     }

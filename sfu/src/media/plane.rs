@@ -16,7 +16,8 @@ mod reports;
 use crate::ids::PeerId;
 use crate::media::counters::Counters;
 use crate::media::demux::{Demux, Kind, Path, classify};
-use crate::media::ingest::track::TrackSettings;
+use crate::media::forward::feedback::Resend;
+use crate::media::ingest::audio::LevelConfig;
 use crate::media::message::{Command, Event};
 use crate::media::pacer::{Arena, Run};
 use crate::media::transport::{self, dtls};
@@ -44,8 +45,8 @@ pub struct Setup {
     pub process: u8,
     /// This plane's worker.
     pub worker: u8,
-    /// How tracks are received.
-    pub track: TrackSettings,
+    /// When audio counts as speech.
+    pub level: LevelConfig,
 }
 
 /// Is there more to send after what the arena holds?
@@ -82,12 +83,16 @@ pub struct Plane {
     arena: Arena<Path>,
     events: VecDeque<Event>,
     counters: Counters,
+    /// Kept for its allocation: what one NACK asks for again.
+    resends: Vec<Resend>,
+    /// Kept for its allocation: what one upstream lost.
+    lost: Vec<u16>,
 }
 
 impl Plane {
     /// A plane without peers; `seed` drives all its chance, secrets included.
     #[must_use]
-    pub fn new(setup: Setup, seed: [u8; 32], _now: Instant) -> Self {
+    pub fn new(setup: Setup, seed: [u8; 32]) -> Self {
         Self {
             setup,
             rng: StdRng::from_seed(seed),
@@ -101,6 +106,8 @@ impl Plane {
             arena: Arena::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
+            resends: Vec::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -181,9 +188,9 @@ impl Plane {
     }
 
     /// Looks at a peer again when its next deadline comes.
-    fn reschedule(&mut self, index: u32) {
+    fn reschedule(&mut self, index: u32, now: Instant) {
         if let Some(peer) = self.peers.at(index)
-            && let Some(at) = reports::next_deadline(peer, &self.tracks)
+            && let Some(at) = reports::next_deadline(peer, &self.tracks, now)
         {
             self.schedule.wake_by(index, at);
         }
@@ -203,5 +210,5 @@ impl Plane {
 
 /// The transport's view of the advertised addresses, as SDP wants them.
 fn candidates(setup: &Setup) -> Vec<String> {
-    transport::candidates::host_candidates(&setup.advertised)
+    transport::candidates::host(&setup.advertised)
 }

@@ -156,7 +156,7 @@ impl Transport {
                     }
                 }
                 Ok(Some(Output::Connected(keying))) => {
-                    let (opener, sealer) = srtp::server_side(&keying);
+                    let (opener, sealer) = srtp::keyed(&keying, srtp::Side::Server);
                     self.srtp = Some(Srtp { opener, sealer });
                     self.keyed = true;
                 }

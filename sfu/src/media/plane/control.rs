@@ -4,10 +4,15 @@ use super::tracks::{SUBSCRIBERS_MAX, Subscriber};
 use super::{Plane, candidates};
 use crate::ids::{MediaKind, PeerId, TrackKey};
 use crate::media::demux::Place;
-use crate::media::forward::downstream::{Downstream, DownstreamSetup};
-use crate::media::message::{Event, PeerSetup, StreamLabel, TrackSpec, Wish};
+use crate::media::estimate::score::DownstreamScore;
+use crate::media::forward::downstream::{
+    Downstream, DownstreamSetup, PayloadTypes, RtxSetup,
+};
+use crate::media::message::{Event, PeerFailure, PeerSetup, StreamLabel, TrackSpec, Wish};
 use crate::media::peer::Peer;
 use crate::media::peer::downlink::{Stream, Waiting};
+use crate::media::peer::link::Link;
+use crate::media::transport::Transport;
 use crate::media::transport::ice::Credentials;
 use crate::media::transport::negotiation::{Answered, Forwarding, Sending};
 use rand::Rng;
@@ -24,14 +29,14 @@ impl Plane {
         }
         let credentials = Credentials::random(self.place(), &mut self.rng);
         let ufrag = credentials.ufrag.clone();
-        let (ssrc, session_id) = (self.rng.random::<u32>() | 1, self.rng.random::<u32>());
-        let peer = Peer::new(id, setup, credentials, &self.setup.dtls, now)
-            .with_ssrc(ssrc, u64::from(session_id));
-        if !self.demux.insert(&ufrag, id) {
+        let link = Link::new(&mut self.rng, now);
+        let transport = Transport::new(credentials, &self.setup.dtls, now);
+        let peer = Peer::new(id, setup, transport, link);
+        if self.demux.insert(&ufrag, id).is_err() {
             self.counters.dropped.limit += 1;
             self.events.push_back(Event::Failed {
                 peer: id,
-                reason: crate::media::message::PeerFailure::Overload,
+                reason: PeerFailure::Overload,
             });
             return;
         }
@@ -77,7 +82,7 @@ impl Plane {
         let restart = peer.negotiation.is_restart(sdp);
         if restart {
             let credentials = Credentials::random(place, &mut self.rng);
-            if !self.demux.insert(&credentials.ufrag, id) {
+            if self.demux.insert(&credentials.ufrag, id).is_err() {
                 self.counters.dropped.limit += 1;
             }
             peer.transport.restart(credentials);
@@ -97,7 +102,7 @@ impl Plane {
                     candidates: if fresh { local.candidates } else { Vec::new() },
                 });
                 self.tell_bound(index);
-                self.reschedule(index);
+                self.reschedule(index, now);
             }
             Err(error) => self.events.push_back(Event::OfferRefused {
                 peer: id,
@@ -150,24 +155,29 @@ impl Plane {
             self.counters.dropped.limit += 1;
             return;
         }
-        let codec = fanout.track.codec();
+        let rng = &mut self.rng;
+        let rtx = sending.rtx_ssrc.zip(sending.rtx_payload_type);
         let setup = DownstreamSetup {
             track: sending.track,
-            codec,
+            codec: fanout.track.setup().codec,
+            layers: fanout.section.layers,
             ssrc: sending.ssrc,
-            rtx_ssrc: sending.rtx_ssrc,
-            payload_type: sending.payload_type,
-            rtx_payload_type: sending.rtx_payload_type,
-            red_payload_type: sending.red_payload_type,
-            source_red_payload_type: fanout.track.red_payload_type(),
-            nack: sending.feedback.nack,
-            first_seq: self.rng.random_range(0..FIRST_SEQ_BELOW),
-            first_rtx_seq: self.rng.random_range(0..FIRST_SEQ_BELOW),
-            first_time: self.rng.random(),
+            first_seq: rng.random_range(0..FIRST_SEQ_BELOW),
+            first_time: rng.random(),
+            payload_types: PayloadTypes {
+                source_red: fanout.section.red(),
+                primary: sending.payload_type,
+                red: sending.red_payload_type,
+            },
+            rtx: rtx.map(|(ssrc, payload_type)| RtxSetup {
+                ssrc,
+                payload_type,
+                first_seq: rng.random_range(0..FIRST_SEQ_BELOW),
+            }),
+            wish: waiting.wish,
         };
         let mut downstream = Downstream::new(setup, now);
-        downstream.set_wish(waiting.wish, now);
-        downstream.set_publisher_muted(fanout.muted, now);
+        downstream.handle_publisher_muted(fanout.track.is_muted(), now);
         let stream = Stream {
             downstream,
             key: sending.track,
@@ -175,6 +185,7 @@ impl Plane {
             cname: waiting.cname,
             ssrc: sending.ssrc,
             bound: false,
+            score: DownstreamScore::default(),
         };
         let stream = peer.downlink.insert(stream, sending.rtx_ssrc);
         fanout.subscribers.push(Subscriber {
@@ -219,7 +230,7 @@ impl Plane {
                 tracing::debug!(?key, %error, "announced track not taken");
             }
         }
-        self.reschedule(index);
+        self.reschedule(index, now);
     }
 
     pub(super) fn unpublish(&mut self, key: TrackKey, now: Instant) {
@@ -252,7 +263,7 @@ impl Plane {
                 peer.downlink.remove(key);
                 peer.negotiation.unsubscribe(key, now);
             }
-            self.reschedule(subscriber.peer);
+            self.reschedule(subscriber.peer, now);
         }
     }
 
@@ -266,18 +277,17 @@ impl Plane {
         let Some(fanout) = self.tracks.by_key_mut(key) else {
             return;
         };
-        fanout.muted = muted;
-        fanout.track.set_muted(muted, now);
+        fanout.track.set_muted(muted);
         for subscriber in &fanout.subscribers {
             let Some(peer) = self.peers.at_mut(subscriber.peer) else {
                 continue;
             };
             if let Some(stream) = peer.downlink.at_mut(subscriber.stream) {
-                stream.downstream.set_publisher_muted(muted, now);
+                stream.downstream.handle_publisher_muted(muted, now);
             }
             self.schedule.wake_by(subscriber.peer, now);
         }
-        self.reschedule(index);
+        self.reschedule(index, now);
     }
 
     pub(super) fn expect_layers(&mut self, key: TrackKey, max: Option<u8>, now: Instant) {
@@ -303,16 +313,16 @@ impl Plane {
         if peer.downlink.knows(key) {
             return;
         }
-        let codec = fanout.track.codec();
+        let codec = fanout.track.setup().codec;
         let video = codec.kind() == MediaKind::Video;
         // New for each subscription and never used again: two packets never share key and index.
-        let ssrc = peer.link.draw_ssrc(&mut self.rng);
-        let rtx_ssrc = video.then(|| peer.link.draw_ssrc(&mut self.rng));
+        let ssrc = peer.link.draw_ssrc();
+        let rtx_ssrc = video.then(|| peer.link.draw_ssrc());
         let cname = label.stream_id.clone();
         let forwarding = Forwarding {
             track: key,
             codec,
-            stereo: fanout.track.stereo(),
+            stereo: fanout.section.stereo,
             label,
             ssrc,
             rtx_ssrc,
@@ -325,7 +335,7 @@ impl Plane {
                     .push_back(Event::SubscriptionRefused { peer: id, track: key });
             }
         }
-        self.reschedule(index);
+        self.reschedule(index, now);
     }
 
     pub(super) fn unsubscribe(&mut self, id: PeerId, key: TrackKey, now: Instant) {
@@ -343,7 +353,7 @@ impl Plane {
         if let Some(fanout) = self.tracks.by_key_mut(key) {
             fanout.remove_subscriber(index);
         }
-        self.reschedule(index);
+        self.reschedule(index, now);
     }
 
     pub(super) fn set_wish(&mut self, id: PeerId, key: TrackKey, wish: Wish, now: Instant) {
@@ -357,7 +367,7 @@ impl Plane {
             waiting.wish = wish;
         }
         if let Some(stream) = peer.downlink.by_track_mut(key) {
-            stream.downstream.set_wish(wish, now);
+            stream.downstream.handle_wish(wish, now);
             self.schedule.wake_by(index, now);
         }
     }

@@ -3,11 +3,11 @@
 //! Subscriber by subscriber, so that keys and rewriting state of one stay hot for the whole batch
 //! and its packets lie side by side for one send. No lock, no allocation.
 
+use super::tracks::Fanout;
 use super::{Plane, Progress};
 use crate::media::counters::Counters;
 use crate::media::demux::Path;
 use crate::media::forward::rewrite::Source;
-use crate::media::ingest::track::Track;
 use crate::media::pacer::Arena;
 use crate::media::packet::Outgoing;
 use crate::media::peer::Peer;
@@ -42,7 +42,7 @@ impl Plane {
         self.touched.clear();
         self.cursor = Cursor::default();
         while let Some(index) = self.stirred.pop() {
-            self.reschedule(index);
+            self.reschedule(index, now);
         }
         Progress::Done
     }
@@ -51,8 +51,8 @@ impl Plane {
         let Some(fanout) = self.tracks.at_mut(track) else {
             return Progress::Done;
         };
-        let source = fanout.source();
         let needed = fanout.track.batch().len();
+        let source = fanout.source();
         while let Some(subscriber) = fanout.subscribers.get(self.cursor.subscriber) {
             if !self.arena.has_room(needed, PACKET_ROOM) {
                 return Progress::More;
@@ -63,7 +63,7 @@ impl Plane {
                     arena: &mut self.arena,
                     counters: &mut self.counters,
                 };
-                forward(peer, subscriber.stream, &fanout.track, &source, out, now);
+                forward(peer, subscriber.stream, (fanout, &source), out, now);
             }
         }
         fanout.track.clear_batch();
@@ -82,8 +82,7 @@ pub(super) struct Out<'a> {
 fn forward(
     peer: &mut Peer,
     stream: u32,
-    track: &Track,
-    source: &Source,
+    (fanout, source): (&Fanout, &Source),
     out: Out<'_>,
     now: Instant,
 ) {
@@ -93,11 +92,11 @@ fn forward(
     let Some(stream) = peer.downlink.at_mut(stream) else {
         return;
     };
-    for packet in track.batch() {
+    for packet in fanout.track.batch() {
         let Some(outgoing) = stream.downstream.forward(packet, source, now) else {
             continue;
         };
-        let Some(payload) = track.payload(packet) else {
+        let Some(payload) = fanout.payload(packet) else {
             out.counters.dropped.limit += 1;
             continue;
         };

@@ -3,7 +3,6 @@
 use super::tracks::Fanout;
 use super::{Plane, fanout};
 use crate::media::demux::{Path, username};
-use crate::media::ingest::track::Track;
 use crate::media::message::{Event, PathReport, PathTransport};
 use crate::media::peer::uplink::{Recognised, Stream};
 use crate::media::transport::Change;
@@ -50,7 +49,7 @@ impl Plane {
         peer.transport
             .handle_dtls(datagram, path, &mut self.arena, now);
         self.tell_changes(index, now);
-        self.reschedule(index);
+        self.reschedule(index, now);
     }
 
     /// The peer whose address this is, learned from an authentic check.
@@ -165,7 +164,11 @@ impl Plane {
         packet: &[u8],
         now: Instant,
     ) {
-        let Some(stream) = self.stream_of(index, header, extensions, now) else {
+        let Some(payload) = header.payload(packet) else {
+            self.counters.dropped.rtp += 1;
+            return;
+        };
+        let Some(stream) = self.stream_of(index, header, extensions) else {
             self.counters.dropped.unknown_stream += 1;
             return;
         };
@@ -177,13 +180,13 @@ impl Plane {
             traffic.retransmitted_in += 1;
             fanout
                 .track
-                .handle_rtx(stream.spatial, header, extensions, packet, now);
+                .handle_rtx(stream.spatial, header, payload, now);
         } else {
             traffic.packets_in += 1;
             traffic.bytes_in += packet.len() as u64;
             fanout
                 .track
-                .handle_packet(stream.spatial, header, extensions, packet, now);
+                .handle_packet(stream.spatial, header, extensions, payload, now);
         }
         if !fanout.touched {
             fanout.touched = true;
@@ -198,7 +201,6 @@ impl Plane {
         index: u32,
         header: &Header,
         extensions: &Extensions<'_>,
-        now: Instant,
     ) -> Option<Stream> {
         let peer = self.peers.at_mut(index)?;
         if let Some(stream) = peer.uplink.stream(header.ssrc) {
@@ -209,7 +211,7 @@ impl Plane {
             Some(track) => track,
             // Retransmissions never begin a track.
             None if recognised.rtx => return None,
-            None => self.start_track(index, &recognised, now)?,
+            None => self.start_track(index, &recognised)?,
         };
         let stream = Stream {
             track,
@@ -221,33 +223,24 @@ impl Plane {
             return None;
         }
         if !recognised.rtx {
-            let section = peer.uplink.sections().get(recognised.section)?;
             let fanout = self.tracks.at_mut(track)?;
-            let nack = section.feedback.nack;
-            fanout
-                .track
-                .start_layer(recognised.spatial, header.ssrc, nack, now);
+            fanout.start_layer(recognised.spatial, header.ssrc, recognised.payload_type);
         }
         Some(stream)
     }
 
-    fn start_track(&mut self, index: u32, recognised: &Recognised, now: Instant) -> Option<u32> {
+    fn start_track(&mut self, index: u32, recognised: &Recognised) -> Option<u32> {
         let peer = self.peers.at_mut(index)?;
         let section = peer.uplink.sections().get(recognised.section)?;
         let announced = peer.link.announced(recognised.key)?;
-        let started = Event::TrackStarted {
+        let level = self.setup.level;
+        let fanout = Fanout::new(recognised.key, index, section, announced, level)?;
+        self.events.push_back(Event::TrackStarted {
             track: recognised.key,
             mid: section.mid.clone(),
-            codec: section.codecs.first()?.1,
+            codec: fanout.track.setup().codec,
             layers: section.layers.clone(),
-        };
-        let track = Track::new(
-            Fanout::setup(recognised.key, section, announced),
-            self.setup.track,
-            now,
-        );
-        let fanout = Fanout::new(track, index, section, announced);
-        self.events.push_back(started);
+        });
         Some(self.tracks.insert(fanout))
     }
 
@@ -285,10 +278,9 @@ impl Plane {
                     .and_then(|peer| peer.uplink.stream(ssrc));
                 if let Some(stream) = stream.filter(|stream| !stream.rtx)
                     && let Some(fanout) = self.tracks.at_mut(stream.track)
+                    && let Some(layer) = fanout.track.layer_mut(stream.spatial)
                 {
-                    fanout
-                        .track
-                        .handle_sender_report(stream.spatial, &info, now);
+                    layer.handle_sender_report(&info, now);
                 }
                 self.take_blocks(index, blocks, now);
             }
@@ -369,8 +361,7 @@ impl Plane {
             let Some((path, sealer)) = peer.transport.sending() else {
                 return;
             };
-            let found = fanout.track.find(resend.spatial, resend.source);
-            let Some((_, payload)) = found else {
+            let Some(payload) = fanout.find(resend.spatial, resend.source) else {
                 continue;
             };
             let len = fanout::write(&mut self.arena, path, sealer, &resend.outgoing, payload);
@@ -378,6 +369,7 @@ impl Plane {
                 self.counters.dropped.limit += 1;
                 continue;
             }
+            stream.downstream.handle_resent(payload.len(), now);
             self.counters.traffic.retransmitted_out += 1;
             self.counters.traffic.retransmitted_bytes_out += len as u64;
         }

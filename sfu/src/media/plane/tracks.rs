@@ -1,9 +1,18 @@
 //! The published tracks of one worker, each with its subscribers.
 
+use crate::config::codecs::Codec;
 use crate::ids::TrackKey;
-use crate::media::forward::rewrite::Source;
-use crate::media::ingest::track::Track;
+use crate::media::estimate::score::UpstreamScore;
+use crate::media::forward::rewrite::{SenderClock, Source};
+use crate::media::ingest::audio::LevelConfig;
+use crate::media::ingest::track::{SPATIAL_LAYERS, Track, TrackSetup};
+use crate::media::ingest::upstream::UpstreamSetup;
+use crate::media::packet::Packet;
+use crate::media::peer::link::Announced;
+use crate::media::transport::negotiation::Receiving;
+use crate::units::ExtSeq;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// Subscribers of one track on one worker; beyond this a core is busy with that track alone.
 pub const SUBSCRIBERS_MAX: usize = 10_000;
@@ -15,12 +24,40 @@ pub struct Fanout {
     pub track: Track,
     /// Index of the publisher's peer.
     pub publisher: u32,
-    /// The publisher muted it.
-    pub muted: bool,
+    /// What its section negotiated.
+    pub section: Section,
     /// Who receives it.
     pub subscribers: Vec<Subscriber>,
     /// Waits in the plane's list of tracks with a batch.
     pub touched: bool,
+    /// How well it arrives.
+    pub score: UpstreamScore,
+    /// For each layer, how often its stream began anew.
+    generations: [u32; SPATIAL_LAYERS],
+}
+
+/// What a track's section negotiated, as far as its streams and copies need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Section {
+    /// Bit mask of the spatial layers.
+    pub layers: u8,
+    /// Payload types and their codecs, preferred first.
+    pub codecs: Vec<(u8, Codec)>,
+    /// RTX payload types with those they repeat.
+    pub rtx: Vec<(u8, u8)>,
+    /// Losses may be asked for.
+    pub nack: bool,
+    /// Two channels.
+    pub stereo: bool,
+}
+
+impl Section {
+    /// The payload type of RED, if the publisher may use it.
+    #[must_use]
+    pub fn red(&self) -> Option<u8> {
+        let red = self.codecs.iter().find(|(_, codec)| *codec == Codec::Red)?;
+        Some(red.0)
+    }
 }
 
 /// One subscriber's stream.
@@ -33,14 +70,102 @@ pub struct Subscriber {
 }
 
 impl Fanout {
+    /// A track whose first media came in `section`, as it was announced.
+    #[must_use]
+    pub fn new(
+        key: TrackKey,
+        publisher: u32,
+        section: &Receiving,
+        announced: Announced,
+        level: LevelConfig,
+    ) -> Option<Self> {
+        let (_, codec) = *section.codecs.first()?;
+        let setup = TrackSetup {
+            key,
+            codec,
+            screen_share: announced.screen_share,
+            muted: announced.muted,
+            level,
+        };
+        let layers = section.layers.iter();
+        Some(Self {
+            track: Track::new(setup),
+            publisher,
+            section: Section {
+                layers: layers.fold(0, |mask, layer| mask | 1_u8.wrapping_shl(layer.spatial.into())),
+                codecs: section.codecs.clone(),
+                rtx: section.rtx.clone(),
+                nack: section.feedback.nack,
+                stereo: announced.stereo,
+            },
+            subscribers: Vec::new(),
+            touched: false,
+            score: UpstreamScore::default(),
+            generations: [0; SPATIAL_LAYERS],
+        })
+    }
+
+    /// A layer's media stream became known, perhaps in place of an earlier one.
+    pub fn start_layer(&mut self, spatial: u8, ssrc: u32, payload_type: u8) {
+        let known = self.track.layer(spatial).is_some();
+        let rtx = self.section.rtx.iter();
+        let other = self.section.codecs.iter();
+        let setup = UpstreamSetup {
+            ssrc,
+            codec: self.track.setup().codec,
+            payload_type,
+            other_payload_type: other.map(|(pt, _)| *pt).find(|pt| *pt != payload_type),
+            rtx_payload_type: rtx.into_iter().find(|(_, apt)| *apt == payload_type).map(|(pt, _)| *pt),
+            spatial,
+            screen_share: self.track.setup().screen_share,
+            nack: self.section.nack,
+        };
+        if self.track.add_layer(setup)
+            && known
+            && let Some(generation) = self.generations.get_mut(usize::from(spatial))
+        {
+            *generation += 1;
+        }
+    }
+
     /// What a downstream needs to know of the track besides the packet; taken once a batch.
     #[must_use]
     pub fn source(&self) -> Source {
-        Source {
-            alive: self.track.alive_mask(),
-            clocks: self.track.clocks(),
-            muted: self.muted,
+        let mut source = Source {
+            alive: 0,
+            generations: self.generations,
+            clocks: [None; SPATIAL_LAYERS],
+            muted: self.track.is_muted(),
+        };
+        for (spatial, clock) in (0_u8..).zip(&mut source.clocks) {
+            source.alive |= u8::from(self.track.alive(spatial)) << spatial;
+            let report = self.track.layer(spatial).and_then(|layer| layer.clock());
+            *clock = report.map(|report| SenderClock {
+                ntp: report.ntp,
+                rtp: report.rtp,
+                arrival: report.arrival,
+            });
         }
+        source
+    }
+
+    /// The payload of a packet of the batch.
+    #[must_use]
+    pub fn payload(&self, packet: &Packet) -> Option<&[u8]> {
+        self.track.layer(packet.spatial)?.payload(packet)
+    }
+
+    /// The payload of an earlier packet, if the history still has it.
+    #[must_use]
+    pub fn find(&self, spatial: u8, seq: ExtSeq) -> Option<&[u8]> {
+        let (_, payload) = self.track.layer(spatial)?.find(seq)?;
+        Some(payload)
+    }
+
+    /// When the track wants to be looked at.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.track.poll_timeout()
     }
 
     /// Takes a subscriber off the list.
@@ -59,15 +184,8 @@ pub struct Tracks {
 
 impl Tracks {
     /// Adds a track.
-    pub fn insert(&mut self, track: Track, publisher: u32, muted: bool) -> u32 {
-        let key = track.key();
-        let fanout = Fanout {
-            track,
-            publisher,
-            muted,
-            subscribers: Vec::new(),
-            touched: false,
-        };
+    pub fn insert(&mut self, fanout: Fanout) -> u32 {
+        let key = fanout.track.key();
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             (self.slots.len() - 1) as u32
