@@ -1,6 +1,9 @@
 //! To a subscriber: which packet, with which numbers.
-pub mod downstream;
+pub mod select;
+
+pub mod rewrite;
+
 pub mod feedback;
 pub mod report;
-pub mod rewrite;
-pub mod select;
+
+pub mod downstream;

@@ -58,6 +58,8 @@ pub struct Arena<T> {
     runs: Vec<Extent<T>>,
     /// The slot handed out last, until committed.
     open: Option<(T, usize)>,
+    /// How often it was full.
+    refused: u64,
 }
 
 impl<T: Copy + Eq> Default for Arena<T> {
@@ -75,6 +77,7 @@ impl<T: Copy + Eq> Arena<T> {
             used: 0,
             runs: Vec::with_capacity(MAX_RUNS),
             open: None,
+            refused: 0,
         }
     }
 
@@ -82,13 +85,13 @@ impl<T: Copy + Eq> Arena<T> {
     /// committed is handed out again.
     pub fn slot(&mut self, to: T, max_len: usize) -> Option<&mut [u8]> {
         self.open = None;
-        if self.runs.len() == MAX_RUNS {
+        let end = self.used.saturating_add(max_len);
+        if self.runs.len() == MAX_RUNS || end > self.bytes.len() {
+            self.refused += 1;
             return None;
         }
-        let end = self.used.checked_add(max_len)?;
-        let slot = self.bytes.get_mut(self.used..end)?;
         self.open = Some((to, max_len));
-        Some(slot)
+        self.bytes.get_mut(self.used..end)
     }
 
     /// Keeps the first `len` bytes of the open slot as a packet; zero keeps nothing.
@@ -140,6 +143,12 @@ impl<T: Copy + Eq> Arena<T> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty()
+    }
+
+    /// How often a slot was refused because the arena was full, since the start.
+    #[must_use]
+    pub const fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// Forgets every packet; the buffer stays.
@@ -213,6 +222,7 @@ mod tests {
         arena.clear();
         assert!(arena.is_empty() && put(&mut arena, 1, 1200, 0));
         assert!(arena.slot(1, usize::MAX).is_none());
+        assert_eq!(arena.refused(), 2);
     }
 
     #[test]
