@@ -74,7 +74,7 @@ fn request(attributes: &[(u16, &[u8])]) -> Vec<u8> {
 fn the_username_of_a_check_is_found_behind_other_attributes() {
     let bytes = request(&[(0x8022, b"odd"), (STUN_USERNAME, b"ours:theirs")]);
     assert_eq!(username(&bytes), Some("ours"));
-    let mut response = bytes.clone();
+    let mut response = bytes;
     response[0] = 1;
     assert_eq!(username(&response), None);
     assert_eq!(username(&request(&[(0x8022, b"ours:theirs")])), None);
