@@ -1,3 +1,4 @@
 //! What the network does: feedback to publishers, quality scores.
+
 pub mod feedback;
 pub mod score;

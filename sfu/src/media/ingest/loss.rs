@@ -1,1 +1,268 @@
-//! Ingest: loss.
+//! What is missing from one upstream and when to ask for it again (RFC 4585 NACK).
+//!
+//! Owns the list of missing numbers and their due times. Never writes RTCP. Driven by gaps and by a
+//! timer: the lost end of a burst is asked for though nothing follows it. (LK: sfu-media §9 traps 1, 2)
+
+use crate::units::ExtSeq;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Missing packets at once; beyond it a key frame is cheaper than repairs.
+pub const MISSING_LIMIT: usize = 500;
+/// Grace for mere reordering before the first NACK.
+pub const FIRST_NACK: Duration = Duration::from_millis(20);
+/// A retry sooner than this would cross its own answer.
+pub const MIN_RETRY: Duration = Duration::from_millis(20);
+/// A retry later than this comes too late for any jitter buffer.
+pub const MAX_RETRY: Duration = Duration::from_millis(400);
+/// NACKs for one packet.
+pub const TRIES: u8 = 5;
+/// NACKs for one packet on a short path, where each costs little time.
+pub const TRIES_SHORT: u8 = 10;
+/// Paths below this are short.
+pub const SHORT_RTT: Duration = Duration::from_millis(30);
+/// Assumed until measured.
+pub const DEFAULT_RTT: Duration = Duration::from_millis(70);
+
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    seq: ExtSeq,
+    due: Instant,
+    tries: u8,
+}
+
+/// The missing packets of one upstream, in the publisher's own numbering.
+#[derive(Debug, Default)]
+pub struct Losses {
+    /// Ascending; gaps only open above all others.
+    missing: VecDeque<Missing>,
+    /// No entry is due before this.
+    next_due: Option<Instant>,
+    newest_key_frame: Option<ExtSeq>,
+    abandoned: u64,
+}
+
+impl Losses {
+    /// `count` numbers from `first` on were passed over. True if so much is missing that the
+    /// list was cut: from now on only a key frame helps.
+    #[must_use = "a cut list needs a key frame"]
+    pub fn handle_gap(&mut self, first: ExtSeq, count: u64, now: Instant) -> bool {
+        if count == 0 {
+            return false;
+        }
+        if self.missing.capacity() == 0 {
+            self.missing.reserve_exact(MISSING_LIMIT);
+        }
+        let fits = |held: usize| held as u64 + count <= MISSING_LIMIT as u64;
+        let mut cut = false;
+        if !fits(self.missing.len()) {
+            cut = !self.forget_before_key_frame() || !fits(self.missing.len());
+        }
+        if cut {
+            self.abandoned += self.missing.len() as u64 + count;
+            self.clear();
+            return true;
+        }
+        let due = now + FIRST_NACK;
+        self.missing
+            .extend((first.0..first.0 + count).map(|seq| Missing {
+                seq: ExtSeq(seq),
+                due,
+                tries: 0,
+            }));
+        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+        false
+    }
+
+    /// A packet came, however late: it is not missing any more.
+    pub fn handle_arrival(&mut self, seq: ExtSeq) {
+        if let Ok(at) = self.missing.binary_search_by_key(&seq, |entry| entry.seq) {
+            self.missing.remove(at);
+        }
+    }
+
+    /// The first packet of a key frame came: what is older matters less.
+    pub fn handle_key_frame(&mut self, seq: ExtSeq) {
+        self.newest_key_frame = self.newest_key_frame.max(Some(seq));
+    }
+
+    /// Drops what a decoder no longer needs; false if nothing was dropped.
+    fn forget_before_key_frame(&mut self) -> bool {
+        let Some(key_frame) = self.newest_key_frame else {
+            return false;
+        };
+        let old = self.missing.partition_point(|entry| entry.seq < key_frame);
+        self.missing.drain(..old);
+        self.abandoned += old as u64;
+        old > 0
+    }
+
+    /// Nothing is missing any more: the upstream was muted.
+    pub fn clear(&mut self) {
+        self.missing.clear();
+        self.next_due = None;
+    }
+
+    /// When [`poll_nacks`](Self::poll_nacks) has work.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.next_due.filter(|_| !self.missing.is_empty())
+    }
+
+    /// Appends the numbers to ask for now, ascending, at most [`MISSING_LIMIT`]. Those asked for
+    /// often enough are given up.
+    pub fn poll_nacks(&mut self, rtt: Option<Duration>, now: Instant, out: &mut Vec<u16>) {
+        if self.poll_timeout().is_none_or(|due| now < due) {
+            return;
+        }
+        let rtt = rtt.unwrap_or(DEFAULT_RTT);
+        let tries = if rtt < SHORT_RTT { TRIES_SHORT } else { TRIES };
+        let held = self.missing.len();
+        self.missing
+            .retain(|entry| entry.due > now || entry.tries < tries);
+        self.abandoned += (held - self.missing.len()) as u64;
+        let mut next_due = None::<Instant>;
+        for entry in &mut self.missing {
+            if entry.due <= now {
+                out.push(entry.seq.wire());
+                entry.due = now + retry_delay(rtt, entry.tries);
+                entry.tries += 1;
+            }
+            next_due = Some(next_due.map_or(entry.due, |next| next.min(entry.due)));
+        }
+        self.next_due = next_due;
+    }
+
+    /// Missing packets.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.missing.len()
+    }
+
+    /// Nothing missing?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    /// Packets given up so far.
+    #[must_use]
+    pub const fn abandoned(&self) -> u64 {
+        self.abandoned
+    }
+}
+
+/// How long after a NACK, `earlier` of which went before it, the next one is due: RTT x 1.25^k.
+fn retry_delay(rtt: Duration, earlier: u8) -> Duration {
+    // Beyond a few tries the cap holds anyway.
+    let factor = 1.25f64.powi(i32::from(earlier.min(TRIES_SHORT)));
+    rtt.min(MAX_RETRY)
+        .mul_f64(factor)
+        .clamp(MIN_RETRY, MAX_RETRY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn instant() -> Instant {
+        #[expect(clippy::disallowed_methods, reason = "an arbitrary origin for a test")]
+        Instant::now()
+    }
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// Milliseconds after the gap at which one lost packet is asked for.
+    fn asked_at(rtt: Duration) -> Vec<u64> {
+        let start = instant();
+        let mut losses = Losses::default();
+        assert!(!losses.handle_gap(ExtSeq(9), 1, start));
+        let mut times = Vec::new();
+        while let Some(due) = losses.poll_timeout() {
+            let mut out = Vec::new();
+            losses.poll_nacks(Some(rtt), due, &mut out);
+            times.extend(out.iter().map(|_| (due - start).as_millis() as u64));
+        }
+        assert_eq!(losses.abandoned(), 1);
+        times
+    }
+
+    #[test]
+    fn nacks_follow_the_table() {
+        // First after 20 ms, then 70, 87.5, 109.4 and 136.7 ms apart.
+        assert_eq!(asked_at(ms(70)), [20, 90, 177, 286, 423]);
+        // The lower and the upper bound.
+        assert_eq!(asked_at(ms(5)).len(), 10);
+        assert_eq!(asked_at(ms(5))[..4], [20, 40, 60, 80]);
+        assert_eq!(asked_at(ms(1000)), [20, 420, 820, 1220, 1620]);
+    }
+
+    #[test]
+    fn nothing_is_asked_before_the_reorder_grace() {
+        let now = instant();
+        let mut losses = Losses::default();
+        assert!(!losses.handle_gap(ExtSeq(1), 2, now));
+        let mut out = Vec::new();
+        losses.poll_nacks(None, now + ms(19), &mut out);
+        assert_eq!(out, []);
+        losses.handle_arrival(ExtSeq(1));
+        losses.poll_nacks(None, now + ms(20), &mut out);
+        assert_eq!(out, [2]);
+        losses.handle_arrival(ExtSeq(2));
+        assert_eq!(losses.poll_timeout(), None);
+    }
+
+    #[test]
+    fn too_many_losses_fall_back_on_the_newest_key_frame() {
+        let now = instant();
+        let mut losses = Losses::default();
+        assert!(!losses.handle_gap(ExtSeq(0), 400, now));
+        losses.handle_key_frame(ExtSeq(300));
+        assert!(!losses.handle_gap(ExtSeq(500), 200, now));
+        assert_eq!(losses.len(), 300);
+        // Nothing older than the key frame is left to drop now.
+        assert!(losses.handle_gap(ExtSeq(1000), 300, now));
+        assert!(losses.is_empty());
+        assert_eq!(losses.abandoned(), 300 + 300 + 300);
+        assert_eq!(losses.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_jump_over_more_than_the_limit_asks_for_a_key_frame_at_once() {
+        let mut losses = Losses::default();
+        assert!(losses.handle_gap(ExtSeq(0), 30_000, instant()));
+        assert!(losses.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn the_list_stays_sorted_and_bounded(
+            steps in proptest::collection::vec((1u64..700, 0u64..100, any::<bool>()), 1..60),
+        ) {
+            let mut now = instant();
+            let mut losses = Losses::default();
+            let mut next = 0;
+            for (count, wait, key) in steps {
+                now += ms(wait);
+                let _ = losses.handle_gap(ExtSeq(next), count, now);
+                next += count + 1;
+                if key {
+                    losses.handle_key_frame(ExtSeq(next - 1));
+                }
+                losses.handle_arrival(ExtSeq(next.saturating_sub(3)));
+                prop_assert!(losses.len() <= MISSING_LIMIT);
+                let mut out = Vec::new();
+                losses.poll_nacks(Some(ms(wait)), now, &mut out);
+                prop_assert!(out.len() <= MISSING_LIMIT);
+                let seqs: Vec<_> = losses.missing.iter().map(|entry| entry.seq).collect();
+                prop_assert!(seqs.is_sorted());
+                if !losses.is_empty() {
+                    prop_assert!(losses.poll_timeout().is_some_and(|due| due > now));
+                }
+            }
+        }
+    }
+}

@@ -1,1 +1,375 @@
-//! Ingest: track.
+//! A published track as media sees it: its layers, what is alive of them, how loud it is.
+//!
+//! Owns the upstreams and gathers the packets of one receive batch for the fan-out. Never knows its
+//! subscribers. Owned by the plane, which hands packets in by layer, reads the batch once for each
+//! subscriber, then clears it.
+
+use crate::config::codecs::Codec;
+use crate::ids::{MediaKind, TrackKey};
+use crate::media::ingest::audio::{LevelConfig, LevelMeter, Loudness};
+use crate::media::ingest::layers::{Change, LayerTracker, Rule, TEMPORAL_LAYERS};
+use crate::media::ingest::reception::Window;
+use crate::media::ingest::upstream::{Upstream, UpstreamSetup};
+use crate::media::packet::{CodecInfo, Packet};
+use crate::rtp::extension::Extensions;
+use crate::rtp::header::Header;
+use crate::units::Bitrate;
+use std::time::Instant;
+
+/// Spatial layers of a track.
+pub const SPATIAL_LAYERS: usize = 3;
+/// Packets of one batch: four receive calls of 64 datagrams. What is beyond is not forwarded now,
+/// but found in the history when subscribers ask for it.
+pub const BATCH_LIMIT: usize = 256;
+
+/// What a track is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrackSetup {
+    /// Its key.
+    pub key: TrackKey,
+    /// Its codec, and by it audio or video.
+    pub codec: Codec,
+    /// Slow pictures with long pauses.
+    pub screen_share: bool,
+    /// Starts muted.
+    pub muted: bool,
+    /// When its audio counts as speech.
+    pub level: LevelConfig,
+}
+
+/// What a track delivered since the last [`Track::take_window`].
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct TrackWindow {
+    /// The sum over its layers; jitter is the worst.
+    pub reception: Window,
+    /// Layers that should have been there and were not, averaged over time.
+    pub missing_layers: f64,
+}
+
+/// A published track.
+#[derive(Debug)]
+pub struct Track {
+    setup: TrackSetup,
+    muted: bool,
+    /// The highest layer dynacast asked for; `None` for none.
+    expected: Option<u8>,
+    layers: [Option<Upstream>; SPATIAL_LAYERS],
+    trackers: [LayerTracker; SPATIAL_LAYERS],
+    layers_changed: bool,
+    missing: MissingLayers,
+    meter: Option<LevelMeter>,
+    batch: Vec<Packet>,
+    overflowed: u64,
+}
+
+/// Missing layers over time.
+#[derive(Debug, Default)]
+struct MissingLayers {
+    now_missing: u8,
+    since: Option<Instant>,
+    started: Option<Instant>,
+    /// Layers times seconds.
+    sum: f64,
+}
+
+impl MissingLayers {
+    fn note(&mut self, missing: u8, now: Instant) {
+        self.started.get_or_insert(now);
+        let since = self.since.replace(now).unwrap_or(now);
+        let span = now.saturating_duration_since(since).as_secs_f64();
+        self.sum += f64::from(self.now_missing) * span;
+        self.now_missing = missing;
+    }
+
+    fn take_average(&mut self, now: Instant) -> f64 {
+        self.note(self.now_missing, now);
+        let started = self.started.replace(now).unwrap_or(now);
+        let span = now.saturating_duration_since(started).as_secs_f64();
+        let sum = std::mem::take(&mut self.sum);
+        if span > 0.0 { sum / span } else { 0.0 }
+    }
+}
+
+impl Track {
+    /// A track without layers.
+    #[must_use]
+    pub fn new(setup: TrackSetup) -> Self {
+        let kind = setup.codec.kind();
+        let mut track = Self {
+            setup,
+            muted: false,
+            expected: Some(SPATIAL_LAYERS as u8 - 1),
+            layers: [None, None, None],
+            trackers: [0, 1, 2]
+                .map(|spatial| LayerTracker::new(Rule::of(spatial, setup.screen_share))),
+            layers_changed: false,
+            missing: MissingLayers::default(),
+            meter: (kind == MediaKind::Audio)
+                .then(|| LevelMeter::new(setup.level, setup.codec.clock_rate())),
+            batch: Vec::with_capacity(BATCH_LIMIT),
+            overflowed: 0,
+        };
+        track.set_muted(setup.muted);
+        track
+    }
+
+    /// Its key.
+    #[must_use]
+    pub const fn key(&self) -> TrackKey {
+        self.setup.key
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn setup(&self) -> &TrackSetup {
+        &self.setup
+    }
+
+    /// Audio or video.
+    #[must_use]
+    pub const fn kind(&self) -> MediaKind {
+        self.setup.codec.kind()
+    }
+
+    /// Muted by its publisher?
+    #[must_use]
+    pub const fn is_muted(&self) -> bool {
+        self.muted
+    }
+
+    /// A layer's stream became known; it replaces an earlier one in its place. False if there is no
+    /// such layer.
+    pub fn add_layer(&mut self, setup: UpstreamSetup) -> bool {
+        let index = usize::from(setup.spatial);
+        let Some(place) = self.layers.get_mut(index) else {
+            return false;
+        };
+        let mut upstream = Upstream::new(setup);
+        upstream.set_muted(self.muted);
+        *place = Some(upstream);
+        if !self.muted && self.expected.is_some_and(|max| setup.spatial <= max) {
+            self.trackers[index].reset();
+        }
+        self.layers_changed = true;
+        true
+    }
+
+    /// A packet came on a layer's media stream; `payload` is without padding.
+    pub fn handle_packet(
+        &mut self,
+        spatial: u8,
+        header: &Header,
+        extensions: &Extensions<'_>,
+        payload: &[u8],
+        now: Instant,
+    ) {
+        let Some(Some(upstream)) = self.layers.get_mut(usize::from(spatial)) else {
+            return;
+        };
+        let Some(packet) = upstream.handle_packet(header, payload, now) else {
+            return;
+        };
+        if let (Some(meter), Some(heard), false) =
+            (&mut self.meter, extensions.audio_level, packet.late)
+        {
+            meter.handle_packet(heard.level, packet.time, now);
+        }
+        self.forward(packet, payload.len(), now);
+    }
+
+    /// A packet came on a layer's RTX stream; `payload` is without padding.
+    pub fn handle_rtx(&mut self, spatial: u8, header: &Header, payload: &[u8], now: Instant) {
+        if let Some(Some(upstream)) = self.layers.get_mut(usize::from(spatial))
+            && let Some(packet) = upstream.handle_rtx(header, payload, now)
+        {
+            self.forward(packet, payload.len(), now);
+        }
+    }
+
+    fn forward(&mut self, packet: Packet, bytes: usize, now: Instant) {
+        let index = usize::from(packet.spatial).min(SPATIAL_LAYERS - 1);
+        let temporal = match packet.codec {
+            CodecInfo::Vp8(found) => found.temporal.map_or(0, |temporal| temporal.layer),
+            CodecInfo::None => 0,
+        };
+        if self.kind() == MediaKind::Video
+            && let Some(change) = self.trackers[index].handle_packet(temporal, bytes, now)
+        {
+            self.handle_change(index, change, !packet.key_frame, now);
+        }
+        if self.batch.len() < BATCH_LIMIT {
+            self.batch.push(packet);
+        } else {
+            self.overflowed += 1;
+        }
+    }
+
+    fn handle_change(&mut self, index: usize, change: Change, seed: bool, now: Instant) {
+        self.layers_changed = true;
+        self.note_missing(now);
+        if change == Change::Started
+            && seed
+            && let Some(upstream) = &mut self.layers[index]
+        {
+            upstream.seed_key_frame(now);
+        }
+    }
+
+    fn note_missing(&mut self, now: Instant) {
+        let negotiated = (0..SPATIAL_LAYERS as u8)
+            .rev()
+            .find(|spatial| self.layer(*spatial).is_some());
+        let wanted = self.expected.min(negotiated);
+        let layers = |top: Option<u8>| top.map_or(0, |top| top + 1);
+        let present = layers(self.highest_alive());
+        let missing = layers(wanted).saturating_sub(present);
+        // Before the first packet nothing is missing yet.
+        let missing = if present == 0 || self.muted {
+            0
+        } else {
+            missing
+        };
+        self.missing.note(missing, now);
+    }
+
+    /// Dynacast asked the publisher for layers up to `max`, or for none. Layers above are gone at
+    /// once; a layer newly asked for starts with its first packet. (LK: sfu-media §4.8)
+    pub fn expect_layers(&mut self, max: Option<u8>, now: Instant) {
+        self.expected = max;
+        for (spatial, tracker) in (0u8..).zip(&mut self.trackers) {
+            let expected = max.is_some_and(|max| spatial <= max);
+            tracker.expect(expected, self.muted);
+        }
+        self.layers_changed = true;
+        self.note_missing(now);
+    }
+
+    /// The publisher muted or unmuted the track.
+    pub fn set_muted(&mut self, muted: bool) {
+        if self.muted == muted {
+            return;
+        }
+        self.muted = muted;
+        self.layers
+            .iter_mut()
+            .flatten()
+            .for_each(|layer| layer.set_muted(muted));
+        for tracker in &mut self.trackers {
+            if muted {
+                tracker.pause();
+            } else {
+                tracker.resume();
+            }
+        }
+        if let Some(meter) = &mut self.meter {
+            meter.reset();
+        }
+    }
+
+    /// A layer's stream.
+    #[must_use]
+    pub fn layer(&self, spatial: u8) -> Option<&Upstream> {
+        self.layers.get(usize::from(spatial))?.as_ref()
+    }
+
+    /// A layer's stream, to hand reports in and to poll.
+    pub fn layer_mut(&mut self, spatial: u8) -> Option<&mut Upstream> {
+        self.layers.get_mut(usize::from(spatial))?.as_mut()
+    }
+
+    /// All its streams, lowest layer first.
+    pub fn layers_mut(&mut self) -> impl Iterator<Item = &mut Upstream> {
+        self.layers.iter_mut().flatten()
+    }
+
+    /// Does the layer send? Audio has no tracker: it does once it is there.
+    #[must_use]
+    pub fn alive(&self, spatial: u8) -> bool {
+        let index = usize::from(spatial);
+        self.layer(spatial).is_some()
+            && (self.kind() == MediaKind::Audio || self.trackers[index].is_alive())
+    }
+
+    /// The highest layer that sends.
+    #[must_use]
+    pub fn highest_alive(&self) -> Option<u8> {
+        (0..SPATIAL_LAYERS as u8)
+            .rev()
+            .find(|spatial| self.alive(*spatial))
+    }
+
+    /// The bit rate of each spatial layer up to each temporal layer; zero while unknown.
+    #[must_use]
+    pub fn bitrates(&self) -> [[Bitrate; TEMPORAL_LAYERS]; SPATIAL_LAYERS] {
+        std::array::from_fn(|index| self.trackers[index].bitrates())
+    }
+
+    /// The packets gathered since [`clear_batch`](Self::clear_batch), in order of arrival; payloads
+    /// are with their layers.
+    #[must_use]
+    pub fn batch(&self) -> &[Packet] {
+        &self.batch
+    }
+
+    /// The batch went to every subscriber.
+    pub fn clear_batch(&mut self) {
+        self.batch.clear();
+    }
+
+    /// Packets that found the batch full.
+    #[must_use]
+    pub const fn overflowed(&self) -> u64 {
+        self.overflowed
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) or one of its streams has work.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let trackers = self.trackers.iter().map(LayerTracker::poll_timeout);
+        let layers = self.layers.iter().flatten().map(Upstream::poll_timeout);
+        let meter = self.meter.as_ref().map(LevelMeter::poll_timeout);
+        trackers.chain(layers).chain(meter).flatten().min()
+    }
+
+    /// Time has passed: layers may have stopped, a stream may have fallen silent. The streams' own
+    /// timers are polled from them.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for index in 0..SPATIAL_LAYERS {
+            if let Some(change) = self.trackers[index].handle_timeout(now) {
+                self.handle_change(index, change, true, now);
+            }
+        }
+        if let Some(meter) = &mut self.meter {
+            meter.handle_timeout(now);
+        }
+    }
+
+    /// The loudness, if it changed since it was last told.
+    pub fn poll_level(&mut self) -> Option<Loudness> {
+        self.meter.as_mut()?.poll_change()
+    }
+
+    /// True once after layers appeared, started, stopped or were asked for: selections may change.
+    pub const fn poll_layers_changed(&mut self) -> bool {
+        std::mem::replace(&mut self.layers_changed, false)
+    }
+
+    /// What the track delivered since the last call, for the score.
+    pub fn take_window(&mut self, now: Instant) -> TrackWindow {
+        let mut sum = Window::default();
+        for layer in self.layers.iter_mut().flatten() {
+            let window = layer.take_window();
+            sum.expected += window.expected;
+            sum.lost += window.lost;
+            sum.bytes += window.bytes;
+            sum.jitter = sum.jitter.max(window.jitter);
+        }
+        TrackWindow {
+            reception: sum,
+            missing_layers: self.missing.take_average(now),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

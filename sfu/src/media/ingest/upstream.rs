@@ -1,1 +1,356 @@
-//! Ingest: upstream.
+//! One received RTP stream: a track, or one simulcast layer of it, with its RTX stream.
+//!
+//! Owns the stream's parts and the order in which a packet passes them: payload type, codec header,
+//! place, counts, losses, history. Never demultiplexes, opens SRTP or writes RTCP. SSRC 0 and the
+//! transport-wide number are dealt with before. Called by `track`. (LK: sfu-media §1.2)
+
+use crate::config::codecs::Codec;
+use crate::ids::MediaKind;
+use crate::media::ingest::clock::{SenderClock, SourceClock};
+use crate::media::ingest::history::{History, Limits};
+use crate::media::ingest::key_frames::{KeyFrameRequests, THROTTLE};
+use crate::media::ingest::loss::Losses;
+use crate::media::ingest::order::{Arrival, Order, Place, Rejected};
+use crate::media::ingest::reception::{Reception, Window};
+use crate::media::packet::{CodecInfo, Packet, Span};
+use crate::rtp::header::Header;
+use crate::rtp::rtcp::{ReportBlock, SenderInfo};
+use crate::rtp::vp8;
+use crate::units::ExtSeq;
+use std::time::{Duration, Instant};
+
+/// What negotiation says of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamSetup {
+    /// The media stream.
+    pub ssrc: u32,
+    /// Its codec.
+    pub codec: Codec,
+    /// Its payload type.
+    pub payload_type: u8,
+    /// A second one it may use: plain Opus in a RED track.
+    pub other_payload_type: Option<u8>,
+    /// The payload type of RTX whose `apt` is ours.
+    pub rtx_payload_type: Option<u8>,
+    /// Spatial layer, 0 lowest.
+    pub spatial: u8,
+    /// Slow pictures in bursts.
+    pub screen_share: bool,
+    /// NACK was negotiated.
+    pub nack: bool,
+}
+
+/// What happened to packets, for statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Packets given on.
+    pub forwarded: u64,
+    /// Of these, repaired through RTX.
+    pub repaired: u64,
+    /// Padding only, on either stream.
+    pub padding: u64,
+    /// Another payload type than negotiated.
+    pub foreign: u64,
+    /// A codec header that cannot be.
+    pub malformed: u64,
+    /// Seen before.
+    pub duplicates: u64,
+    /// Too late, or ahead of the media stream on RTX.
+    pub out_of_window: u64,
+    /// While muted.
+    pub muted: u64,
+    /// No room in the history.
+    pub unstored: u64,
+    /// NACKed numbers, repetitions included.
+    pub nacked: u64,
+}
+
+/// A received stream.
+#[derive(Debug)]
+pub struct Upstream {
+    setup: UpstreamSetup,
+    order: Order,
+    reception: Reception,
+    losses: Losses,
+    clock: SenderClock,
+    key_frames: KeyFrameRequests,
+    history: History,
+    counters: Counters,
+    muted: bool,
+}
+
+impl Upstream {
+    /// A stream nothing was received of yet.
+    #[must_use]
+    pub fn new(setup: UpstreamSetup) -> Self {
+        let layer = usize::from(setup.spatial).min(THROTTLE.len() - 1);
+        let limits = Limits::of(setup.codec.kind(), setup.spatial, setup.screen_share);
+        Self {
+            setup,
+            order: Order::default(),
+            reception: Reception::new(setup.codec.clock_rate()),
+            losses: Losses::default(),
+            clock: SenderClock::default(),
+            key_frames: KeyFrameRequests::new(THROTTLE[layer]),
+            history: History::new(limits),
+            counters: Counters::default(),
+            muted: false,
+        }
+    }
+
+    /// What negotiation said.
+    #[must_use]
+    pub const fn setup(&self) -> &UpstreamSetup {
+        &self.setup
+    }
+
+    /// The payload type of its RTX stream became known.
+    pub const fn set_rtx_payload_type(&mut self, payload_type: Option<u8>) {
+        self.setup.rtx_payload_type = payload_type;
+    }
+
+    /// A packet came on the media stream; `payload` is without padding. Returns what is to be
+    /// forwarded.
+    pub fn handle_packet(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        now: Instant,
+    ) -> Option<Packet> {
+        let payload_type = header.payload_type;
+        let known = [Some(self.setup.payload_type), self.setup.other_payload_type];
+        if !known.contains(&Some(payload_type)) {
+            self.counters.foreign += 1;
+            return None;
+        }
+        let codec = self.inspect(payload);
+        let kind = if codec.is_some() {
+            Arrival::Media
+        } else {
+            Arrival::Empty
+        };
+        let place = self.place(header.sequence, header.timestamp, kind)?;
+        if self.order_began(&place) {
+            self.key_frames.seed(now);
+        }
+        self.reception.handle_packet(&place, payload.len(), now);
+        if self.setup.nack && !self.muted {
+            let first = ExtSeq(place.raw.0 - place.gap);
+            if self.losses.handle_gap(first, place.gap, now) {
+                self.key_frames.request(false, now);
+            }
+        }
+        self.keep(
+            &place,
+            (payload_type, header.marker),
+            (codec?, payload),
+            now,
+        )
+    }
+
+    /// A packet came on the RTX stream (RFC 4588 §4); `payload` is without padding.
+    pub fn handle_rtx(&mut self, header: &Header, payload: &[u8], now: Instant) -> Option<Packet> {
+        if self.setup.rtx_payload_type != Some(header.payload_type) {
+            self.counters.foreign += 1;
+            return None;
+        }
+        // Without original number, or with nothing behind it: a bandwidth probe.
+        let original = payload.split_first_chunk::<2>();
+        let Some((number, payload)) = original.filter(|(_, payload)| !payload.is_empty()) else {
+            self.counters.padding += 1;
+            return None;
+        };
+        let codec = self.inspect(payload)?;
+        let number = u16::from_be_bytes(*number);
+        let place = self.place(number, header.timestamp, Arrival::Repair)?;
+        self.reception.handle_repair(payload.len());
+        self.counters.repaired += 1;
+        let payload_type = self.setup.payload_type;
+        self.keep(&place, (payload_type, header.marker), (codec, payload), now)
+    }
+
+    /// What the payload's clear header says; `None` if the packet is not to be forwarded.
+    fn inspect(&mut self, payload: &[u8]) -> Option<CodecInfo> {
+        if payload.is_empty() {
+            self.counters.padding += 1;
+            return None;
+        }
+        if self.muted {
+            self.counters.muted += 1;
+            return None;
+        }
+        match self.setup.codec {
+            Codec::Opus | Codec::Red => Some(CodecInfo::None),
+            Codec::Vp8 => {
+                let descriptor = vp8::Descriptor::parse(payload)
+                    .filter(|found| usize::from(found.len) < payload.len());
+                if descriptor.is_none() {
+                    self.counters.malformed += 1;
+                }
+                descriptor.map(CodecInfo::Vp8)
+            }
+        }
+    }
+
+    fn place(&mut self, seq: u16, timestamp: u32, kind: Arrival) -> Option<Place> {
+        match self.order.place(seq, timestamp, kind) {
+            Ok(place) => Some(place),
+            Err(Rejected::Duplicate) => {
+                self.counters.duplicates += 1;
+                None
+            }
+            Err(Rejected::TooOld | Rejected::Ahead) => {
+                self.counters.out_of_window += 1;
+                None
+            }
+        }
+    }
+
+    /// The first packet of a video stream?
+    fn order_began(&self, place: &Place) -> bool {
+        self.setup.codec.kind() == MediaKind::Video
+            && !place.late
+            && self.reception.highest().is_none()
+    }
+
+    /// Stores a packet that has its place and makes it known to losses and key frames.
+    fn keep(
+        &mut self,
+        place: &Place,
+        (payload_type, marker): (u8, bool),
+        (codec, payload): (CodecInfo, &[u8]),
+        now: Instant,
+    ) -> Option<Packet> {
+        if place.late {
+            self.losses.handle_arrival(place.raw);
+        }
+        let key_frame = matches!(codec, CodecInfo::Vp8(found) if found.key_frame);
+        if key_frame {
+            self.losses.handle_key_frame(place.raw);
+            self.key_frames.handle_key_frame();
+        }
+        let packet = Packet {
+            seq: place.seq?,
+            time: place.time,
+            arrival: now,
+            payload_type,
+            marker,
+            spatial: self.setup.spatial,
+            key_frame,
+            late: place.late,
+            codec,
+            span: Span { start: 0, len: 0 },
+        };
+        let stored = self.history.push(packet, payload);
+        match stored {
+            Some(_) => self.counters.forwarded += 1,
+            None => self.counters.unstored += 1,
+        }
+        stored
+    }
+
+    /// A sender report about the stream came; false if it was ignored.
+    pub fn handle_sender_report(&mut self, info: &SenderInfo, now: Instant) -> bool {
+        // Without a packet the report's timestamp cannot be extended.
+        self.order
+            .newest_time()
+            .is_some_and(|newest| self.clock.handle_sender_report(info, newest, now))
+    }
+
+    /// The block about this stream for a receiver report; `None` before the first packet.
+    pub fn report_block(&mut self, now: Instant) -> Option<ReportBlock> {
+        let counts = self.reception.report()?;
+        let (last_report, delay) = self.clock.last_report(now);
+        Some(ReportBlock {
+            ssrc: self.setup.ssrc,
+            fraction_lost: counts.fraction_lost,
+            cumulative_lost: counts.cumulative_lost,
+            highest: counts.highest,
+            jitter: counts.jitter,
+            last_report,
+            delay,
+        })
+    }
+
+    /// What arrived since the last call, for the score.
+    pub fn take_window(&mut self) -> Window {
+        self.reception.take_window()
+    }
+
+    /// Someone needs a key frame; an urgent wish passes the throttle by, once in its window.
+    pub fn request_key_frame(&mut self, urgent: bool, now: Instant) {
+        if !self.muted && self.setup.codec.kind() == MediaKind::Video {
+            self.key_frames.request(urgent, now);
+        }
+    }
+
+    /// The layer starts anew: asks for key frames until one comes.
+    pub fn seed_key_frame(&mut self, now: Instant) {
+        if !self.muted && self.setup.codec.kind() == MediaKind::Video {
+            self.key_frames.seed(now);
+        }
+    }
+
+    /// True if a PLI is to be sent now.
+    pub fn poll_key_frame_request(&mut self, now: Instant) -> bool {
+        self.key_frames.poll(now)
+    }
+
+    /// Appends the numbers to NACK now, in the publisher's numbering, ascending, at most
+    /// [`MISSING_LIMIT`](crate::media::ingest::loss::MISSING_LIMIT).
+    pub fn poll_nacks(&mut self, rtt: Option<Duration>, now: Instant, out: &mut Vec<u16>) {
+        let before = out.len();
+        self.losses.poll_nacks(rtt, now, out);
+        self.counters.nacked += (out.len() - before) as u64;
+    }
+
+    /// When [`poll_nacks`](Self::poll_nacks) or
+    /// [`poll_key_frame_request`](Self::poll_key_frame_request) has work.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let due = [self.losses.poll_timeout(), self.key_frames.poll_timeout()];
+        due.into_iter().flatten().min()
+    }
+
+    /// While muted whatever comes is taken out of the numbering, and nothing is asked for.
+    pub fn set_muted(&mut self, muted: bool) {
+        self.muted = muted;
+        if muted {
+            self.losses.clear();
+            self.key_frames.clear();
+        }
+    }
+
+    /// The payload of a packet returned earlier, unless overwritten since.
+    #[must_use]
+    pub fn payload(&self, packet: &Packet) -> Option<&[u8]> {
+        self.history.payload(packet)
+    }
+
+    /// A packet to send again and its payload.
+    #[must_use]
+    pub fn find(&self, seq: ExtSeq) -> Option<(Packet, &[u8])> {
+        self.history.find(seq)
+    }
+
+    /// The last sender report believed.
+    #[must_use]
+    pub const fn clock(&self) -> Option<&SourceClock> {
+        self.clock.latest()
+    }
+
+    /// What happened to packets.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Bytes of history held.
+    #[must_use]
+    pub const fn footprint(&self) -> usize {
+        self.history.footprint()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! When to ask the publisher for a key frame of one layer.
+//!
+//! Owns the throttle at the source, so that any number of subscribers costs one key frame a window,
+//! and the seeding after a start. Never writes RTCP. Called by `upstream`. (LK: sfu-media §1.8)
+
+use std::time::{Duration, Instant};
+
+/// Least time between requests, by spatial layer. (LK: sfu-media §8.15)
+pub const THROTTLE: [Duration; 3] = [
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(1),
+];
+/// While no key frame has come, one request each.
+const SEED_EVERY: Duration = Duration::from_secs(1);
+/// Seeding ends.
+const SEED_FOR: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone, Copy)]
+struct Seed {
+    next: Instant,
+    until: Instant,
+}
+
+/// Requests for one layer.
+#[derive(Debug)]
+pub struct KeyFrameRequests {
+    throttle: Duration,
+    wanted: Option<Instant>,
+    urgent: bool,
+    last: Option<Instant>,
+    /// When the throttle was last passed by.
+    last_urgent: Option<Instant>,
+    seed: Option<Seed>,
+    sent: u64,
+}
+
+impl KeyFrameRequests {
+    /// No wish yet.
+    #[must_use]
+    pub const fn new(throttle: Duration) -> Self {
+        Self {
+            throttle,
+            wanted: None,
+            urgent: false,
+            last: None,
+            last_urgent: None,
+            seed: None,
+            sent: 0,
+        }
+    }
+
+    /// The layer starts: asks each second until its first key frame, for thirty seconds.
+    pub fn seed(&mut self, now: Instant) {
+        self.seed = Some(Seed {
+            next: now,
+            until: now + SEED_FOR,
+        });
+    }
+
+    /// Someone needs a key frame. An urgent wish passes the throttle by, once in its window.
+    pub fn request(&mut self, urgent: bool, now: Instant) {
+        self.wanted.get_or_insert(now);
+        let free = self
+            .last_urgent
+            .is_none_or(|last| now.saturating_duration_since(last) >= self.throttle);
+        self.urgent |= urgent && free;
+    }
+
+    /// A key frame has begun: whoever waited has it.
+    pub const fn handle_key_frame(&mut self) {
+        self.wanted = None;
+        self.urgent = false;
+        self.seed = None;
+    }
+
+    /// Muted: no wish survives.
+    pub const fn clear(&mut self) {
+        self.handle_key_frame();
+    }
+
+    /// When [`poll`](Self::poll) may have something to send.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let seed = self.seed.map(|seed| seed.next);
+        let wish = self.wanted.map(|wanted| match self.last {
+            Some(last) if !self.urgent => wanted.max(last + self.throttle),
+            _ => wanted,
+        });
+        [seed, wish].into_iter().flatten().min()
+    }
+
+    /// True if a request is to be sent now.
+    pub fn poll(&mut self, now: Instant) -> bool {
+        if let Some(seed) = &mut self.seed
+            && now >= seed.next
+        {
+            self.wanted.get_or_insert(now);
+            seed.next = now + SEED_EVERY;
+            if seed.next > seed.until {
+                self.seed = None;
+            }
+        }
+        let open = self
+            .last
+            .is_none_or(|last| now.saturating_duration_since(last) >= self.throttle);
+        if self.wanted.is_none() || !(open || self.urgent) {
+            return false;
+        }
+        if !open {
+            self.last_urgent = Some(now);
+        }
+        self.wanted = None;
+        self.urgent = false;
+        self.last = Some(now);
+        self.sent += 1;
+        true
+    }
+
+    /// Requests sent so far.
+    #[must_use]
+    pub const fn sent(&self) -> u64 {
+        self.sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instant() -> Instant {
+        #[expect(clippy::disallowed_methods, reason = "an arbitrary origin for a test")]
+        Instant::now()
+    }
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// Milliseconds at which requests go out until nothing is due any more.
+    fn drain(requests: &mut KeyFrameRequests, start: Instant) -> Vec<u128> {
+        let mut times = Vec::new();
+        while let Some(due) = requests.poll_timeout() {
+            if requests.poll(due) {
+                times.push((due - start).as_millis());
+            }
+        }
+        times
+    }
+
+    #[test]
+    fn many_wishes_in_a_window_cost_one_request() {
+        let start = instant();
+        let mut requests = KeyFrameRequests::new(THROTTLE[1]);
+        requests.request(false, start);
+        assert!(requests.poll(start));
+        for millis in [10, 20, 900] {
+            requests.request(false, start + ms(millis));
+            assert!(!requests.poll(start + ms(millis)));
+        }
+        assert_eq!(drain(&mut requests, start), [1000]);
+        assert_eq!(requests.sent(), 2);
+    }
+
+    #[test]
+    fn a_key_frame_satisfies_those_who_waited() {
+        let start = instant();
+        let mut requests = KeyFrameRequests::new(THROTTLE[0]);
+        requests.request(false, start);
+        assert!(requests.poll(start));
+        requests.request(false, start + ms(100));
+        requests.handle_key_frame();
+        assert_eq!(requests.poll_timeout(), None);
+        assert!(!requests.poll(start + ms(600)));
+    }
+
+    #[test]
+    fn an_urgent_wish_passes_the_throttle_once_in_a_window() {
+        let start = instant();
+        let mut requests = KeyFrameRequests::new(THROTTLE[1]);
+        requests.request(true, start);
+        assert!(requests.poll(start));
+        requests.request(true, start + ms(100));
+        assert_eq!(requests.poll_timeout(), Some(start + ms(100)));
+        assert!(requests.poll(start + ms(100)));
+        requests.request(true, start + ms(200));
+        assert!(!requests.poll(start + ms(200)));
+        assert_eq!(drain(&mut requests, start), [1100]);
+    }
+
+    #[test]
+    fn a_start_is_seeded_each_second_for_half_a_minute() {
+        let start = instant();
+        let mut requests = KeyFrameRequests::new(THROTTLE[2]);
+        requests.seed(start);
+        let times = drain(&mut requests, start);
+        assert_eq!(times.len(), 31);
+        assert_eq!((times[0], times[1], times[30]), (0, 1000, 30_000));
+        requests.seed(start);
+        requests.handle_key_frame();
+        assert_eq!(requests.poll_timeout(), None);
+    }
+}

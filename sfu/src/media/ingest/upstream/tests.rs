@@ -1,0 +1,306 @@
+//! One stream from its first packet on: order, padding, repairs, reports, key frames.
+
+use super::*;
+use crate::rtp::header::FixedHeader;
+use proptest::prelude::*;
+
+fn instant() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "an arbitrary origin for a test")]
+    Instant::now()
+}
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+const SSRC: u32 = 7;
+/// S=1, PID=0, no extension; then a VP8 header with P=0 (key) or P=1.
+const KEY: &[u8] = &[
+    0x10, 0x10, 0, 0, 0x9D, 0x01, 0x2A, 0x80, 0x02, 0x68, 0x01, 9,
+];
+const DELTA: &[u8] = &[0x10, 0x01, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+
+fn setup(codec: Codec) -> UpstreamSetup {
+    UpstreamSetup {
+        ssrc: SSRC,
+        codec,
+        payload_type: 96,
+        other_payload_type: (codec == Codec::Red).then_some(111),
+        rtx_payload_type: Some(97),
+        spatial: 0,
+        screen_share: false,
+        nack: true,
+    }
+}
+
+fn header(payload_type: u8, sequence: u16, timestamp: u32) -> Header {
+    let fixed = FixedHeader {
+        marker: false,
+        payload_type,
+        sequence,
+        timestamp,
+        ssrc: SSRC,
+    };
+    Header::parse(&fixed.to_bytes()).expect("own header")
+}
+
+/// An audio stream fed by sequence number; timestamps follow.
+struct Audio {
+    upstream: Upstream,
+    now: Instant,
+}
+
+impl Audio {
+    fn new() -> Self {
+        Self {
+            upstream: Upstream::new(setup(Codec::Opus)),
+            now: instant(),
+        }
+    }
+
+    fn media(&mut self, seq: u16) -> Option<Packet> {
+        let payload = seq.to_be_bytes();
+        let header = header(96, seq, u32::from(seq) * 960);
+        self.upstream.handle_packet(&header, &payload, self.now)
+    }
+
+    fn padding(&mut self, seq: u16) {
+        let header = header(96, seq, u32::from(seq) * 960);
+        assert!(
+            self.upstream
+                .handle_packet(&header, &[], self.now)
+                .is_none()
+        );
+    }
+
+    fn rtx(&mut self, original: u16, payload: &[u8]) -> Option<Packet> {
+        let header = header(97, 5000, u32::from(original) * 960);
+        let bytes = [&original.to_be_bytes()[..], payload].concat();
+        self.upstream.handle_rtx(&header, &bytes, self.now)
+    }
+
+    fn nacks_after(&mut self, wait: Duration) -> Vec<u16> {
+        self.now += wait;
+        let mut out = Vec::new();
+        self.upstream.poll_nacks(None, self.now, &mut out);
+        out
+    }
+}
+
+#[test]
+fn a_packet_is_kept_with_its_payload_and_found_again() {
+    let mut audio = Audio::new();
+    let packet = audio.media(65_535).expect("forwarded");
+    let next = audio.media(0).expect("forwarded");
+    assert_eq!(next.seq.0, packet.seq.0 + 1);
+    assert_eq!(audio.upstream.payload(&packet), Some(&[0xFF, 0xFF][..]));
+    let (found, payload) = audio.upstream.find(next.seq).expect("kept");
+    assert_eq!((found.seq, payload), (next.seq, &[0, 0][..]));
+}
+
+#[test]
+fn a_lost_packet_is_asked_for_and_comes_late() {
+    let mut audio = Audio::new();
+    audio.media(1);
+    audio.media(4);
+    assert_eq!(audio.upstream.poll_timeout(), Some(audio.now + ms(20)));
+    assert_eq!(audio.nacks_after(ms(19)), []);
+    assert_eq!(audio.nacks_after(ms(1)), [2, 3]);
+    let late = audio.media(2).expect("forwarded");
+    assert!(late.late);
+    let repaired = audio.rtx(3, &[0, 3]).expect("forwarded");
+    assert!(repaired.late);
+    assert_eq!(
+        (repaired.payload_type, repaired.seq.0),
+        (96, late.seq.0 + 1)
+    );
+    assert_eq!(audio.upstream.payload(&repaired), Some(&[0, 3][..]));
+    assert_eq!(audio.upstream.poll_timeout(), None);
+    // The other copies are of no use.
+    assert!(audio.media(3).is_none());
+    assert!(audio.rtx(2, &[0, 2]).is_none());
+    assert_eq!(audio.upstream.counters().duplicates, 2);
+    assert_eq!(audio.upstream.counters().nacked, 2);
+}
+
+#[test]
+fn the_lost_end_of_a_burst_is_asked_for_by_the_timer() {
+    let mut audio = Audio::new();
+    audio.media(1);
+    audio.media(3);
+    // Nothing follows: only the clock moves.
+    let mut asked = 0;
+    while let Some(due) = audio.upstream.poll_timeout() {
+        let wait = due - audio.now;
+        asked += audio.nacks_after(wait).len();
+    }
+    assert_eq!(asked, 5);
+}
+
+#[test]
+fn padding_leaves_no_hole_and_is_not_missed() {
+    let mut audio = Audio::new();
+    let first = audio.media(1).expect("forwarded");
+    audio.padding(2);
+    audio.padding(3);
+    let second = audio.media(4).expect("forwarded");
+    assert_eq!(second.seq.0, first.seq.0 + 1);
+    // Late padding ends the search for it.
+    audio.media(6);
+    audio.padding(5);
+    assert_eq!(audio.nacks_after(ms(100)), []);
+    assert_eq!(audio.upstream.counters().padding, 3);
+}
+
+#[test]
+fn probes_and_foreign_payload_types_are_not_media() {
+    let mut audio = Audio::new();
+    assert!(audio.rtx(1, &[1]).is_none(), "RTX never starts a stream");
+    audio.media(1);
+    assert!(audio.rtx(2, &[]).is_none());
+    let short = audio
+        .upstream
+        .handle_rtx(&header(97, 1, 1), &[0], audio.now);
+    assert!(short.is_none());
+    assert!(audio.rtx(2, &[1]).is_none(), "RTX never advances a stream");
+    let foreign = audio
+        .upstream
+        .handle_packet(&header(98, 2, 1), &[1], audio.now);
+    assert!(foreign.is_none());
+    let counters = audio.upstream.counters();
+    assert_eq!((counters.padding, counters.foreign), (2, 1));
+    assert_eq!((counters.out_of_window, counters.forwarded), (2, 1));
+}
+
+#[test]
+fn a_red_track_may_carry_plain_opus() {
+    let mut upstream = Upstream::new(setup(Codec::Red));
+    let now = instant();
+    let red = upstream.handle_packet(&header(96, 1, 0), &[1], now);
+    let opus = upstream.handle_packet(&header(111, 2, 960), &[1], now);
+    assert_eq!(red.map(|packet| packet.payload_type), Some(96));
+    assert_eq!(opus.map(|packet| packet.payload_type), Some(111));
+}
+
+#[test]
+fn what_comes_while_muted_leaves_no_hole() {
+    let mut audio = Audio::new();
+    let first = audio.media(1).expect("forwarded");
+    audio.media(3);
+    audio.upstream.set_muted(true);
+    assert_eq!(audio.upstream.poll_timeout(), None, "nothing is missed");
+    assert!(audio.media(4).is_none());
+    assert!(audio.media(5).is_none());
+    audio.upstream.set_muted(false);
+    let next = audio.media(6).expect("forwarded");
+    assert_eq!(next.seq.0, first.seq.0 + 3);
+    assert_eq!(audio.upstream.counters().muted, 2);
+}
+
+#[test]
+fn a_report_block_quotes_the_last_sender_report() {
+    let mut audio = Audio::new();
+    let info = SenderInfo {
+        ntp: 0x1_0002_0003_0004,
+        rtp: 960,
+        packets: 1,
+        bytes: 1,
+    };
+    assert!(audio.upstream.report_block(audio.now).is_none());
+    assert!(!audio.upstream.handle_sender_report(&info, audio.now));
+    audio.media(1);
+    assert!(audio.upstream.handle_sender_report(&info, audio.now));
+    audio.media(3);
+    let block = audio
+        .upstream
+        .report_block(audio.now + ms(500))
+        .expect("block");
+    assert_eq!((block.ssrc, block.highest), (SSRC, 3));
+    assert_eq!((block.cumulative_lost, block.fraction_lost), (1, 85));
+    assert_eq!((block.last_report, block.delay), (0x0002_0003, 32_768));
+    let clock = audio.upstream.clock().expect("clock");
+    assert_eq!(clock.rtp.wire(), 960);
+}
+
+#[test]
+fn a_video_stream_asks_for_key_frames_until_one_comes() {
+    let mut upstream = Upstream::new(setup(Codec::Vp8));
+    let start = instant();
+    assert_eq!(upstream.poll_timeout(), None);
+    let delta = upstream.handle_packet(&header(96, 1, 0), DELTA, start);
+    assert!(delta.is_some_and(|packet| !packet.key_frame));
+    assert!(upstream.poll_key_frame_request(start));
+    assert_eq!(upstream.poll_timeout(), Some(start + ms(1000)));
+    assert!(upstream.poll_key_frame_request(start + ms(1000)));
+    let key = upstream.handle_packet(&header(96, 2, 3000), KEY, start + ms(1100));
+    assert!(key.is_some_and(|packet| packet.key_frame));
+    assert_eq!(upstream.poll_timeout(), None);
+}
+
+#[test]
+fn a_malformed_descriptor_is_taken_out_like_padding() {
+    let mut upstream = Upstream::new(setup(Codec::Vp8));
+    let now = instant();
+    let first = upstream
+        .handle_packet(&header(96, 1, 0), KEY, now)
+        .expect("key");
+    // X set, and nothing behind it.
+    assert!(
+        upstream
+            .handle_packet(&header(96, 2, 0), &[0x90], now)
+            .is_none()
+    );
+    let third = upstream
+        .handle_packet(&header(96, 3, 0), DELTA, now)
+        .expect("delta");
+    assert_eq!(third.seq.0, first.seq.0 + 1);
+    assert_eq!(upstream.counters().malformed, 1);
+}
+
+#[test]
+fn too_many_losses_ask_for_a_key_frame() {
+    let mut upstream = Upstream::new(setup(Codec::Vp8));
+    let start = instant();
+    upstream.handle_packet(&header(96, 1, 0), KEY, start);
+    assert!(!upstream.poll_key_frame_request(start));
+    upstream.handle_packet(&header(96, 700, 90_000), DELTA, start);
+    assert!(upstream.poll_key_frame_request(start));
+    let mut out = Vec::new();
+    upstream.poll_nacks(None, start + ms(1000), &mut out);
+    assert_eq!(out, []);
+}
+
+proptest! {
+    #[test]
+    fn any_packets_keep_the_stream_whole_and_bounded(
+        codec in prop_oneof![Just(Codec::Opus), Just(Codec::Vp8)],
+        packets in proptest::collection::vec(
+            (any::<bool>(), any::<u16>(), any::<u32>(), proptest::collection::vec(any::<u8>(), 0..1400)),
+            0..120,
+        ),
+        step_ms in 0u64..50,
+    ) {
+        let mut now = instant();
+        let mut upstream = Upstream::new(setup(codec));
+        let mut out = Vec::new();
+        for (rtx, sequence, timestamp, payload) in packets {
+            now += ms(step_ms);
+            let packet = if rtx {
+                upstream.handle_rtx(&header(97, 1, timestamp), &payload, now)
+            } else {
+                upstream.handle_packet(&header(96, sequence, timestamp), &payload, now)
+            };
+            if let Some(packet) = packet {
+                let kept = if rtx { &payload[2..] } else { &payload[..] };
+                prop_assert_eq!(upstream.payload(&packet), Some(kept));
+            }
+            out.clear();
+            upstream.poll_nacks(None, now, &mut out);
+            prop_assert!(out.len() <= crate::media::ingest::loss::MISSING_LIMIT);
+            let _ = upstream.poll_key_frame_request(now);
+            let _ = upstream.report_block(now);
+            prop_assert!(upstream.footprint() <= 128 << 10);
+            prop_assert!(upstream.poll_timeout().is_none_or(|due| due > now));
+        }
+    }
+}
