@@ -1,0 +1,177 @@
+//! Which source wins, and what is said about the others.
+
+use super::*;
+use std::os::unix::fs::PermissionsExt;
+
+const KEYS: &str = "keys: {k: 0123456789abcdef0123456789abcdef}\n";
+
+fn flag(name: &str, text: &str) -> Flag {
+    Flag {
+        name: name.into(),
+        text: text.into(),
+    }
+}
+
+fn with(yaml: &str, variables: &[(&str, &str)], flags: &[(&str, &str)]) -> Loaded {
+    Sources {
+        body: Some(format!("{KEYS}{yaml}")),
+        flags: flags.iter().map(|(n, t)| flag(n, t)).collect(),
+        variables: variables
+            .iter()
+            .map(|(n, t)| ((*n).into(), (*t).into()))
+            .collect(),
+        ..Sources::default()
+    }
+    .load()
+}
+
+fn lines(loaded: &Loaded) -> Vec<String> {
+    let list = loaded.complaints.list();
+    list.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn nothing_at_all_is_development_mode_on_loopback() {
+    let loaded = Sources::default().load();
+    assert!(loaded.unconfigured && loaded.config.development);
+    assert!(!loaded.complaints.has_errors());
+    assert!(
+        loaded
+            .config
+            .http
+            .bind_addresses
+            .iter()
+            .all(IpAddr::is_loopback)
+    );
+    assert_eq!(loaded.config.rtc.udp_port.to_string(), "7882");
+}
+
+#[test]
+fn anything_configured_is_not_development_mode() {
+    let loaded = Sources {
+        flags: vec![flag("region", "here")],
+        ..Sources::default()
+    }
+    .load();
+    assert!(!loaded.unconfigured && loaded.complaints.has_errors());
+    let loaded = Sources {
+        body: Some("# nothing\n".into()),
+        ..Sources::default()
+    }
+    .load();
+    assert!(!loaded.unconfigured && loaded.complaints.has_errors());
+}
+
+#[test]
+fn each_source_overrides_the_one_before() {
+    let port = |loaded: &Loaded| loaded.config.rtc.udp_port.to_string();
+    let yaml = "rtc: {udp_port: 1001}\n";
+    assert_eq!(port(&with(yaml, &[], &[])), "1001");
+    let generated = ("LIVEKIT_RTC_UDP_PORT", "1002");
+    assert_eq!(port(&with(yaml, &[generated], &[])), "1002");
+    let flag = ("rtc.udp_port", "1003");
+    assert_eq!(port(&with(yaml, &[generated], &[flag])), "1003");
+    let named = ("UDP_PORT", "1004");
+    assert_eq!(port(&with(yaml, &[generated, named], &[flag])), "1004");
+    let all = with(
+        yaml,
+        &[generated, named],
+        &[flag, ("udp-port", "1005-1010")],
+    );
+    assert_eq!(port(&all), "1005-1010");
+}
+
+#[test]
+fn a_wrong_variable_is_an_error_and_an_unknown_one_a_warning() {
+    let loaded = with("", &[("UDP_PORT", "x"), ("LIVEKIT_RTC_UPD_PORT", "1")], &[]);
+    assert!(loaded.complaints.has_errors());
+    let lines = lines(&loaded);
+    assert!(
+        lines[0].starts_with("error: $UDP_PORT: rtc.udp_port"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].contains("did you mean LIVEKIT_RTC_UDP_PORT"),
+        "{lines:?}"
+    );
+    assert_eq!(lines.len(), 2);
+    let jwt = [
+        ("LIVEKIT_JWT_PORT", "8080"),
+        ("LIVEKIT_URL", "wss://x"),
+        ("PATH", "/bin"),
+    ];
+    assert!(self::lines(&with("", &jwt, &[])).is_empty());
+}
+
+#[test]
+fn the_bare_node_ip_variable_does_not_override_what_was_written_but_the_flag_does() {
+    let yaml = "rtc: {node_ip: 192.0.2.1}\n";
+    let v4 = |loaded: &Loaded| loaded.config.rtc.node_ip.v4.map(|ip| ip.to_string());
+    let loaded = with(yaml, &[("NODE_IP", "192.0.2.2")], &[]);
+    assert_eq!(v4(&loaded).as_deref(), Some("192.0.2.1"));
+    assert!(lines(&loaded)[0].contains("--node-ip"));
+    let loaded = with("", &[("NODE_IP", "192.0.2.2")], &[]);
+    assert_eq!(v4(&loaded).as_deref(), Some("192.0.2.2"));
+    let loaded = with(yaml, &[], &[("node-ip", "192.0.2.3,2001:db8::3")]);
+    assert_eq!(v4(&loaded).as_deref(), Some("192.0.2.3"));
+    assert!(loaded.config.rtc.node_ip.v6.is_some());
+}
+
+#[test]
+fn parts_of_a_key_are_set_one_by_one() {
+    let parts = [
+        ("LIVEKIT_RTC_UDP_PORT_START", "1000"),
+        ("LIVEKIT_RTC_UDP_PORT_END", "1010"),
+        ("LIVEKIT_RTC_NODE_IP_IPV4", "192.0.2.1"),
+        ("LIVEKIT_RTC_NODE_IP_IPV6", "2001:db8::1"),
+    ];
+    let loaded = with("", &parts, &[]);
+    assert_eq!(loaded.config.rtc.udp_port.to_string(), "1000-1010");
+    assert!(loaded.config.rtc.node_ip.v4.is_some() && loaded.config.rtc.node_ip.v6.is_some());
+}
+
+#[test]
+fn binds_are_a_list_and_durations_may_be_nanoseconds() {
+    let variables = [("LIVEKIT_VIDEO_DYNACAST_PAUSE_DELAY", "7000000000")];
+    let loaded = with("", &variables, &[("bind", "127.0.0.1,::1")]);
+    assert_eq!(loaded.config.http.bind_addresses.len(), 2);
+    assert_eq!(loaded.config.video.dynacast_pause_delay.as_secs(), 7);
+}
+
+#[test]
+fn a_key_file_replaces_keys_unless_others_may_read_it() {
+    let path = std::env::temp_dir().join(format!("foci-keys-{}", std::process::id()));
+    let load = |mode: u32| {
+        std::fs::write(&path, "filekey: 0123456789abcdef0123456789abcdef\n").expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("mode");
+        let name = path.display().to_string();
+        with("", &[], &[("key-file", &name)])
+    };
+    let open = load(0o644);
+    assert!(
+        lines(&open)[0].contains("chmod o-rwx"),
+        "{:?}",
+        lines(&open)
+    );
+    let closed = load(0o640);
+    assert_eq!(
+        closed.config.keys.first().map(|(key, _)| key),
+        Some("filekey")
+    );
+    std::fs::remove_file(&path).expect("removed");
+}
+
+#[test]
+fn a_missing_file_is_an_error() {
+    let loaded = Sources {
+        file: Some("/nonexistent/foci.yaml".into()),
+        ..Sources::default()
+    }
+    .load();
+    assert!(!loaded.unconfigured);
+    assert!(
+        lines(&loaded)[0].contains("cannot read"),
+        "{:?}",
+        lines(&loaded)
+    );
+}

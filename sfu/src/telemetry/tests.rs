@@ -1,0 +1,92 @@
+//! What a line looks like, and which lines are written.
+
+use super::*;
+use std::sync::{Arc, Mutex};
+
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("sink").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn logging(json: bool) -> Logging {
+    Logging {
+        level: Level::Info,
+        json,
+        component_levels: vec![("sfu::media", Level::Debug)],
+        libraries: Level::Error,
+    }
+}
+
+/// What `write` logs under `logging`.
+fn logged(logging: &Logging, write: impl FnOnce()) -> String {
+    let sink = Sink::default();
+    let writer = sink.clone();
+    let lines = lines(logging.json, move || writer.clone()).with_filter(targets(logging));
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), write);
+    let bytes = sink.0.lock().expect("sink").clone();
+    String::from_utf8(bytes).expect("text")
+}
+
+#[test]
+fn a_json_line_has_livekit_s_names_and_the_fields_of_its_spans() {
+    let text = logged(&logging(true), || {
+        let _room = tracing::info_span!("room", room = "a", nodes = 1).entered();
+        let _participant = tracing::info_span!("participant", participant = "b").entered();
+        tracing::info!(reason = "closed \"now\"", "participant closing");
+    });
+    let line: serde_json::Value = serde_json::from_str(&text).expect("one object");
+    assert_eq!(line["level"], "info");
+    assert_eq!(line["msg"], "participant closing");
+    assert_eq!(line["room"], "a");
+    assert_eq!(line["nodes"], 1);
+    assert_eq!(line["participant"], "b");
+    assert_eq!(line["reason"], "closed \"now\"");
+    assert!(line["ts"].as_f64().expect("seconds") > 1.7e9);
+    assert!(
+        line["logger"]
+            .as_str()
+            .expect("logger")
+            .starts_with("sfu::telemetry")
+    );
+}
+
+#[test]
+fn levels_hold_for_foci_its_components_and_the_libraries() {
+    let text = logged(&logging(false), || {
+        tracing::debug!(target: "sfu::room", "too much");
+        tracing::debug!(target: "sfu::media::peer", "component");
+        tracing::info!(target: "sfu::room", "ours");
+        tracing::warn!(target: "hyper", "library");
+        tracing::error!(target: "hyper", "broken library");
+    });
+    let messages: Vec<bool> = [
+        "too much",
+        "component",
+        "ours",
+        " library",
+        "broken library",
+    ]
+    .map(|wanted| text.contains(wanted))
+    .to_vec();
+    assert_eq!(messages[..3], [false, true, true], "{text}");
+    assert_eq!(text.lines().count(), 3, "{text}");
+}
+
+#[test]
+fn a_line_break_in_a_field_does_not_forge_a_line() {
+    for json in [false, true] {
+        let text = logged(&logging(json), || {
+            tracing::info!(name = "a\nERROR b", "joined")
+        });
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+}
