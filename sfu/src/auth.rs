@@ -158,9 +158,18 @@ mod tests {
         assert_eq!(address(&[]), is("127.0.0.1"));
         assert_eq!(address(&[("X-Real-IP", "2001:db8::1")]), is("2001:db8::1"));
         let forwarded = ("X-Forwarded-For", "192.0.2.1, 10.0.0.1");
-        assert_eq!(address(&[("X-Real-IP", "10.0.0.2"), forwarded]), is("192.0.2.1"));
-        assert_eq!(address(&[("CF-Connecting-IP", "192.0.2.9"), forwarded]), is("192.0.2.9"));
-        assert_eq!(address(&[("X-Forwarded-For", "evil\tlog")]), is("127.0.0.1"));
+        assert_eq!(
+            address(&[("X-Real-IP", "10.0.0.2"), forwarded]),
+            is("192.0.2.1")
+        );
+        assert_eq!(
+            address(&[("CF-Connecting-IP", "192.0.2.9"), forwarded]),
+            is("192.0.2.9")
+        );
+        assert_eq!(
+            address(&[("X-Forwarded-For", "evil\tlog")]),
+            is("127.0.0.1")
+        );
         assert_eq!(client_address(&request("/", &[])), None);
     }
 
