@@ -1,4 +1,6 @@
-//! http.
+//! The HTTP edge: one router, the signalling socket, what an operator looks at.
+pub mod cors;
+pub mod front;
 pub mod admin;
-pub mod router;
 pub mod websocket;
+pub mod router;

@@ -1,1 +1,222 @@
-//! rooms.
+//! The rooms of this process: one task owns each, a directory task knows them by name.
+//!
+//! Owns finding, making and forgetting rooms, and the way of a session into one. Decides nothing
+//! about a room; that is `room::Room`, which the owning task feeds. Called by `http/websocket` and
+//! `server`.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "shell: rooms are told the time, here it is read"
+)]
+
+mod entry;
+mod keeper;
+mod directory;
+
+pub use entry::{Entry, Said};
+
+use crate::ids::{PeerId, SessionId};
+use crate::metrics::Metrics;
+use crate::room::Settings;
+use crate::room::command::Command;
+use crate::worker::Workers;
+use directory::{Ask, Directory};
+use keeper::{Letter, Verdict};
+use proto::livekit::signal_request;
+use proto::token::Keys;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+use tokio::sync::{mpsc, oneshot};
+
+/// Questions that may wait for the directory. Each is answered at once, so a full queue means that
+/// the process is starved; the asker waits.
+const DIRECTORY_DEPTH: usize = 1024;
+
+/// Messages for one session that may wait for its socket's task, which only has to encode them. A
+/// full queue means that it is stuck, and the session is given up (the client resumes).
+const SESSION_DEPTH: usize = 256;
+
+/// How often a session that met a closing room tries again on a fresh one.
+const ENTER_ATTEMPTS: usize = 3;
+
+/// What every room needs of its surroundings.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The media threads.
+    pub workers: Workers,
+    /// Counters.
+    pub metrics: Metrics,
+    /// API keys; the first signs refresh tokens.
+    pub keys: Arc<Keys>,
+    /// How rooms are made.
+    pub settings: Settings,
+}
+
+/// Why a session cannot enter a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EnterError {
+    /// As many rooms, or sessions in one, as the process takes.
+    #[error("node has exceeded its configured limit")]
+    Full,
+    /// The process is going down.
+    #[error("server is shutting down")]
+    Draining,
+    /// Every attempt met a room that was closing.
+    #[error("connection closed by media")]
+    Closed,
+}
+
+/// A handle to the rooms, cheap to clone.
+#[derive(Clone)]
+pub struct Rooms {
+    directory: mpsc::Sender<Ask>,
+    sessions: Arc<AtomicU64>,
+    workers: Workers,
+}
+
+impl Rooms {
+    /// Starts the directory on the current runtime; it lives as long as a handle does.
+    #[must_use]
+    pub fn start(surroundings: Surroundings) -> Self {
+        let (directory, asked) = mpsc::channel(DIRECTORY_DEPTH);
+        let workers = surroundings.workers.clone();
+        let task = Directory::new(surroundings, directory.downgrade());
+        tokio::spawn(task.run(asked));
+        Self {
+            directory,
+            sessions: Arc::new(AtomicU64::new(1)),
+            workers,
+        }
+    }
+
+    /// A name for a new signalling connection.
+    #[must_use]
+    pub fn open_session(&self) -> SessionId {
+        SessionId(self.sessions.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Draws a place for a new participant's peer.
+    #[must_use]
+    pub fn place(&self) -> PeerId {
+        self.workers.place()
+    }
+
+    /// Is there a room of this name?
+    pub async fn exists(&self, name: &str) -> bool {
+        let name = name.to_owned();
+        self.ask(|reply| Ask::Exists { name, reply })
+            .await
+            .unwrap_or(false)
+    }
+
+    /// Leads a session into the room `name`, which is made if it does not exist.
+    ///
+    /// # Errors
+    /// There is no place for it.
+    pub async fn enter(&self, name: &str, entry: Entry) -> Result<Attached, EnterError> {
+        for _ in 0..ENTER_ATTEMPTS {
+            let asked = name.to_owned();
+            let found = self
+                .ask(|reply| Ask::Open { name: asked, reply })
+                .await
+                .ok_or(EnterError::Draining)??;
+            let (outbox, said) = mpsc::channel(SESSION_DEPTH);
+            // From here on, whoever stops waiting is taken out of the room again.
+            let attached = Attached {
+                session: entry.session(),
+                letters: found.letters,
+                said,
+                over: false,
+            };
+            let (verdict, judged) = oneshot::channel();
+            let letter = Letter::Enter {
+                entry: entry.clone(),
+                outbox,
+                verdict,
+            };
+            let sent = attached.letters.send(letter).await.is_ok();
+            match judged.await {
+                Ok(Verdict::Entered) if sent => return Ok(attached),
+                Ok(Verdict::Full) => return Err(EnterError::Full),
+                _ => {}
+            }
+            let (name, id) = (name.to_owned(), found.id);
+            // A directory that is gone is noticed by the next question.
+            let _ = self.directory.send(Ask::Retire { name, id }).await;
+        }
+        Err(EnterError::Closed)
+    }
+
+    /// Tells every room that the server goes down and returns when all are over. No room is made
+    /// any more. The caller sets the deadline.
+    pub async fn shut_down(&self) {
+        let _ = self.ask(|reply| Ask::ShutDown { reply }).await;
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.directory.send(question(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// A session's end of the line to its room. Dropping it tells the room that the session is lost.
+pub struct Attached {
+    session: SessionId,
+    letters: mpsc::Sender<Letter>,
+    said: mpsc::Receiver<Said>,
+    /// The room let go of the session first.
+    over: bool,
+}
+
+impl Attached {
+    /// What the room says next; `None` once it has let go of the session.
+    pub async fn next(&mut self) -> Option<Said> {
+        let said = self.said.recv().await;
+        self.over |= said.is_none();
+        said
+    }
+
+    /// Passes a request on, waiting while the room is busy: the client waits too. A room that is
+    /// over hears nothing; [`Attached::next`] then says so.
+    pub async fn request(&self, request: signal_request::Message) {
+        let command = Command::Request {
+            session: self.session,
+            request,
+        };
+        let _ = self.letters.send(Letter::Tell(command)).await;
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let lost = Letter::Tell(Command::SessionLost {
+            session: self.session,
+        });
+        let letters = self.letters.clone();
+        // The room may be busy, and a drop cannot wait.
+        if let Err(mpsc::error::TrySendError::Full(lost)) = letters.try_send(lost)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move {
+                let _ = letters.send(lost).await;
+            });
+        }
+    }
+}
+
+/// Milliseconds since the Unix epoch; 0 for a clock set before it.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,215 @@
-//! Http: websocket.
+//! The signalling endpoint: validating, and connecting up to the first message.
+//!
+//! Owns the answers before the upgrade: a client is let in once its room has answered, so that a
+//! refusal still has an HTTP status. The open socket is `socket`'s. Called by `http/router`.
+//! (LK: signalling §1.5, §1.6)
+
+mod socket;
+
+use super::front::Front;
+use crate::auth;
+use crate::room::effect::JoinRefusal;
+use crate::rooms::{Attached, EnterError, Entry, Said};
+use crate::signal::client::Hints;
+use crate::signal::join::{self, Admission, JoinError};
+use crate::signal::session::{JSON_SUBPROTOCOL, Opening, Session};
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use proto::signal::{FrameBuf, MAX_FRAME_BYTES};
+use proto::token::{Claims, Verified};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a room may take for its first message: LiveKit's three attempts of 3, 4 and 5 s.
+const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(12);
+
+/// The crate's default of 128 KiB each way would be most of what a participant costs.
+const SOCKET_BUFFER_BYTES: usize = 8 * 1024;
+
+/// Why a connection failed after its token was found good; ours to answer for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum ConnectError {
+    #[error("timed out while waiting for signal response")]
+    Slow,
+    #[error("connection closed by media")]
+    Closed,
+    #[error("connection closed by media: room is full")]
+    RoomFull,
+    #[error("connection closed by media: name, metadata or attributes exceed their limit")]
+    LimitExceeded,
+}
+
+/// `…/validate`: the checks of [`connect`] without a session.
+pub async fn validate(State(front): State<Arc<Front>>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    match admit(&front, &parts).await {
+        Ok(_) => "success".into_response(),
+        Err(error) => refuse(&parts, error.status(), &error),
+    }
+}
+
+/// `/rtc/v1`: checks, waits for the room's first message, then upgrades.
+pub async fn connect(State(front): State<Arc<Front>>, request: Request) -> Response {
+    let (mut parts, _) = request.into_parts();
+    if !asks_for_upgrade(&parts.headers) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let admission = match admit(&front, &parts).await {
+        Ok(admission) => admission,
+        Err(error) => {
+            front.metrics.join_state("signal_validation_failed");
+            return refuse(&parts, error.status(), &error);
+        }
+    };
+    let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
+        Ok(upgrade) => upgrade.protocols([JSON_SUBPROTOCOL]),
+        Err(rejection) => {
+            front.metrics.join_state("signal_upgrade_failed");
+            return rejection.into_response();
+        }
+    };
+    let opening = if admission.resumes() {
+        Opening::Resume
+    } else {
+        Opening::Join
+    };
+    let chosen = upgrade
+        .selected_protocol()
+        .and_then(|name| name.to_str().ok());
+    let mut session = Session::new(opening, chosen);
+    match first_frame(&front, admission, &mut session).await {
+        Ok((attached, first)) => {
+            front.metrics.join_state("signal_connected");
+            open(&front, upgrade, socket::Line::new(attached, session), first)
+        }
+        Err(Failure::Refused(error)) => {
+            front.metrics.join_state("signal_failed");
+            refuse(&parts, error.status(), &error)
+        }
+        Err(Failure::Connect(error)) => {
+            front.metrics.join_state("signal_failed");
+            refuse(&parts, StatusCode::INTERNAL_SERVER_ERROR.as_u16(), &error)
+        }
+    }
+}
+
+/// Upgrades. Until the socket runs, dropping the line takes the participant out of its room.
+fn open(front: &Front, upgrade: WebSocketUpgrade, line: socket::Line, first: FrameBuf) -> Response {
+    let metrics = front.metrics.clone();
+    let failures = front.metrics.clone();
+    upgrade
+        .max_message_size(MAX_FRAME_BYTES)
+        .max_frame_size(MAX_FRAME_BYTES)
+        .read_buffer_size(SOCKET_BUFFER_BYTES)
+        .write_buffer_size(SOCKET_BUFFER_BYTES)
+        .on_failed_upgrade(move |_| failures.join_state("signal_upgrade_failed"))
+        .on_upgrade(move |websocket| socket::run(websocket, line, first, metrics))
+}
+
+/// Everything that can be judged before the room is asked.
+async fn admit(front: &Front, parts: &Parts) -> Result<Admission, JoinError> {
+    let claims = parts.extensions.get::<Verified<Claims>>().cloned();
+    let request = auth::query_value(&parts.uri, "join_request");
+    let user_agent = parts.headers.get(header::USER_AGENT);
+    let hints = Hints {
+        user_agent: user_agent.and_then(|value| value.to_str().ok()),
+        address: auth::client_address(parts),
+    };
+    let admission = join::check(claims, request.as_deref(), hints)?;
+    if admission.needs_existing_room(&front.policy) && !front.rooms.exists(admission.room()).await {
+        return Err(JoinError::RoomMissing);
+    }
+    if front.is_draining() {
+        return Err(JoinError::Draining);
+    }
+    Ok(admission)
+}
+
+enum Failure {
+    Refused(JoinError),
+    Connect(ConnectError),
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect(error)
+    }
+}
+
+impl From<EnterError> for Failure {
+    fn from(error: EnterError) -> Self {
+        match error {
+            EnterError::Full => Self::Refused(JoinError::Overloaded),
+            EnterError::Draining => Self::Refused(JoinError::Draining),
+            EnterError::Closed => Self::Connect(ConnectError::Closed),
+        }
+    }
+}
+
+/// Enters the room and waits for the message with which it receives the session.
+async fn first_frame(
+    front: &Front,
+    admission: Admission,
+    session: &mut Session,
+) -> Result<(Attached, FrameBuf), Failure> {
+    let id = front.rooms.open_session();
+    let room = admission.room().to_owned();
+    let entry = if admission.resumes() {
+        Entry::Resume(Box::new(admission.into_resume(id, &front.policy)))
+    } else {
+        let peer = front.rooms.place();
+        Entry::Join(Box::new(admission.into_join(id, peer, &front.policy)))
+    };
+    let answered = async {
+        let mut attached = front.rooms.enter(&room, entry).await?;
+        let first = first_message(&mut attached, session).await?;
+        Ok((attached, first))
+    };
+    timeout(FIRST_MESSAGE_WITHIN, answered)
+        .await
+        .unwrap_or(Err(ConnectError::Slow.into()))
+}
+
+async fn first_message(
+    attached: &mut Attached,
+    session: &mut Session,
+) -> Result<FrameBuf, ConnectError> {
+    loop {
+        match attached.next().await.ok_or(ConnectError::Closed)? {
+            Said::Message(message) => {
+                if let Some(frame) = session.say(*message).map_err(|_| ConnectError::Closed)? {
+                    return Ok(frame);
+                }
+            }
+            Said::Refused(JoinRefusal::RoomFull) => return Err(ConnectError::RoomFull),
+            Said::Refused(JoinRefusal::LimitExceeded) => return Err(ConnectError::LimitExceeded),
+            Said::Refused(JoinRefusal::Closing) => return Err(ConnectError::Closed),
+        }
+    }
+}
+
+fn refuse(parts: &Parts, status: u16, error: &dyn std::error::Error) -> Response {
+    auth::log_refusal(parts, status, error);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, error.to_string()).into_response()
+}
+
+/// Anything else on this path is answered as if it did not exist.
+fn asks_for_upgrade(headers: &HeaderMap) -> bool {
+    let names = |header: header::HeaderName, token: &str| {
+        headers
+            .get_all(header)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|word| word.trim().eq_ignore_ascii_case(token))
+    };
+    names(header::CONNECTION, "upgrade") && names(header::UPGRADE, "websocket")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,310 @@
+//! Over real sockets: what a client sees of the signalling endpoint.
+
+use crate::config::codecs::Codec;
+use crate::http::front::Front;
+use crate::http::router::router;
+use crate::metrics::Metrics;
+use crate::room::Settings;
+use crate::rooms::{Rooms, Surroundings, unix_ms};
+use crate::signal::join::Policy;
+use crate::worker::Workers;
+use axum::Router;
+use futures_util::{SinkExt, StreamExt};
+use proto::livekit::signal_response::Message as Response;
+use proto::livekit::{ClientInfo, JoinRequest};
+use proto::signal::{Frame, decode_response, encode_join_request};
+use proto::token::{Claims, Keys, Secret, VideoGrant};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+struct Server {
+    address: SocketAddr,
+    metrics: Metrics,
+    rooms: Rooms,
+}
+
+fn keys() -> Keys {
+    [("key".to_owned(), Secret::new("secret"))]
+        .into_iter()
+        .collect()
+}
+
+async fn serve(settings: Settings) -> Server {
+    let (keys, workers, metrics) = (Arc::new(keys()), Workers::default(), Metrics::default());
+    let rooms = Rooms::start(Surroundings {
+        workers: workers.clone(),
+        metrics: metrics.clone(),
+        keys: Arc::clone(&keys),
+        settings,
+    });
+    let front = Front {
+        rooms: rooms.clone(),
+        workers,
+        metrics: metrics.clone(),
+        keys,
+        policy: Policy {
+            codecs: Codec::ALL.to_vec(),
+            ice_servers: Vec::new(),
+            auto_create: true,
+        },
+        draining: watch::channel(false).1,
+        prefixes: Vec::new(),
+        max_body_bytes: 0,
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    let service =
+        router(Arc::new(front), Router::new()).into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await });
+    Server {
+        address,
+        metrics,
+        rooms,
+    }
+}
+
+async fn connect(
+    server: &Server,
+    identity: &str,
+    reconnect: bool,
+    subprotocol: Option<&str>,
+) -> Result<Client, Error> {
+    let claims = Claims {
+        identity: identity.into(),
+        video: Some(VideoGrant::join("lobby")),
+        ..Claims::default()
+    };
+    let token = keys().sign(&claims, Duration::from_secs(60), unix_ms() / 1000);
+    let param = encode_join_request(&JoinRequest {
+        client_info: Some(ClientInfo {
+            protocol: 17,
+            ..Default::default()
+        }),
+        reconnect,
+        ..Default::default()
+    });
+    let uri = format!(
+        "ws://{}/livekit/sfu/rtc/v1?join_request={param}",
+        server.address
+    );
+    let mut request = uri.into_client_request().expect("request");
+    let bearer = format!("Bearer {}", token.expect("signed"));
+    let headers = request.headers_mut();
+    headers.insert("Authorization", bearer.parse().expect("header"));
+    if let Some(name) = subprotocol {
+        headers.insert("Sec-WebSocket-Protocol", name.parse().expect("header"));
+    }
+    let (client, answer) = connect_async(request).await?;
+    let chosen = answer.headers().get("sec-websocket-protocol");
+    assert_eq!(chosen.and_then(|name| name.to_str().ok()), subprotocol);
+    Ok(client)
+}
+
+/// The next frame that is not a ping.
+async fn frame(client: &mut Client) -> Message {
+    loop {
+        match client.next().await.expect("open").expect("frame") {
+            Message::Ping(_) => {}
+            message => return message,
+        }
+    }
+}
+
+fn response(message: &Message) -> Response {
+    let response = match message {
+        Message::Binary(bytes) => decode_response(&Frame::Binary(bytes)),
+        Message::Text(text) => decode_response(&Frame::Text(text)),
+        other => panic!("no message: {other:?}"),
+    };
+    response.expect("response").message.expect("known")
+}
+
+/// Reads until a message for which `wanted` is true, and gives its frame too.
+async fn find(client: &mut Client, wanted: impl Fn(&Response) -> bool) -> (Message, Response) {
+    loop {
+        let frame = frame(client).await;
+        let response = response(&frame);
+        if wanted(&response) {
+            return (frame, response);
+        }
+    }
+}
+
+async fn closes_normally(client: &mut Client) {
+    loop {
+        if let Message::Close(close) = frame(client).await {
+            assert_eq!(close.map(|close| close.code), Some(CloseCode::Normal));
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_first_frame_is_the_join_in_protobuf() {
+    let server = serve(Settings::default()).await;
+    let mut client = connect(&server, "alice", false, None)
+        .await
+        .expect("connected");
+    let first = frame(&mut client).await;
+    assert!(matches!(first, Message::Binary(_)));
+    let Response::Join(join) = response(&first) else {
+        panic!("not a join");
+    };
+    assert_eq!(
+        join.participant.map(|info| info.identity),
+        Some("alice".into())
+    );
+    assert_eq!(server.metrics.states(), ["signal_connected"]);
+}
+
+#[tokio::test]
+async fn our_subprotocol_is_chosen_and_speaks_json_from_the_first_frame() {
+    let server = serve(Settings::default()).await;
+    let client = connect(&server, "alice", false, Some("livekit-json")).await;
+    let first = frame(&mut client.expect("connected")).await;
+    assert!(matches!(first, Message::Text(_)));
+    assert!(matches!(response(&first), Response::Join(_)));
+}
+
+#[tokio::test]
+async fn pings_of_both_kinds_are_answered_in_the_encoding_they_came_in() {
+    let server = serve(Settings::default()).await;
+    let mut client = connect(&server, "alice", false, None)
+        .await
+        .expect("connected");
+    for (text, old) in [
+        (r#"{"ping":"7"}"#, true),
+        (r#"{"pingReq":{"timestamp":"7"}}"#, false),
+    ] {
+        client.send(Message::text(text)).await.expect("sent");
+        let (frame, pong) = find(&mut client, |message| {
+            matches!(message, Response::Pong(_) | Response::PongResp(_))
+        })
+        .await;
+        assert!(matches!(frame, Message::Text(_)));
+        match pong {
+            Response::Pong(server_ms) => assert!(old && server_ms > 1_700_000_000_000),
+            Response::PongResp(pong) => assert!(!old && pong.last_ping_timestamp == 7),
+            _ => unreachable!("found by its kind"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_leave_is_answered_and_then_the_socket_closes() {
+    let server = serve(Settings::default()).await;
+    let mut client = connect(&server, "alice", false, None)
+        .await
+        .expect("connected");
+    client
+        .send(Message::text(r#"{"leave":{}}"#))
+        .await
+        .expect("sent");
+    find(&mut client, |message| matches!(message, Response::Leave(_))).await;
+    closes_normally(&mut client).await;
+}
+
+#[tokio::test]
+async fn a_resume_of_nobody_connects_and_is_told_to_start_over() {
+    let server = serve(Settings::default()).await;
+    let mut client = connect(&server, "ghost", true, None)
+        .await
+        .expect("connected");
+    let Response::Leave(leave) = response(&frame(&mut client).await) else {
+        panic!("not a leave");
+    };
+    assert_eq!(
+        leave.action(),
+        proto::livekit::leave_request::Action::Reconnect
+    );
+    closes_normally(&mut client).await;
+}
+
+#[tokio::test]
+async fn a_frame_that_is_no_request_closes_the_socket() {
+    for rubbish in [Message::text("hello"), Message::binary(vec![0xFF; 5])] {
+        let server = serve(Settings::default()).await;
+        let mut client = connect(&server, "alice", false, None)
+            .await
+            .expect("connected");
+        client.send(rubbish).await.expect("sent");
+        closes_normally(&mut client).await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_room_is_an_http_error() {
+    let settings = Settings {
+        max_participants: 1,
+        ..Settings::default()
+    };
+    let server = serve(settings).await;
+    let mut alice = connect(&server, "alice", false, None)
+        .await
+        .expect("connected");
+    assert!(matches!(
+        response(&frame(&mut alice).await),
+        Response::Join(_)
+    ));
+    let Err(Error::Http(answer)) = connect(&server, "bob", false, None).await else {
+        panic!("bob was let in");
+    };
+    assert_eq!(answer.status(), 500);
+    let body = answer
+        .body()
+        .as_ref()
+        .map(|body| String::from_utf8_lossy(body));
+    assert_eq!(
+        body.as_deref(),
+        Some("connection closed by media: room is full")
+    );
+    assert_eq!(
+        server.metrics.states(),
+        ["signal_connected", "signal_failed"]
+    );
+}
+
+#[tokio::test]
+async fn going_down_reaches_the_client_before_the_close() {
+    let server = serve(Settings::default()).await;
+    let mut client = connect(&server, "alice", false, None)
+        .await
+        .expect("connected");
+    let rooms = server.rooms.clone();
+    let down = tokio::spawn(async move { rooms.shut_down().await });
+    find(&mut client, |message| matches!(message, Response::Leave(_))).await;
+    closes_normally(&mut client).await;
+    down.await.expect("down");
+}
+
+#[tokio::test]
+async fn a_dropped_connection_makes_place_in_the_room() {
+    let settings = Settings {
+        max_participants: 1,
+        ..Settings::default()
+    };
+    let server = serve(settings).await;
+    let mut alice = connect(&server, "alice", false, None)
+        .await
+        .expect("connected");
+    assert!(matches!(
+        response(&frame(&mut alice).await),
+        Response::Join(_)
+    ));
+    drop(alice);
+    // The server hears of the end when the kernel tells it: until then bob is refused.
+    let mut attempts = 0;
+    while connect(&server, "bob", false, None).await.is_err() {
+        attempts += 1;
+        assert!(attempts < 1000, "alice is still there");
+    }
+}

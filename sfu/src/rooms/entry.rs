@@ -1,0 +1,44 @@
+//! What passes between a session and a room's task besides commands.
+
+use crate::ids::SessionId;
+use crate::room::command::{Command, Join, Resume};
+use crate::room::effect::JoinRefusal;
+use proto::livekit::signal_response;
+
+/// How a session enters a room.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// Afresh.
+    Join(Box<Join>),
+    /// Where an earlier one was lost.
+    Resume(Box<Resume>),
+}
+
+impl Entry {
+    /// The session.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        match self {
+            Self::Join(join) => join.session,
+            Self::Resume(resume) => resume.session,
+        }
+    }
+}
+
+impl From<Entry> for Command {
+    fn from(entry: Entry) -> Self {
+        match entry {
+            Entry::Join(join) => Self::Join(join),
+            Entry::Resume(resume) => Self::Resume(resume),
+        }
+    }
+}
+
+/// What a room says to a session.
+#[derive(Debug)]
+pub enum Said {
+    /// A message for the client.
+    Message(Box<signal_response::Message>),
+    /// There will be no join.
+    Refused(JoinRefusal),
+}

@@ -1,0 +1,307 @@
+//! The task that owns one room: hands it commands and time, applies its effects in order.
+//!
+//! Owns the room's mailbox and the senders to its sessions. Decides only what happens when a queue
+//! behind the room is full. Spawned by `directory`.
+
+use super::directory::Obituary;
+use super::entry::{Entry, Said};
+use super::{Surroundings, unix_ms};
+use crate::ids::{PeerId, SessionId};
+use crate::media::message::{self, Event, PathReport, PeerFailure};
+use crate::room::Room;
+use crate::room::command::Command;
+use crate::room::effect::{Effect, JoinRefusal};
+use crate::worker::Workers;
+use proto::livekit::signal_response;
+use proto::token::Claims;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{info, warn};
+
+/// Letters that may wait for a room. A room answers in microseconds; who finds it full waits.
+pub(super) const MAILBOX_DEPTH: usize = 1024;
+
+/// Media events that may wait for a room. Events tell changes only; a worker that finds no place
+/// fails the peer, since a lost event would leave room and media in disagreement.
+const EVENTS_DEPTH: usize = 4096;
+
+/// Sessions of one room, replaced ones included until their socket is closed.
+const MAX_SESSIONS: usize = 10_000;
+
+/// A refresh token is good for this long at least, in seconds. (LK: signalling §2.4)
+const REFRESH_MIN_S: u64 = 600;
+
+/// A removal that found the worker's mailbox full is tried again this often, this many times.
+const REMOVE_RETRY: Duration = Duration::from_millis(100);
+const REMOVE_ATTEMPTS: usize = 600;
+
+/// What a room's task may be sent.
+pub(super) enum Letter {
+    /// A session enters.
+    Enter {
+        entry: Entry,
+        outbox: mpsc::Sender<Said>,
+        /// Dropped unanswered if the room is over before it reads the letter.
+        verdict: oneshot::Sender<Verdict>,
+    },
+    /// Something happens.
+    Tell(Command),
+}
+
+/// What became of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The room has heard of it and answers the session.
+    Entered,
+    /// The room is closing: try a fresh one.
+    Closing,
+    /// No place for another session.
+    Full,
+}
+
+/// Owner of one room.
+pub(super) struct Keeper {
+    name: String,
+    room: Room,
+    surroundings: Surroundings,
+    sessions: BTreeMap<SessionId, mpsc::Sender<Said>>,
+    /// Whose peers they are, for the log; as many as the room has participants.
+    peers: BTreeMap<PeerId, String>,
+    events: mpsc::Sender<Event>,
+    wake: Option<Instant>,
+    /// Commands that follow from applying effects.
+    follow_ups: VecDeque<Command>,
+    /// A session to which the room said that it is closing.
+    turned_away: Option<SessionId>,
+    closed: bool,
+    started: Instant,
+}
+
+impl Keeper {
+    /// Owns `room` from now on.
+    pub(super) fn spawn(
+        name: String,
+        room: Room,
+        surroundings: Surroundings,
+        letters: mpsc::Receiver<Letter>,
+        obituary: Obituary,
+    ) {
+        let (events, heard) = mpsc::channel(EVENTS_DEPTH);
+        let keeper = Self {
+            name,
+            room,
+            surroundings,
+            sessions: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            events,
+            wake: None,
+            follow_ups: VecDeque::new(),
+            turned_away: None,
+            closed: false,
+            started: Instant::now(),
+        };
+        tokio::spawn(keeper.run(letters, heard, obituary));
+    }
+
+    async fn run(
+        mut self,
+        mut letters: mpsc::Receiver<Letter>,
+        mut events: mpsc::Receiver<Event>,
+        obituary: Obituary,
+    ) {
+        self.surroundings.metrics.room_opened();
+        while !self.closed {
+            tokio::select! {
+                letter = letters.recv() => match letter {
+                    Some(letter) => self.open(letter),
+                    None => break,
+                },
+                Some(event) = events.recv() => self.hear(event),
+                () = until(self.wake) => {
+                    self.wake = None;
+                    self.handle(Command::Wake);
+                }
+            }
+        }
+        let lasted = self.started.elapsed();
+        info!(room = %self.name, duration = ?lasted, "room closed");
+        self.surroundings.metrics.room_closed(lasted);
+        drop(obituary);
+    }
+
+    fn open(&mut self, letter: Letter) {
+        match letter {
+            Letter::Tell(command) => self.handle(command),
+            Letter::Enter {
+                entry,
+                outbox,
+                verdict,
+            } => {
+                // Nobody waits for the answer any more if this fails; the session's end tells the
+                // room that it is lost.
+                let _ = verdict.send(self.enter(entry, outbox));
+            }
+        }
+    }
+
+    fn enter(&mut self, entry: Entry, outbox: mpsc::Sender<Said>) -> Verdict {
+        let session = entry.session();
+        if self.sessions.len() >= MAX_SESSIONS {
+            self.surroundings.metrics.dropped("room_sessions");
+            return Verdict::Full;
+        }
+        if let Entry::Join(join) = &entry {
+            info!(room = %self.name, participant = %join.claims.identity, "starting RTC session");
+            self.peers.insert(join.peer, join.claims.identity.clone());
+        }
+        self.sessions.insert(session, outbox);
+        self.handle(entry.into());
+        if self.turned_away.take() == Some(session) || self.closed {
+            return Verdict::Closing;
+        }
+        Verdict::Entered
+    }
+
+    /// A change of media, logged in the words operators look for. (LK: operation §12)
+    fn hear(&mut self, event: Event) {
+        let participant = self.peers.get(&event.peer()).map_or("", String::as_str);
+        match &event {
+            Event::Connected { path, .. } => {
+                info!(
+                    room = %self.name, participant,
+                    publisherCandidates = %candidates(path), connectionType = "udp",
+                    "participant active"
+                );
+            }
+            Event::PathChanged { path, .. } => {
+                info!(
+                    room = %self.name, participant,
+                    publisherCandidates = %candidates(path),
+                    "ice reconnected or switched pair"
+                );
+            }
+            _ => {}
+        }
+        self.handle(Command::Media(event));
+    }
+
+    /// Hands the room a command and applies what it wants done, and what follows from that.
+    fn handle(&mut self, command: Command) {
+        self.follow_ups.push_back(command);
+        while let Some(command) = self.follow_ups.pop_front() {
+            if self.closed {
+                self.follow_ups.clear();
+                return;
+            }
+            for effect in self.room.handle(command, Instant::now().into_std()) {
+                self.apply(effect);
+            }
+        }
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Signal { session, message } => self.say(session, Said::Message(message)),
+            Effect::RefreshToken { session, claims } => self.refresh(session, &claims),
+            Effect::CloseSession { session } => {
+                self.sessions.remove(&session);
+            }
+            Effect::RefuseJoin { session, reason } => self.refuse(session, reason),
+            Effect::Media(command) => self.tell_media(command),
+            Effect::WakeAt(at) => self.wake = Some(at.into()),
+            Effect::Count(count) => self.surroundings.metrics.count(&count),
+            Effect::Closed => self.closed = true,
+        }
+    }
+
+    fn refuse(&mut self, session: SessionId, reason: JoinRefusal) {
+        info!(room = %self.name, ?reason, "join refused");
+        if reason == JoinRefusal::Closing {
+            self.turned_away = Some(session);
+        } else {
+            self.say(session, Said::Refused(reason));
+        }
+        self.sessions.remove(&session);
+    }
+
+    fn refresh(&mut self, session: SessionId, claims: &Claims) {
+        let now = unix_ms() / 1000;
+        let left = claims.expires_at.saturating_sub(now);
+        let valid_for = Duration::from_secs(left.max(REFRESH_MIN_S));
+        match self.surroundings.keys.sign(claims, valid_for, now) {
+            Ok(token) => {
+                let message = signal_response::Message::RefreshToken(token);
+                self.say(session, Said::Message(Box::new(message)));
+            }
+            Err(error) => warn!(room = %self.name, %error, "cannot renew a token"),
+        }
+    }
+
+    /// A session whose task does not keep up is given up; one that is gone says so itself.
+    fn say(&mut self, session: SessionId, said: Said) {
+        let Some(outbox) = self.sessions.get(&session) else {
+            return;
+        };
+        if let Err(mpsc::error::TrySendError::Full(_)) = outbox.try_send(said) {
+            self.surroundings.metrics.dropped("session_messages");
+            self.sessions.remove(&session);
+            self.follow_ups.push_back(Command::SessionLost { session });
+        }
+    }
+
+    fn tell_media(&mut self, command: message::Command) {
+        let peer = command.peer();
+        let adds = matches!(command, message::Command::AddPeer { .. });
+        let removes = matches!(command, message::Command::RemovePeer { .. });
+        if removes {
+            self.peers.remove(&peer);
+        }
+        let events = adds.then(|| self.events.clone());
+        if self.surroundings.workers.send(command, events).is_ok() {
+            return;
+        }
+        self.surroundings.metrics.dropped("worker_commands");
+        if removes {
+            tokio::spawn(remove_later(self.surroundings.workers.clone(), peer));
+        } else {
+            self.follow_ups.push_back(Command::Media(Event::Failed {
+                peer,
+                reason: PeerFailure::Overload,
+            }));
+        }
+    }
+}
+
+/// A peer whose removal is lost would live on: it is asked for until the worker hears it.
+async fn remove_later(workers: Workers, peer: PeerId) {
+    for _ in 0..REMOVE_ATTEMPTS {
+        sleep(REMOVE_RETRY).await;
+        let command = message::Command::RemovePeer { peer };
+        if workers.send(command, None).is_ok() {
+            return;
+        }
+    }
+    warn!(?peer, "a worker takes no commands");
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The selected pair as LiveKit prints it.
+fn candidates(path: &PathReport) -> String {
+    let network = |address: SocketAddr| if address.is_ipv4() { "udp4" } else { "udp6" };
+    format!(
+        "[local][selected:1] {} host {} [remote][selected:1] {} prflx {}",
+        network(path.local),
+        path.local,
+        network(path.remote),
+        path.remote
+    )
+}

@@ -1,0 +1,244 @@
+use super::*;
+use crate::media::message::Event;
+use crate::room::command::{Join, Resume};
+use proto::livekit::signal_response::Message;
+use proto::token::{Claims, Secret, VideoGrant};
+use std::time::Duration;
+
+fn keys() -> Keys {
+    [("key".to_owned(), Secret::new("secret"))]
+        .into_iter()
+        .collect()
+}
+
+fn rooms() -> Rooms {
+    Rooms::start(Surroundings {
+        workers: Workers::default(),
+        metrics: Metrics::default(),
+        keys: Arc::new(keys()),
+        settings: Settings::default(),
+    })
+}
+
+fn join(rooms: &Rooms, identity: &str) -> Entry {
+    Entry::Join(Box::new(Join {
+        session: rooms.open_session(),
+        peer: rooms.place(),
+        claims: Claims {
+            identity: identity.into(),
+            expires_at: unix_ms() / 1000 + 3600,
+            video: Some(VideoGrant::join("lobby")),
+            ..Claims::default()
+        },
+        client: proto::livekit::ClientInfo::default(),
+        address: None,
+        auto_subscribe: true,
+        adaptive_stream: false,
+        metadata: String::new(),
+        attributes: Vec::new(),
+        add_tracks: Vec::new(),
+        offer: None,
+        publish_codecs: Vec::new(),
+        subscribe_codecs: Vec::new(),
+        one_codec_per_section: false,
+        client_configuration: None,
+        ice_servers: Vec::new(),
+    }))
+}
+
+fn resume(rooms: &Rooms, identity: &str) -> Entry {
+    Entry::Resume(Box::new(Resume {
+        session: rooms.open_session(),
+        identity: identity.into(),
+        sid: None,
+        reason: proto::livekit::ReconnectReason::RrUnknown,
+        client: proto::livekit::ClientInfo::default(),
+        client_configuration: None,
+        ice_servers: Vec::new(),
+    }))
+}
+
+async fn message(attached: &mut Attached) -> Message {
+    match attached.next().await {
+        Some(Said::Message(message)) => *message,
+        other => panic!("no message: {other:?}"),
+    }
+}
+
+/// Reads until the message for which `wanted` is true.
+async fn find(attached: &mut Attached, wanted: impl Fn(&Message) -> bool) -> Message {
+    loop {
+        let message = message(attached).await;
+        if wanted(&message) {
+            return message;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_makes_the_room_and_is_answered_by_it() {
+    let rooms = rooms();
+    assert!(!rooms.exists("lobby").await);
+    let mut alice = rooms
+        .enter("lobby", join(&rooms, "alice"))
+        .await
+        .expect("entered");
+    let Message::Join(joined) = message(&mut alice).await else {
+        panic!("not a join");
+    };
+    assert_eq!(joined.room.map(|room| room.name), Some("lobby".into()));
+    assert_eq!(
+        joined.participant.map(|info| info.identity),
+        Some("alice".into())
+    );
+    assert!(rooms.exists("lobby").await);
+    assert!(!rooms.exists("other").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_joined_session_gets_a_token_that_verifies_here() {
+    let rooms = rooms();
+    let mut alice = rooms
+        .enter("lobby", join(&rooms, "alice"))
+        .await
+        .expect("entered");
+    let renewed = find(&mut alice, |message| {
+        matches!(message, Message::RefreshToken(_))
+    })
+    .await;
+    let Message::RefreshToken(token) = renewed else {
+        unreachable!("found by its kind");
+    };
+    let now = unix_ms() / 1000;
+    let claims = keys().verify(&token, now).expect("valid");
+    assert_eq!(claims.identity, "alice");
+    let left = claims.expires_at.saturating_sub(now);
+    assert!((3500..=3600).contains(&left), "{left}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resume_of_nobody_is_told_to_start_over_and_let_go() {
+    let rooms = rooms();
+    let mut ghost = rooms
+        .enter("lobby", resume(&rooms, "ghost"))
+        .await
+        .expect("entered");
+    let Message::Leave(leave) = message(&mut ghost).await else {
+        panic!("not a leave");
+    };
+    assert_eq!(
+        leave.action(),
+        proto::livekit::leave_request::Action::Reconnect
+    );
+    assert_eq!(
+        leave.reason(),
+        proto::livekit::DisconnectReason::StateMismatch
+    );
+    assert!(ghost.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_whose_last_session_is_lost_ends_by_itself() {
+    let rooms = rooms();
+    let mut alice = rooms
+        .enter("lobby", join(&rooms, "alice"))
+        .await
+        .expect("entered");
+    message(&mut alice).await;
+    drop(alice);
+    // Time is virtual: it runs to the room's own deadlines while nothing else is to be done.
+    let mut waited = 0;
+    while rooms.exists("lobby").await {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        waited += 1;
+        assert!(waited < 3600, "the room does not end");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn going_down_tells_every_session_and_lets_nobody_in() {
+    let rooms = rooms();
+    let mut alice = rooms
+        .enter("lobby", join(&rooms, "alice"))
+        .await
+        .expect("entered");
+    let mut bob = rooms
+        .enter("attic", join(&rooms, "bob"))
+        .await
+        .expect("entered");
+    let other = rooms.clone();
+    let down = tokio::spawn(async move { other.shut_down().await });
+    for session in [&mut alice, &mut bob] {
+        find(session, |message| matches!(message, Message::Leave(_))).await;
+        while session.next().await.is_some() {}
+    }
+    down.await.expect("down");
+    let late = rooms.enter("lobby", join(&rooms, "carol")).await;
+    assert_eq!(late.err(), Some(EnterError::Draining));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_meets_a_closing_room_gets_a_fresh_one() {
+    let rooms = rooms();
+    // A room that is over, under whose name the directory still knows a mailbox.
+    let found = rooms
+        .ask(|reply| Ask::Open {
+            name: "lobby".into(),
+            reply,
+        })
+        .await
+        .expect("answer")
+        .expect("room");
+    let down = Letter::Tell(Command::Admin(crate::room::command::Admin::Shutdown));
+    found.letters.send(down).await.expect("sent");
+    let mut alice = rooms
+        .enter("lobby", join(&rooms, "alice"))
+        .await
+        .expect("entered");
+    assert!(matches!(message(&mut alice).await, Message::Join(_)));
+    let again = rooms.ask(|reply| Ask::Open {
+        name: "lobby".into(),
+        reply,
+    });
+    let again = again.await.expect("answer").expect("room");
+    assert_ne!(again.id, found.id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_takes_nothing_is_given_up() {
+    let rooms = rooms();
+    let mut alice = rooms
+        .enter("lobby", join(&rooms, "alice"))
+        .await
+        .expect("entered");
+    message(&mut alice).await;
+    let (full, mut said) = mpsc::channel(1);
+    let (verdict, judged) = oneshot::channel();
+    let entry = join(&rooms, "bob");
+    let letter = Letter::Enter {
+        entry,
+        outbox: full,
+        verdict,
+    };
+    // Join and token are two messages; there is place for one.
+    alice.letters.send(letter).await.expect("sent");
+    assert_eq!(judged.await, Ok(Verdict::Entered));
+    assert!(matches!(said.recv().await, Some(Said::Message(_))));
+    assert!(said.recv().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_for_a_stranger_hurt_nobody() {
+    let rooms = rooms();
+    let mut alice = rooms
+        .enter("lobby", join(&rooms, "alice"))
+        .await
+        .expect("entered");
+    message(&mut alice).await;
+    let peer = rooms.place();
+    let event = Event::Disconnected { peer };
+    let letter = Letter::Tell(Command::Media(event));
+    alice.letters.send(letter).await.expect("sent");
+    let bob = rooms.enter("lobby", join(&rooms, "bob")).await;
+    assert!(bob.is_ok());
+}
