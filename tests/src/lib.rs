@@ -1,1 +1,15 @@
-//! x
+//! What whole-product tests stand on: the real binary, a signalling client, a media endpoint.
+//!
+//! Independent of the server on purpose: tokens are signed here, media is the `webrtc` crate's,
+//! and only the generated message types are shared.
+
+pub mod frames;
+pub mod token;
+
+pub mod server;
+
+pub mod endpoint;
+pub mod publication;
+
+pub mod client;
+pub mod script;

@@ -1,0 +1,161 @@
+//! One peer connection of the `webrtc` crate, laid out as the single-connection clients do, and
+//! what it receives. It knows no signalling.
+
+use proto::livekit::signal_response;
+use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_OPUS, MIME_TYPE_VP8};
+use rtc::rtp_transceiver::rtp_sender::{RTCRtpHeaderExtensionCapability, RtpCodecKind};
+use std::sync::Arc;
+use tokio::sync::{Notify, watch};
+use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
+use webrtc::peer_connection::{
+    MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
+    RTCIceGatheringState, RTCPeerConnectionState, Registry, register_default_interceptors,
+};
+use webrtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
+
+/// The codec names of the two media the tests use.
+pub const OPUS: &str = MIME_TYPE_OPUS;
+/// See [`OPUS`].
+pub const VP8: &str = MIME_TYPE_VP8;
+/// The header extension that tells the server how loud a packet is (RFC 6464).
+pub const LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+/// The header extension that tells which section a packet belongs to (RFC 9143).
+pub const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+/// The recvonly sections of each kind in the first offer.
+const SECTIONS: u32 = 3;
+
+/// A received media packet.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// `participant sid|track sid`, from the SDP.
+    pub stream: String,
+    /// The track sid, from the SDP.
+    pub track: String,
+    /// The payload.
+    pub payload: bytes::Bytes,
+    /// The sequence number.
+    pub sequence: u16,
+}
+
+/// All that a client has seen, in order.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Signal messages.
+    pub messages: Vec<signal_response::Message>,
+    /// Media packets.
+    pub packets: Vec<Received>,
+    /// The state of the peer connection, by name.
+    pub state: String,
+    /// The signalling connection ended.
+    pub closed: bool,
+}
+
+impl Seen {
+    /// The payloads of a track from the `from`th packet on.
+    pub fn payloads(&self, from: usize, track: &str) -> impl Iterator<Item = &bytes::Bytes> {
+        let news = self.packets.get(from..).unwrap_or_default().iter();
+        news.filter(move |packet| packet.track == track)
+            .map(|packet| &packet.payload)
+    }
+}
+
+/// Feeds what the peer connection reports into [`Seen`].
+struct Ear {
+    seen: Arc<watch::Sender<Seen>>,
+    gathered: Arc<Notify>,
+}
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Ear {
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        self.seen.send_modify(|seen| seen.state = state.to_string());
+    }
+
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            self.gathered.notify_one();
+        }
+    }
+
+    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
+        let seen = Arc::clone(&self.seen);
+        tokio::spawn(async move {
+            while let Some(event) = track.poll().await {
+                if let TrackRemoteEvent::OnRtpPacket(packet) = event {
+                    // A section is handed on to other tracks: ask each time.
+                    let (stream, name) = (track.stream_id().await, track.track_id().await);
+                    let received = Received {
+                        stream: stream.to_string(),
+                        track: name.to_string(),
+                        payload: packet.payload,
+                        sequence: packet.header.sequence_number,
+                    };
+                    seen.send_modify(|seen| seen.packets.push(received));
+                }
+            }
+        });
+    }
+}
+
+/// A peer connection with the sections a client offers first, and that offer with its candidates.
+///
+/// # Errors
+/// Those of the crate.
+pub async fn open(
+    seen: Arc<watch::Sender<Seen>>,
+) -> webrtc::error::Result<(Arc<dyn PeerConnection>, String)> {
+    let mut engine = MediaEngine::default();
+    engine.register_default_codecs()?;
+    for uri in [LEVEL, MID] {
+        let extension = RTCRtpHeaderExtensionCapability {
+            uri: uri.to_owned(),
+        };
+        engine.register_header_extension(extension, RtpCodecKind::Audio, None)?;
+    }
+    let registry = register_default_interceptors(Registry::new(), &mut engine)?;
+    let gathered = Arc::new(Notify::new());
+    let peer: Arc<dyn PeerConnection> = Arc::new(
+        PeerConnectionBuilder::new()
+            .with_media_engine(engine)
+            .with_interceptor_registry(registry)
+            .with_handler(Arc::new(Ear {
+                seen,
+                gathered: Arc::clone(&gathered),
+            }))
+            .with_udp_addrs(vec!["127.0.0.1:0"])
+            .build()
+            .await?,
+    );
+    sections(&*peer, RtpCodecKind::Audio, SECTIONS).await?;
+    sections(&*peer, RtpCodecKind::Video, SECTIONS).await?;
+    peer.create_data_channel("_reliable", None).await?;
+    let offer = peer.create_offer(None).await?;
+    peer.set_local_description(offer).await?;
+    gathered.notified().await;
+    let offer = peer
+        .local_description()
+        .await
+        .map(|offer| offer.sdp)
+        .unwrap_or_default();
+    Ok((peer, offer))
+}
+
+/// Adds sections to receive in.
+///
+/// # Errors
+/// Those of the crate.
+pub async fn sections(
+    peer: &dyn PeerConnection,
+    kind: RtpCodecKind,
+    count: u32,
+) -> webrtc::error::Result<()> {
+    for _ in 0..count {
+        let direction = RTCRtpTransceiverDirection::Recvonly;
+        let init = RTCRtpTransceiverInit {
+            direction,
+            ..Default::default()
+        };
+        peer.add_transceiver_from_kind(kind, Some(init)).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! Scripts in other languages against the real server: what they need is set up, what they print
+//! is shown, their exit code decides.
+
+use crate::server::Server;
+use crate::token::{KEY, SECRET};
+use std::path::{Path, PathBuf};
+use tokio::process::Command;
+
+/// The folder of this crate.
+fn folder() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where packages of other languages are kept: outside the tree, as `tests/setup` says.
+fn cache() -> PathBuf {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a test harness is configured from outside"
+    )]
+    let var = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    match (var("FOCI_CACHE"), var("HOME")) {
+        (Some(cache), _) => cache.into(),
+        (None, home) => PathBuf::from(home.unwrap_or_else(|| "/root".into())).join(".cache/foci"),
+    }
+}
+
+async fn succeed(mut command: Command, what: &str) {
+    let status = command.kill_on_drop(true).status().await;
+    let status = status.unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert!(status.success(), "{what}: {status}");
+}
+
+/// Installs what the scripts of one kind need, if it is not there: `browser` or `python`.
+///
+/// # Panics
+/// When something is missing that only root can install.
+pub async fn set_up(kind: &str) {
+    let mut command = Command::new("bash");
+    command.arg(folder().join("setup")).arg(kind);
+    succeed(command, "tests/setup").await;
+}
+
+/// Runs a script of `tests/browser` in Node on a server.
+///
+/// # Panics
+/// When the script fails.
+pub async fn node(server: &Server, script: &str) {
+    set_up("browser").await;
+    let mut command = Command::new("node");
+    command
+        .arg(folder().join("browser").join(script))
+        .arg(format!("ws://{}", server.http))
+        .env("FOCI_NODE_MODULES", cache().join("browser/node_modules"))
+        .env("FOCI_KEY", KEY)
+        .env("FOCI_SECRET", SECRET);
+    succeed(command, script).await;
+}
+
+/// Runs a script of `tests/python` on a server.
+///
+/// # Panics
+/// When the script fails.
+pub async fn python(server: &Server, script: &str) {
+    set_up("python").await;
+    let mut command = Command::new(cache().join("python/bin/python"));
+    command.arg(folder().join("python").join(script)).args([
+        &format!("ws://{}", server.http),
+        KEY,
+        SECRET,
+    ]);
+    succeed(command, script).await;
+}

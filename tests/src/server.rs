@@ -1,0 +1,243 @@
+//! The real server as a child process on free ports, stopped when dropped.
+//!
+//! `FOCI_BIN` names another binary that takes the same configuration; without it the product is
+//! built and its `foci` started.
+
+use crate::token::{KEY, SECRET};
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, interval, timeout};
+
+/// How long a start, or an answer to a request, may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    log: PathBuf,
+    /// Where its HTTP and WebSocket answer.
+    pub http: SocketAddr,
+    /// Where its media answers.
+    pub udp: SocketAddr,
+}
+
+/// An HTTP answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The header block, as sent.
+    pub head: String,
+    /// The body.
+    pub body: String,
+}
+
+impl Server {
+    /// Starts a server and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not answer in time; its log is printed.
+    pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// Starts a server with more lines of configuration.
+    pub async fn start_with(more: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let (http, udp) = (local(free_tcp_port()), local(free_udp_port()));
+        let config = format!(
+            "port: {}\nbind_addresses: [127.0.0.1]\nkeys:\n  {KEY}: {SECRET}\nrtc:\n  udp_port: {}\n  \
+             tcp_port: {}\n  node_ip: 127.0.0.1\n  use_external_ip: false\n  \
+             enable_loopback_candidate: true\n{more}",
+            http.port(),
+            udp.port(),
+            free_tcp_port(),
+        );
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let log = std::env::temp_dir().join(format!("foci-e2e-{}-{count}.log", std::process::id()));
+        let out = File::create(&log).expect("the temporary folder takes a log");
+        let child = Command::new(binary())
+            .env("LIVEKIT_CONFIG", config)
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().expect("a file handle is copied"))
+            .stderr(out)
+            .spawn()
+            .expect("the server starts");
+        let mut server = Self {
+            child,
+            log,
+            http,
+            udp,
+        };
+        server.ready().await;
+        server
+    }
+
+    /// Asks `/` until it answers: there is no other sign from outside.
+    async fn ready(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut tick = interval(Duration::from_millis(20));
+        loop {
+            tick.tick().await;
+            if let Ok(answer) = self.try_request("GET", "/", "").await
+                && answer.body == "OK"
+            {
+                return;
+            }
+            let ended = self.child.try_wait().expect("our own child");
+            assert!(ended.is_none(), "the server ended at once: {ended:?}");
+            assert!(Instant::now() < deadline, "the server does not answer");
+        }
+    }
+
+    /// `GET` with extra header lines, each ended by CR LF.
+    ///
+    /// # Panics
+    /// When no answer comes.
+    pub async fn get(&self, path: &str, headers: &str) -> Answer {
+        self.try_request("GET", path, headers)
+            .await
+            .expect("an HTTP answer")
+    }
+
+    async fn try_request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+    ) -> std::io::Result<Answer> {
+        let exchange = async {
+            let mut socket = TcpStream::connect(self.http).await?;
+            let host = self.http;
+            let text = format!(
+                "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"
+            );
+            socket.write_all(text.as_bytes()).await?;
+            let mut answer = Vec::new();
+            socket.read_to_end(&mut answer).await?;
+            std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
+        };
+        let text = timeout(PATIENCE, exchange)
+            .await
+            .map_err(std::io::Error::other)??;
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .unwrap_or(0);
+        Ok(Answer {
+            status,
+            head: head.to_owned(),
+            body: body.to_owned(),
+        })
+    }
+
+    /// Asks it to end, as a service manager does.
+    pub fn terminate(&self) {
+        let sent = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status();
+        assert!(sent.expect("kill is there").success());
+    }
+
+    /// Waits until the process has ended, and tells whether it ended well.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub async fn ended(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        let mut tick = interval(Duration::from_millis(20));
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our own child") {
+                return status.success();
+            }
+            assert!(Instant::now() < deadline, "the server does not end");
+            tick.tick().await;
+        }
+    }
+
+    /// All it has logged so far.
+    ///
+    /// # Panics
+    /// When the log is gone.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).expect("the log is there")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let text = self.log();
+            let from = text.lines().count().saturating_sub(60);
+            // A line may hold a whole session description.
+            let cut = |line: &str| line.chars().take(400).collect::<String>();
+            let tail: Vec<_> = text.lines().skip(from).map(cut).collect();
+            show(&format!(
+                "--- the server's last lines ---\n{}",
+                tail.join("\n")
+            ));
+        }
+        let _ = fs::remove_file(&self.log);
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "a failing test shows the server's log")]
+fn show(text: &str) {
+    eprintln!("{text}");
+}
+
+/// The binary under test, built if it is ours.
+fn binary() -> &'static PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "a test harness is configured from outside"
+        )]
+        let given = std::env::var("FOCI_BIN");
+        if let Ok(path) = given {
+            return path.into();
+        }
+        // All packages at once, so that features unify as in the test's own build.
+        let built = Command::new(env!("CARGO"))
+            .args([
+                "build", "--quiet", "-p", "proto", "-p", "sfu", "-p", "tests", "--bin", "foci",
+            ])
+            .status();
+        assert!(
+            built.expect("cargo is there").success(),
+            "the server does not build"
+        );
+        // …/<profile>/deps/e2e-… stands two below …/<profile>/foci.
+        let test = std::env::current_exe().expect("a test has a file");
+        let profile = test
+            .parent()
+            .and_then(|deps| deps.parent())
+            .expect("two folders up");
+        profile.join("foci")
+    })
+}
+
+fn free_tcp_port() -> u16 {
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    socket.local_addr().expect("a bound socket").port()
+}
+
+fn free_udp_port() -> u16 {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    socket.local_addr().expect("a bound socket").port()
+}

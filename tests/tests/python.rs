@@ -1,0 +1,10 @@
+//! The Python SDK, which is real libwebrtc, on the real server.
+
+use tests::script;
+use tests::server::Server;
+
+#[tokio::test]
+async fn three_participants_call_with_the_python_sdk() {
+    let server = Server::start().await;
+    script::python(&server, "call.py").await;
+}
