@@ -1,156 +1,305 @@
 //! A room decides: commands and time in, effects out.
+//!
+//! Owns who is in the room, what they publish, want and may, and all deadlines; this file only
+//! orders the parts. Never sees a packet and never reads an SDP. Called by the shell, one task a
+//! room, with one command at a time.
+#![allow(
+    deprecated,
+    reason = "clients still read and send fields the protocol calls deprecated"
+)]
 
 pub mod command;
 pub mod effect;
 
-pub mod permission;
-pub mod publication;
-pub mod subscription;
-pub mod participant;
-pub mod roster;
-pub mod demand;
-pub mod speakers;
-pub mod quality;
+mod setup;
+mod deadlines;
+mod permission;
+mod demand;
+mod publication;
+mod subscription;
+mod roster;
+mod participant;
+mod speakers;
+mod quality;
+mod state;
+mod announce;
+mod reply;
+mod pulse;
+mod dynacast;
+mod subscribing;
+mod publishing;
+mod exit;
+mod negotiation;
+mod entry;
+mod resume;
+mod profile;
+mod scenario;
 
-// PROVISIONAL below: stands in for the room of another branch until both are merged.
+#[cfg(test)]
+mod tests;
+
+pub use setup::{Limits, Settings, Setup};
+
+use crate::ids::{PeerId, SessionId};
+use crate::media::message::Event;
 use command::{Admin, Command};
+use deadlines::Deadline;
 use effect::{Effect, JoinRefusal};
-use proto::livekit;
-use proto::livekit::signal_response::Message;
+use exit::Farewell;
+use proto::livekit::DisconnectReason;
+use proto::livekit::leave_request::Action;
+use proto::livekit::request_response::{Reason, Request as Repeated};
+use proto::livekit::signal_request::Message as Request;
+use state::State;
 use std::time::Instant;
 
-/// Settings of rooms.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// The most participants; 0 for no limit.
-    pub max_participants: u32,
-}
-
-/// How a room is made.
-#[derive(Debug)]
-pub struct Setup {
-    /// Its name.
-    pub name: String,
-    /// Its settings.
-    pub settings: Settings,
-    /// A moment in both clocks: monotonic, and Unix milliseconds.
-    pub epoch: (Instant, u64),
-}
-
-/// A room.
+/// One room.
 #[derive(Debug)]
 pub struct Room {
-    setup: Setup,
-    present: Vec<(crate::ids::SessionId, String, crate::ids::PeerId)>,
-    closing: bool,
+    state: State,
+    /// The wake-up last asked for and not yet come.
+    wake_at: Option<Instant>,
 }
 
 impl Room {
-    /// A room.
+    /// An empty room. All chance in it comes from `seed`. Its first deadline is told by the first
+    /// call of [`Self::handle`]; a room made before anybody joins is given [`Command::Wake`] at
+    /// once.
     #[must_use]
-    pub fn new(setup: Setup, _seed: [u8; 32], _now: Instant) -> Self {
+    pub fn new(setup: Setup, seed: [u8; 32], now: Instant) -> Self {
+        let mut state = State::new(setup, seed, now);
+        state
+            .deadlines
+            .set(Deadline::Empty, now + state.facts.settings.empty_timeout);
         Self {
-            setup,
-            present: Vec::new(),
-            closing: false,
+            state,
+            wake_at: None,
         }
     }
 
-    /// Provisional.
+    /// Takes one command in and returns what is to be done, in order. After [`Effect::Closed`] it
+    /// only refuses.
+    #[must_use]
     pub fn handle(&mut self, command: Command, now: Instant) -> Vec<Effect> {
-        let leave = |session, reason, action| Effect::Signal {
-            session,
-            message: Box::new(Message::Leave(livekit::LeaveRequest {
-                reason,
-                action,
-                ..Default::default()
-            })),
-        };
+        if matches!(command, Command::Wake) {
+            self.wake_at = None;
+        }
+        if self.state.closed {
+            self.refuse(command);
+        } else {
+            self.dispatch(command, now);
+            while let Some(deadline) = self.state.deadlines.pop_due(now) {
+                self.handle_deadline(deadline, now);
+            }
+        }
+        let next = self.state.deadlines.next();
+        if next != self.wake_at {
+            self.wake_at = next;
+            self.state.effects.extend(next.map(Effect::WakeAt));
+        }
+        std::mem::take(&mut self.state.effects)
+    }
+
+    fn dispatch(&mut self, command: Command, now: Instant) {
+        let state = &mut self.state;
+        match command {
+            Command::Join(join) => entry::handle_join(state, *join, now),
+            Command::Resume(resume) => resume::handle_resume(state, *resume, now),
+            Command::Request { session, request } => self.handle_request(session, request, now),
+            Command::SessionLost { session } => exit::handle_session_lost(state, session, now),
+            Command::Media(event) => self.handle_event(event, now),
+            Command::Wake => {}
+            Command::Admin(admin) => self.handle_admin(admin, now),
+        }
+    }
+
+    /// The room is over: whoever still comes is told so.
+    fn refuse(&mut self, command: Command) {
         match command {
             Command::Join(join) => {
-                let most = self.setup.settings.max_participants as usize;
-                let session = join.session;
-                if self.closing || (most > 0 && self.present.len() >= most) {
-                    let reason = if self.closing {
-                        JoinRefusal::Closing
-                    } else {
-                        JoinRefusal::RoomFull
-                    };
-                    return vec![Effect::RefuseJoin { session, reason }];
-                }
-                self.present
-                    .push((session, join.claims.identity.clone(), join.peer));
-                let joined = livekit::JoinResponse {
-                    room: Some(livekit::Room {
-                        name: self.setup.name.clone(),
-                        ..Default::default()
-                    }),
-                    participant: Some(livekit::ParticipantInfo {
-                        identity: join.claims.identity.clone(),
-                        ..Default::default()
-                    }),
-                    ..Default::default()
-                };
-                vec![
-                    Effect::Media(crate::media::message::Command::AddPeer {
-                        peer: join.peer,
-                        setup: crate::media::message::PeerSetup {
-                            publish: join.publish_codecs.clone(),
-                            subscribe: join.subscribe_codecs.clone(),
-                            one_codec_per_section: join.one_codec_per_section,
-                        },
-                    }),
-                    Effect::Signal {
-                        session,
-                        message: Box::new(Message::Join(joined)),
-                    },
-                    Effect::RefreshToken {
-                        session,
-                        claims: Box::new(join.claims),
-                    },
-                ]
-            }
-            Command::Resume(resume) => vec![
-                leave(resume.session, 6, 2),
-                Effect::CloseSession {
-                    session: resume.session,
-                },
-            ],
-            Command::Request {
-                session,
-                request: livekit::signal_request::Message::Leave(_),
-            } => {
-                self.present.retain(|(known, _, _)| *known != session);
-                vec![leave(session, 1, 0), Effect::CloseSession { session }]
-            }
-            Command::SessionLost { session } => {
-                let mut effects = Vec::new();
-                self.present.retain(|(known, _, peer)| {
-                    if *known == session {
-                        let peer = *peer;
-                        effects.push(Effect::Media(crate::media::message::Command::RemovePeer {
-                            peer,
-                        }));
-                    }
-                    *known != session
+                let reason = JoinRefusal::Closing;
+                self.state.effects.push(Effect::RefuseJoin {
+                    session: join.session,
+                    reason,
                 });
-                if self.present.is_empty() {
-                    self.closing = true;
-                    effects.push(Effect::WakeAt(now + std::time::Duration::from_secs(20)));
-                }
-                effects
             }
-            Command::Admin(Admin::Shutdown) => {
-                let mut effects = Vec::new();
-                for (session, _, _) in self.present.drain(..) {
-                    effects.push(leave(session, 3, 2));
-                    effects.push(Effect::CloseSession { session });
-                }
-                effects.push(Effect::Closed);
-                effects
+            Command::Resume(resume) => resume::refuse(&mut self.state, &resume),
+            _ => {}
+        }
+    }
+
+    fn handle_request(&mut self, session: SessionId, request: Request, now: Instant) {
+        let state = &mut self.state;
+        let Some(peer) = state.index.sessions.get(&session).copied() else {
+            return;
+        };
+        if let Some(participant) = state.participants.get_mut(&peer) {
+            participant.seen.heard();
+        }
+        match request {
+            Request::Offer(offer) => negotiation::handle_offer(state, peer, offer),
+            Request::Trickle(trickle) => negotiation::handle_trickle(state, peer, trickle),
+            Request::AddTrack(request) => publishing::handle_add_track(state, peer, request),
+            Request::Mute(request) => publishing::handle_mute(state, peer, request, now),
+            Request::Subscription(update) => subscribing::handle_update(state, peer, update, now),
+            Request::TrackSetting(settings) => {
+                subscribing::handle_settings(state, peer, &settings, now)
             }
-            Command::Wake => vec![Effect::Closed],
-            _ => Vec::new(),
+            Request::Leave(leave) => exit::handle_leave(state, peer, &leave, now),
+            Request::SubscriptionPermission(rule) => {
+                subscribing::handle_permission(state, peer, rule, now)
+            }
+            Request::SyncState(sync) => resume::handle_sync_state(state, peer, sync, now),
+            Request::Simulate(scenario) => scenario::handle(state, peer, scenario, now),
+            Request::UpdateMetadata(update) => profile::handle_update(state, peer, update, now),
+            Request::UpdateAudioTrack(update) => {
+                publishing::handle_audio_update(state, peer, update, now)
+            }
+            Request::UpdateVideoTrack(update) => {
+                publishing::handle_video_update(state, peer, update, now)
+            }
+            // The server never offers, layers are dynacast's, and pings are answered by the session.
+            Request::Answer(_)
+            | Request::UpdateLayers(_)
+            | Request::Ping(_)
+            | Request::PingReq(_) => {}
+            data => self.refuse_data(peer, data),
+        }
+    }
+
+    /// Data tracks and blobs do not exist here. (LK: signalling §5.8)
+    fn refuse_data(&mut self, peer: PeerId, request: Request) {
+        let state = &mut self.state;
+        match request {
+            Request::PublishDataTrackRequest(request) => {
+                let text = "does not have permission to publish data";
+                reply::answer(
+                    state,
+                    peer,
+                    Reason::NotAllowed,
+                    text,
+                    Repeated::PublishDataTrack(request),
+                );
+            }
+            Request::UnpublishDataTrackRequest(request) => {
+                reply::answer(
+                    state,
+                    peer,
+                    Reason::NotFound,
+                    "",
+                    Repeated::UnpublishDataTrack(request),
+                );
+            }
+            Request::StoreDataBlobRequest(request) => {
+                reply::answer_id(
+                    state,
+                    peer,
+                    Reason::NotAllowed,
+                    "data blob not enabled",
+                    request.request_id,
+                );
+            }
+            Request::GetDataBlobRequest(request) => {
+                reply::answer_id(
+                    state,
+                    peer,
+                    Reason::NotFound,
+                    "data blob not found",
+                    request.request_id,
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_event(&mut self, event: Event, now: Instant) {
+        let state = &mut self.state;
+        match event {
+            Event::Answer {
+                peer,
+                id,
+                sdp,
+                mids,
+                candidates,
+            } => {
+                negotiation::handle_answer(state, peer, (id, sdp), &mids, &candidates);
+            }
+            Event::OfferRefused { peer, reason, .. } => {
+                negotiation::handle_offer_refused(state, peer, &reason, now)
+            }
+            Event::SectionsNeeded { peer, audio, video } => {
+                negotiation::handle_sections_needed(state, peer, audio, video)
+            }
+            Event::Connected { peer, .. } => negotiation::handle_connected(state, peer, now),
+            Event::Failed { peer, .. } => exit::handle_media_failed(state, peer, now),
+            Event::TrackStarted {
+                track,
+                mid,
+                codec,
+                layers,
+            } => {
+                publishing::handle_started(state, track, (&mid, codec), &layers, now);
+            }
+            Event::TrackEnded { track } => publishing::handle_ended(state, track, now),
+            Event::SubscriptionBound { peer, track } => {
+                subscribing::handle_bound(state, peer, track, now)
+            }
+            Event::SubscriptionRefused { peer, track } => {
+                subscribing::handle_refused(state, peer, track, now)
+            }
+            Event::Level {
+                track,
+                eighths,
+                active,
+            } => pulse::handle_level(state, track, eighths, active, now),
+            Event::Score { stream, score } => pulse::handle_score(state, stream, score, now),
+            Event::PathChanged { .. } | Event::Disconnected { .. } => {}
+        }
+    }
+
+    fn handle_admin(&mut self, admin: Admin, now: Instant) {
+        let state = &mut self.state;
+        match admin {
+            Admin::Remove { identity } => {
+                let farewell =
+                    Farewell::told(DisconnectReason::ParticipantRemoved, Action::Disconnect);
+                if let Some(peer) = state.index.identities.get(&identity).copied() {
+                    exit::remove(state, peer, farewell, now);
+                }
+            }
+            Admin::Close => {
+                let farewell = Farewell::told(DisconnectReason::RoomDeleted, Action::Disconnect);
+                exit::close_room(state, farewell, now);
+            }
+            Admin::Shutdown => {
+                // DISCONNECT would end the call; RECONNECT makes clients join again by themselves.
+                let farewell = Farewell::told(DisconnectReason::ServerShutdown, Action::Reconnect);
+                exit::close_room(state, farewell, now);
+            }
+        }
+    }
+
+    fn handle_deadline(&mut self, deadline: Deadline, now: Instant) {
+        let state = &mut self.state;
+        match deadline {
+            Deadline::Empty | Deadline::Departure => {
+                let farewell = Farewell::told(DisconnectReason::RoomClosed, Action::Disconnect);
+                exit::close_room(state, farewell, now);
+            }
+            Deadline::Roster => announce::flush(state),
+            Deadline::Speakers => pulse::tell_speakers(state, now),
+            Deadline::Quality => pulse::tell_quality(state),
+            Deadline::Counts => announce::tell_counts(state, now),
+            Deadline::Join(peer) => entry::handle_join_deadline(state, peer, now),
+            Deadline::Grace(peer) => exit::handle_grace_deadline(state, peer, now),
+            Deadline::Token(peer) => entry::handle_token_deadline(state, peer, now),
+            Deadline::Missing(peer) => subscribing::handle_missing_deadline(state, peer, now),
+            Deadline::Speech(peer) => pulse::end_speech(state, peer, now),
+            Deadline::Settle(peer, track) => subscribing::apply_settings(state, peer, track, now),
+            Deadline::Bind(peer, track) => {
+                subscribing::handle_bind_deadline(state, peer, track, now)
+            }
+            Deadline::Demand(track) => dynacast::handle_deadline(state, track, now),
         }
     }
 }

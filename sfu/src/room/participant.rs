@@ -1,1 +1,239 @@
-//! Room: participant.
+//! One participant: its parts side by side, and the snapshot others get of it.
+//!
+//! Owns who it is (profile), how far it has come (presence) and how it is reached (link). Its
+//! tracks, wishes and permissions have modules of their own; nothing here knows what they do.
+
+use super::permission::TrackPermissions;
+use super::publication::Publications;
+use super::roster::Seen;
+use super::setup::{Limits, signed};
+use super::subscription::Subscriptions;
+use crate::config::codecs::Codec;
+use crate::ids::{ParticipantSid, SessionId};
+use proto::livekit;
+use proto::livekit::participant_info::{Kind, State};
+use proto::livekit::{ClientInfo, DisconnectReason};
+use proto::token::Claims;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// A participant of the room, from its join response to its removal.
+#[derive(Debug)]
+pub(super) struct Participant {
+    pub(super) profile: Profile,
+    pub(super) presence: Presence,
+    pub(super) link: Link,
+    pub(super) publications: Publications,
+    pub(super) subscriptions: Subscriptions,
+    /// Whom it lets subscribe.
+    pub(super) permissions: TrackPermissions,
+    pub(super) seen: Seen,
+}
+
+/// Who somebody is.
+#[derive(Debug)]
+pub(super) struct Profile {
+    pub(super) sid: ParticipantSid,
+    /// As the token says, with the changes since.
+    pub(super) claims: Claims,
+    pub(super) client: ClientInfo,
+    /// Codecs it may publish.
+    pub(super) codecs: Vec<Codec>,
+    pub(super) joined_at_ms: u64,
+}
+
+/// How far a participant has come.
+#[derive(Debug)]
+pub(super) struct Presence {
+    /// ICE and DTLS were up once.
+    pub(super) active: bool,
+    /// Counts its snapshots.
+    pub(super) version: u32,
+    pub(super) is_publisher: bool,
+    pub(super) joined: Instant,
+}
+
+/// How a participant is reached.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// Its signalling connection; `None` while it is lost.
+    pub(super) session: Option<SessionId>,
+    pub(super) media: MediaLink,
+}
+
+/// The state of a participant's media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MediaLink {
+    /// Not connected yet.
+    Connecting,
+    /// Connected, or silent for less than it takes to fail.
+    Up,
+    /// Lost; only a resume brings it back.
+    Failed,
+}
+
+impl Participant {
+    /// The participant as others see it; a full snapshot. (LK: signalling §5.12)
+    pub(super) fn info(&self) -> livekit::ParticipantInfo {
+        let state = if self.presence.active {
+            State::Active
+        } else {
+            State::Joined
+        };
+        let claims = &self.profile.claims;
+        let joined_at_ms = signed(self.profile.joined_at_ms);
+        livekit::ParticipantInfo {
+            sid: self.profile.sid.as_str().to_owned(),
+            identity: claims.identity.clone(),
+            state: state as i32,
+            tracks: self
+                .publications
+                .live()
+                .map(|(track, _)| track.info.clone())
+                .collect(),
+            metadata: claims.metadata.clone(),
+            joined_at: joined_at_ms / 1000,
+            joined_at_ms,
+            name: claims.name.clone(),
+            version: self.presence.version,
+            permission: Some(claims.permission()),
+            is_publisher: self.presence.is_publisher,
+            kind: self.profile.kind() as i32,
+            attributes: claims.attributes.clone().into_iter().collect(),
+            client_protocol: self.profile.client.client_protocol,
+            capabilities: self.profile.client.capabilities.clone(),
+            ..Default::default()
+        }
+    }
+
+    /// The last snapshot of a participant that is gone.
+    pub(super) fn farewell(&self, reason: DisconnectReason) -> livekit::ParticipantInfo {
+        livekit::ParticipantInfo {
+            state: State::Disconnected as i32,
+            disconnect_reason: reason as i32,
+            tracks: Vec::new(),
+            version: self.presence.version.wrapping_add(1),
+            ..self.info()
+        }
+    }
+
+    /// Counted neither for the limit of participants nor to keep the room open.
+    pub(super) fn is_dependent(&self) -> bool {
+        is_dependent(&self.profile.claims)
+    }
+
+    /// Not announced to others.
+    pub(super) fn is_hidden(&self) -> bool {
+        self.profile.claims.video.hidden()
+    }
+
+    /// Protocol version of the client.
+    pub(super) fn protocol(&self) -> i32 {
+        self.profile.client.protocol
+    }
+}
+
+impl Profile {
+    fn kind(&self) -> Kind {
+        kind(&self.claims)
+    }
+
+    /// Takes other attributes over the present ones; an empty value removes its key.
+    pub(super) fn merged_attributes<'a>(
+        &self,
+        changes: impl Iterator<Item = (&'a String, &'a String)>,
+    ) -> BTreeMap<String, String> {
+        let mut attributes = self.claims.attributes.clone();
+        for (key, value) in changes {
+            if value.is_empty() {
+                attributes.remove(key);
+            } else {
+                attributes.insert(key.clone(), value.clone());
+            }
+        }
+        attributes
+    }
+}
+
+fn kind(claims: &Claims) -> Kind {
+    Kind::try_from(claims.kind).unwrap_or(Kind::Standard)
+}
+
+/// Agents, egress and recorders. (LK: signalling §10.2)
+pub(super) fn is_dependent(claims: &Claims) -> bool {
+    matches!(kind(claims), Kind::Agent | Kind::Egress)
+        || claims.video.recorder()
+        || claims.video.agent()
+}
+
+/// What of a participant's texts is too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TooLong {
+    Name,
+    Metadata,
+    Attributes,
+}
+
+impl TooLong {
+    /// What a client is told. (LK: signalling §5.6)
+    pub(super) const fn message(self) -> &'static str {
+        match self {
+            Self::Name => "exceeds name length limit",
+            Self::Metadata => "exceeds metadata size limit",
+            Self::Attributes => "exceeds attributes size limit",
+        }
+    }
+}
+
+/// Checks what a participant says of itself.
+pub(super) fn check_texts(
+    limits: &Limits,
+    name: &str,
+    metadata: &str,
+    attributes: &BTreeMap<String, String>,
+) -> Result<(), TooLong> {
+    let size: usize = attributes
+        .iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum();
+    if name.len() > limits.name_bytes {
+        Err(TooLong::Name)
+    } else if metadata.len() > limits.metadata_bytes {
+        Err(TooLong::Metadata)
+    } else if size > limits.attributes_bytes {
+        Err(TooLong::Attributes)
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_text_has_its_own_limit() {
+        let limits = Limits {
+            name_bytes: 3,
+            metadata_bytes: 3,
+            attributes_bytes: 3,
+        };
+        let attributes = |value: &str| BTreeMap::from([("k".to_owned(), value.to_owned())]);
+        assert_eq!(
+            check_texts(&limits, "abc", "abc", &attributes("ab")),
+            Ok(())
+        );
+        assert_eq!(
+            check_texts(&limits, "abcd", "", &attributes("")),
+            Err(TooLong::Name)
+        );
+        assert_eq!(
+            check_texts(&limits, "", "abcd", &attributes("")),
+            Err(TooLong::Metadata)
+        );
+        assert_eq!(
+            check_texts(&limits, "", "", &attributes("abc")),
+            Err(TooLong::Attributes)
+        );
+    }
+}

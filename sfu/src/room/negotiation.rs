@@ -1,0 +1,134 @@
+//! Passes session descriptions and candidates between client and media, and follows the transport.
+//! (LK: signalling §4.4, §4.7)
+//!
+//! Owns the wire form of answers and candidates. Reads no SDP.
+
+use super::announce::{self, Change};
+use super::deadlines::Deadline;
+use super::effect::Count;
+use super::exit::{self, Farewell};
+use super::participant::MediaLink;
+use super::pulse;
+use super::reply;
+use super::state::State;
+use super::subscribing;
+use crate::ids::{PeerId, TrackKey};
+use crate::media::message::Command;
+use proto::livekit;
+use proto::livekit::request_response::{Reason, Request};
+use proto::livekit::signal_response::Message;
+use proto::livekit::{SignalTarget, TrickleRequest};
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// The client offers. In a single peer connection it is always the client who does.
+pub(super) fn handle_offer(state: &mut State, peer: PeerId, offer: livekit::SessionDescription) {
+    if offer.r#type == "offer" {
+        state.media(Command::Offer {
+            peer,
+            id: offer.id,
+            sdp: offer.sdp,
+        });
+    }
+}
+
+/// The client's candidate. We are lite and learn its address from its checks, so a candidate is
+/// only read. (RFC 8445 §2.5)
+pub(super) fn handle_trickle(state: &mut State, peer: PeerId, trickle: TrickleRequest) {
+    let init =
+        serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&trickle.candidate_init);
+    if init.is_err() {
+        reply::answer(
+            state,
+            peer,
+            Reason::UnclassifiedError,
+            "cannot parse candidate",
+            Request::Trickle(trickle),
+        );
+    }
+}
+
+/// Media answers an offer.
+pub(super) fn handle_answer(
+    state: &mut State,
+    peer: PeerId,
+    (id, sdp): (u32, String),
+    mids: &[(String, TrackKey)],
+    candidates: &[String],
+) {
+    let sid = |key: &TrackKey| Some(state.publication(*key)?.sid.as_str().to_owned());
+    let named = mids
+        .iter()
+        .filter_map(|(mid, key)| Some((mid.clone(), sid(key)?)));
+    let mid_to_track_id: HashMap<String, String> = named.collect();
+    let answer = livekit::SessionDescription {
+        r#type: "answer".to_owned(),
+        sdp,
+        id,
+        mid_to_track_id,
+    };
+    state.signal(peer, Message::Answer(answer));
+    for (index, candidate) in candidates.iter().enumerate() {
+        let last = index + 1 == candidates.len();
+        state.signal(peer, Message::Trickle(trickle(candidate, last)));
+    }
+}
+
+/// A candidate in the four keys every client understands; `sdpMid` must not be null.
+fn trickle(candidate: &str, last: bool) -> TrickleRequest {
+    let text = serde_json::Value::from(candidate);
+    TrickleRequest {
+        candidate_init: format!(
+            r#"{{"candidate":{text},"sdpMid":"","sdpMLineIndex":0,"usernameFragment":null}}"#
+        ),
+        target: SignalTarget::Publisher as i32,
+        r#final: last,
+    }
+}
+
+/// Media needs another offer.
+pub(super) fn handle_sections_needed(
+    state: &mut State,
+    peer: PeerId,
+    num_audios: u32,
+    num_videos: u32,
+) {
+    let requirement = livekit::MediaSectionsRequirement {
+        num_audios,
+        num_videos,
+    };
+    state.signal(peer, Message::MediaSectionsRequirement(requirement));
+}
+
+/// Media cannot use an offer.
+pub(super) fn handle_offer_refused(state: &mut State, peer: PeerId, reason: &str, now: Instant) {
+    tracing::info!(?peer, reason, "offer refused");
+    exit::remove(state, peer, Farewell::MISMATCH, now);
+}
+
+/// The transport is up: for the first time, or again after a restart.
+pub(super) fn handle_connected(state: &mut State, peer: PeerId, now: Instant) {
+    let Some(participant) = state.participants.get_mut(&peer) else {
+        return;
+    };
+    participant.link.media = MediaLink::Up;
+    let first = !std::mem::replace(&mut participant.presence.active, true);
+    let joined = participant.presence.joined;
+    state.deadlines.clear(Deadline::Join(peer));
+    // Failed media that recovers by itself is of no use to a client that was told to resume.
+    if participant.link.session.is_some() {
+        state.deadlines.clear(Deadline::Grace(peer));
+    }
+    if !first {
+        return;
+    }
+    let after_ms =
+        u64::try_from(now.saturating_duration_since(joined).as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(?peer, after_ms, "participant active");
+    state.count(Count::ParticipantActive { after_ms });
+    announce::changed(state, peer, Change::Progress, now);
+    subscribing::reconcile_all(state, peer, now);
+    subscribing::await_binding(state, peer, now);
+    state.quality.refresh(peer);
+    pulse::quality_changed(state, now);
+}

@@ -1,0 +1,157 @@
+//! Participants take up a lost connection. (LK: signalling §7.2, §7.3)
+//!
+//! Owns who may resume, the order of what a resumed client is told, and the comparison of its state
+//! with ours.
+
+use super::announce;
+use super::command::Resume;
+use super::deadlines::Deadline;
+use super::dynacast;
+use super::effect::Effect;
+use super::exit::{self, Farewell, leave_message};
+use super::participant::MediaLink;
+use super::pulse;
+use super::state::State;
+use super::subscribing;
+use crate::ids::PeerId;
+use proto::livekit;
+use proto::livekit::client_info::Sdk;
+use proto::livekit::signal_response::Message;
+use proto::livekit::{ClientInfo, ParticipantUpdate};
+use std::time::{Duration, Instant};
+
+/// Lost media must be back this long after a resume; clients give up after fifteen seconds.
+const MEDIA_WITHIN: Duration = Duration::from_secs(20);
+/// JS clients before this version do not know the reconnect message.
+const JS_KNOWS_RECONNECT: [u32; 3] = [1, 6, 3];
+
+/// A client is back on a new connection.
+pub(super) fn handle_resume(state: &mut State, resume: Resume, now: Instant) {
+    let Some(peer) = resumable(state, &resume) else {
+        return refuse(state, &resume);
+    };
+    adopt(state, peer, &resume, now);
+    if knows_reconnect(&resume.client) {
+        let reconnect = livekit::ReconnectResponse {
+            ice_servers: resume.ice_servers,
+            client_configuration: resume.client_configuration,
+            server_info: Some(state.facts.server_info.clone()),
+            last_message_seq: 0,
+        };
+        state.signal(peer, Message::Reconnect(reconnect));
+    }
+    let missed = state
+        .participants
+        .get_mut(&peer)
+        .map(|p| p.seen.take_missed());
+    let gone = ParticipantUpdate {
+        participants: missed.unwrap_or_default(),
+    };
+    state.signal(peer, Message::Update(gone));
+    let everybody = announce::everybody(state, peer);
+    state.signal(peer, Message::Update(everybody));
+    let room = Some(state.room_info());
+    state.signal(peer, Message::RoomUpdate(livekit::RoomUpdate { room }));
+    state.refresh_token(peer);
+    dynacast::repeat(state, peer);
+    subscribing::forget_told(state, peer);
+    subscribing::reconcile_all(state, peer, now);
+    subscribing::await_binding(state, peer, now);
+    state.speakers.forget_receiver(peer);
+    state.quality.refresh(peer);
+    pulse::speakers_changed(state, now);
+    pulse::quality_changed(state, now);
+}
+
+/// Who resumes: the identity must be here, under the sid the client remembers.
+fn resumable(state: &State, resume: &Resume) -> Option<PeerId> {
+    let peer = *state.index.identities.get(&resume.identity)?;
+    let ours = &state.participants.get(&peer)?.profile.sid;
+    let theirs = resume.sid.as_ref().filter(|sid| !sid.as_str().is_empty());
+    let known = state.index.sessions.contains_key(&resume.session);
+    (theirs.is_none_or(|sid| sid == ours) && !known).then_some(peer)
+}
+
+/// Tells a client that it must start over.
+pub(super) fn refuse(state: &mut State, resume: &Resume) {
+    let session = resume.session;
+    if let Some(message) = leave_message(Farewell::MISMATCH, resume.client.protocol) {
+        state.effects.push(Effect::Signal {
+            session,
+            message: Box::new(message),
+        });
+    }
+    state.effects.push(Effect::CloseSession { session });
+}
+
+fn adopt(state: &mut State, peer: PeerId, resume: &Resume, now: Instant) {
+    let Some(participant) = state.participants.get_mut(&peer) else {
+        return;
+    };
+    let old = participant.link.session.replace(resume.session);
+    participant.profile.client = resume.client.clone();
+    let lost = participant.link.media == MediaLink::Failed;
+    tracing::info!(?peer, reason = ?resume.reason, lost, "participant resumed");
+    state.index.sessions.insert(resume.session, peer);
+    if let Some(session) = old {
+        state.index.sessions.remove(&session);
+        state.effects.push(Effect::CloseSession { session });
+    }
+    state
+        .deadlines
+        .put(Deadline::Grace(peer), lost.then(|| now + MEDIA_WITHIN));
+}
+
+fn knows_reconnect(client: &ClientInfo) -> bool {
+    if client.sdk != Sdk::Js as i32 {
+        return true;
+    }
+    let mut parts = client
+        .version
+        .split(['.', '-', '+'])
+        .map(|part| part.parse().unwrap_or(0));
+    let version = [(); 3].map(|()| parts.next().unwrap_or(0));
+    client.version.is_empty() || version >= JS_KNOWS_RECONNECT
+}
+
+/// The client says what it believes. What it publishes must be here; what it wants is taken over.
+pub(super) fn handle_sync_state(
+    state: &mut State,
+    peer: PeerId,
+    sync: livekit::SyncState,
+    now: Instant,
+) {
+    let Some(participant) = state.participants.get(&peer) else {
+        return;
+    };
+    let published = |track: &livekit::TrackPublishedResponse| {
+        let sid = track.track.as_ref().map(|info| info.sid.as_str());
+        sid.is_some_and(|sid| participant.publications.has_sid(sid))
+    };
+    let known = sync.publish_tracks.iter().all(published) && sync.publish_data_tracks.is_empty();
+    if !known {
+        return exit::remove(state, peer, Farewell::MISMATCH, now);
+    }
+    subscribing::disable(state, peer, &sync.track_sids_disabled, now);
+    if let Some(subscription) = sync.subscription {
+        subscribing::handle_update(state, peer, subscription, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_old_js_clients_do_not_know_the_reconnect_message() {
+        let client = |sdk: Sdk, version: &str| ClientInfo {
+            sdk: sdk as i32,
+            version: version.into(),
+            ..Default::default()
+        };
+        assert!(!knows_reconnect(&client(Sdk::Js, "1.6.2")));
+        assert!(knows_reconnect(&client(Sdk::Js, "1.6.3")));
+        assert!(knows_reconnect(&client(Sdk::Js, "2.0.0-beta")));
+        assert!(knows_reconnect(&client(Sdk::Rust, "0.1.0")));
+    }
+}

@@ -1,0 +1,523 @@
+//! Brings what participants want to receive together with what there is. (LK: signalling §5.3-5.5)
+//!
+//! Owns the one comparison of wish and state, made anew whenever either changed. A track is named
+//! to media for a subscriber only while that subscriber can be told, and after it was told of the
+//! track: a client drops media of unknown participants.
+
+use super::deadlines::Deadline;
+use super::dynacast;
+use super::effect::Count;
+use super::permission::TrackPermissions;
+use super::pulse;
+use super::reply;
+use super::state::State;
+use super::subscription::{BIND_WITHIN, MISSING_AFTER, SETTLE_AFTER, Settings, Stage, wish};
+use crate::ids::{PeerId, TrackKey};
+use crate::media::message::{Command, StreamLabel};
+use proto::livekit;
+use proto::livekit::SubscriptionError;
+use proto::livekit::signal_response::Message;
+use std::time::Instant;
+
+/// What the comparison found.
+struct Situation {
+    key: TrackKey,
+    allowed: bool,
+    wanted: bool,
+    reachable: bool,
+    stage: Stage,
+    /// The permission is to be told.
+    tell: bool,
+}
+
+/// Compares one participant's wish for a track with the state, and acts.
+pub(super) fn reconcile(state: &mut State, peer: PeerId, sid: &str, now: Instant) {
+    let Some(found) = situation(state, peer, sid) else {
+        return;
+    };
+    if found.tell {
+        tell_permission(state, peer, sid, &found);
+    }
+    let target = found.wanted && found.allowed;
+    match found.stage {
+        Stage::Idle if target && found.reachable => subscribe(state, peer, sid, found.key, now),
+        Stage::Asked | Stage::Bound if !target => unsubscribe(state, peer, sid, now),
+        _ => {}
+    }
+}
+
+fn situation(state: &State, peer: PeerId, sid: &str) -> Option<Situation> {
+    let key = *state.index.tracks.get(sid)?;
+    let subscriber = state.participants.get(&peer)?;
+    let publisher = state.participants.get(&key.peer)?;
+    if key.peer == peer || publisher.is_hidden() {
+        return None;
+    }
+    let entry = subscriber.subscriptions.find(sid)?;
+    let claims = &subscriber.profile.claims;
+    let allowed = claims.video.recorder() || publisher.permissions.allows(&claims.identity, sid);
+    let reachable = subscriber.link.session.is_some();
+    let wanted = entry.desired == Some(true);
+    Some(Situation {
+        key,
+        allowed,
+        wanted: wanted && claims.video.can_subscribe(),
+        reachable,
+        stage: entry.stage,
+        tell: wanted && reachable && entry.told_allowed != Some(allowed),
+    })
+}
+
+fn tell_permission(state: &mut State, peer: PeerId, sid: &str, found: &Situation) {
+    let Some(publisher) = state.participants.get(&found.key.peer) else {
+        return;
+    };
+    let update = livekit::SubscriptionPermissionUpdate {
+        participant_sid: publisher.profile.sid.as_str().to_owned(),
+        track_sid: sid.to_owned(),
+        allowed: found.allowed,
+    };
+    if let Some(entry) = state
+        .participants
+        .get_mut(&peer)
+        .and_then(|p| p.subscriptions.find_mut(sid))
+    {
+        entry.told_allowed = Some(found.allowed);
+    }
+    state.signal(peer, Message::SubscriptionPermissionUpdate(update));
+}
+
+fn subscribe(state: &mut State, peer: PeerId, sid: &str, key: TrackKey, now: Instant) {
+    let Some(publisher) = state.participants.get(&key.peer) else {
+        return;
+    };
+    let Some(track) = publisher.publications.find(key) else {
+        return;
+    };
+    let (kind, layers) = (track.kind, track.layers());
+    let label = StreamLabel {
+        stream_id: format!("{}|{sid}", publisher.profile.sid),
+        track_id: sid.to_owned(),
+    };
+    let Some(subscriber) = state.participants.get_mut(&peer) else {
+        return;
+    };
+    let active = subscriber.presence.active;
+    let adaptive = subscriber.subscriptions.adaptive;
+    let Some(entry) = subscriber.subscriptions.find_mut(sid) else {
+        return;
+    };
+    let first = wish(entry.settings.as_ref(), kind, &layers, adaptive);
+    entry.stage = Stage::Asked;
+    entry.key = Some(key);
+    entry.wish = first;
+    if let Some(live) = state
+        .publication_mut(key)
+        .and_then(|track| track.live.as_mut())
+    {
+        live.subscribers.insert(peer);
+    }
+    if active {
+        state
+            .deadlines
+            .set(Deadline::Bind(peer, key), now + BIND_WITHIN);
+    }
+    state.count(Count::SubscribeAttempt(kind));
+    state.media(Command::Subscribe {
+        peer,
+        track: key,
+        label,
+        wish: first,
+    });
+    dynacast::wishes_changed(state, key, now);
+}
+
+/// Takes a subscription out of media, whatever the wish.
+fn unsubscribe(state: &mut State, peer: PeerId, sid: &str, now: Instant) {
+    let Some(subscriber) = state.participants.get_mut(&peer) else {
+        return;
+    };
+    let Some(entry) = subscriber.subscriptions.find_mut(sid) else {
+        return;
+    };
+    let Some(key) = entry.key.take() else { return };
+    let bound = entry.stage == Stage::Bound;
+    entry.stage = Stage::Idle;
+    state.deadlines.clear(Deadline::Bind(peer, key));
+    state.deadlines.clear(Deadline::Settle(peer, key));
+    state.quality.forget_subscription(peer, key);
+    state.media(Command::Unsubscribe { peer, track: key });
+    let Some(track) = state.publication_mut(key) else {
+        return;
+    };
+    let kind = track.kind;
+    if let Some(live) = track.live.as_mut() {
+        live.subscribers.remove(&peer);
+    }
+    if bound {
+        state.count(Count::Unsubscribed(kind));
+    }
+    dynacast::wishes_changed(state, key, now);
+    pulse::speakers_changed(state, now);
+}
+
+/// A track has media and everybody was told: those who want everything get it.
+pub(super) fn track_published(state: &mut State, key: TrackKey, now: Instant) {
+    let Some(sid) = state
+        .publication(key)
+        .map(|track| track.sid.as_str().to_owned())
+    else {
+        return;
+    };
+    for peer in state.peers() {
+        if peer == key.peer {
+            continue;
+        }
+        let Some(subscriber) = state.participants.get_mut(&peer) else {
+            continue;
+        };
+        if subscriber.subscriptions.auto
+            && let Some(entry) = subscriber.subscriptions.entry(&sid, now)
+        {
+            entry.desired.get_or_insert(true);
+        }
+        reconcile(state, peer, &sid, now);
+        if state.deadlines.is_set(Deadline::Missing(peer)) {
+            watch_missing(state, peer, now);
+        }
+    }
+}
+
+/// A track is about to end: its subscriptions are withdrawn silently.
+pub(super) fn track_ended(state: &mut State, key: TrackKey, now: Instant) {
+    let Some(sid) = state
+        .publication(key)
+        .map(|track| track.sid.as_str().to_owned())
+    else {
+        return;
+    };
+    for peer in state.peers() {
+        unsubscribe(state, peer, &sid, now);
+        if let Some(subscriber) = state.participants.get_mut(&peer) {
+            subscriber.subscriptions.remove(&sid);
+        }
+    }
+    state.index.tracks.remove(&sid);
+}
+
+/// Everything a participant wants is compared again, after what auto-subscribe adds. Done at join,
+/// when it becomes active, and when it resumes.
+pub(super) fn reconcile_all(state: &mut State, peer: PeerId, now: Instant) {
+    let published: Vec<String> = state
+        .index
+        .tracks
+        .iter()
+        .filter(|(_, key)| key.peer != peer)
+        .map(|(sid, _)| sid.clone())
+        .collect();
+    let Some(subscriber) = state.participants.get_mut(&peer) else {
+        return;
+    };
+    if subscriber.subscriptions.auto {
+        for sid in &published {
+            if let Some(entry) = subscriber.subscriptions.entry(sid, now) {
+                entry.desired.get_or_insert(true);
+            }
+        }
+    }
+    for sid in subscriber.subscriptions.sids() {
+        reconcile(state, peer, &sid, now);
+    }
+}
+
+/// The participant can answer from now on: what is not bound yet gets its time.
+pub(super) fn await_binding(state: &mut State, peer: PeerId, now: Instant) {
+    let Some(subscriber) = state.participants.get(&peer) else {
+        return;
+    };
+    let asked = subscriber
+        .subscriptions
+        .iter()
+        .filter(|(_, entry)| entry.stage == Stage::Asked);
+    let keys: Vec<_> = asked.filter_map(|(_, entry)| entry.key).collect();
+    for key in keys {
+        state
+            .deadlines
+            .set(Deadline::Bind(peer, key), now + BIND_WITHIN);
+    }
+}
+
+/// The client resumed: it may have missed what it was told of permissions.
+pub(super) fn forget_told(state: &mut State, peer: PeerId) {
+    let Some(subscriber) = state.participants.get_mut(&peer) else {
+        return;
+    };
+    for (_, entry) in subscriber.subscriptions.iter_mut() {
+        entry.told_allowed = None;
+    }
+}
+
+/// The client asks to receive tracks, or not to. (LK: signalling §5.3)
+pub(super) fn handle_update(
+    state: &mut State,
+    peer: PeerId,
+    update: livekit::UpdateSubscription,
+    now: Instant,
+) {
+    let nested = update
+        .participant_tracks
+        .into_iter()
+        .flat_map(|tracks| tracks.track_sids);
+    for sid in update.track_sids.into_iter().chain(nested) {
+        let Some(subscriber) = state.participants.get_mut(&peer) else {
+            return;
+        };
+        if subscriber.publications.has_sid(&sid) {
+            continue;
+        }
+        let Some(entry) = subscriber.subscriptions.entry(&sid, now) else {
+            continue;
+        };
+        if entry.desired != Some(update.subscribe) {
+            entry.desired = Some(update.subscribe);
+            entry.since = now;
+        }
+        reconcile(state, peer, &sid, now);
+    }
+    watch_missing(state, peer, now);
+}
+
+/// A publisher says who may receive its tracks. (LK: signalling §5.5)
+pub(super) fn handle_permission(
+    state: &mut State,
+    peer: PeerId,
+    message: livekit::SubscriptionPermission,
+    now: Instant,
+) {
+    let participants = &state.participants;
+    let identity_of = |sid: &str| {
+        let mut all = participants.values();
+        all.find(|other| other.profile.sid.as_str() == sid)
+            .map(|other| other.profile.claims.identity.clone())
+    };
+    let permissions = TrackPermissions::from_message(message, identity_of);
+    let Some(publisher) = state.participants.get_mut(&peer) else {
+        return;
+    };
+    publisher.permissions = permissions;
+    let sids: Vec<_> = publisher
+        .publications
+        .live()
+        .map(|(track, _)| track.sid.clone())
+        .collect();
+    for other in state.peers() {
+        for sid in &sids {
+            reconcile(state, other, sid.as_str(), now);
+        }
+    }
+}
+
+/// The client says how it shows tracks; what it said before is replaced. (LK: signalling §5.4)
+pub(super) fn handle_settings(
+    state: &mut State,
+    peer: PeerId,
+    message: &livekit::UpdateTrackSettings,
+    now: Instant,
+) {
+    let settings = Settings::from_message(message);
+    for sid in &message.track_sids {
+        set_settings(state, peer, sid, settings, now);
+    }
+    watch_missing(state, peer, now);
+}
+
+/// A resuming client lists the tracks it does not show. (LK: signalling §7.3)
+pub(super) fn disable(state: &mut State, peer: PeerId, sids: &[String], now: Instant) {
+    for sid in sids {
+        set_settings(state, peer, sid, Settings::off(), now);
+    }
+    watch_missing(state, peer, now);
+}
+
+fn set_settings(state: &mut State, peer: PeerId, sid: &str, settings: Settings, now: Instant) {
+    let Some(subscriber) = state.participants.get_mut(&peer) else {
+        return;
+    };
+    let Some(entry) = subscriber.subscriptions.entry(sid, now) else {
+        return;
+    };
+    let was_enabled = entry.settings.is_none_or(|old| old.enabled());
+    entry.settings = Some(settings);
+    let Some(key) = entry.key else { return };
+    let at_once = entry.stage != Stage::Bound || (settings.enabled() && !was_enabled);
+    if at_once {
+        apply_settings(state, peer, key, now);
+    } else {
+        state
+            .deadlines
+            .set_if_absent(Deadline::Settle(peer, key), now + SETTLE_AFTER);
+    }
+}
+
+/// Tells media what the stored settings mean, if that is news.
+pub(super) fn apply_settings(state: &mut State, peer: PeerId, key: TrackKey, now: Instant) {
+    state.deadlines.clear(Deadline::Settle(peer, key));
+    let Some(track) = state.publication(key) else {
+        return;
+    };
+    let (sid, kind, layers) = (track.sid.clone(), track.kind, track.layers());
+    let Some(subscriber) = state.participants.get_mut(&peer) else {
+        return;
+    };
+    let adaptive = subscriber.subscriptions.adaptive;
+    let Some(entry) = subscriber.subscriptions.find_mut(sid.as_str()) else {
+        return;
+    };
+    let wish = wish(entry.settings.as_ref(), kind, &layers, adaptive);
+    if entry.key != Some(key) || entry.wish == wish {
+        return;
+    }
+    entry.wish = wish;
+    state.media(Command::SetWish {
+        peer,
+        track: key,
+        wish,
+    });
+    dynacast::wishes_changed(state, key, now);
+}
+
+/// Media told the client of the track. A client that adapts and had switched the track off gets it
+/// on, so that it looks again. (LK: signalling §5.4)
+pub(super) fn handle_bound(state: &mut State, peer: PeerId, key: TrackKey, now: Instant) {
+    let Some(track) = state.publication(key) else {
+        return;
+    };
+    let (sid, kind) = (track.sid.clone(), track.kind);
+    let Some(subscriber) = state.participants.get_mut(&peer) else {
+        return;
+    };
+    let hidden = subscriber.is_hidden();
+    let adaptive = subscriber.subscriptions.adaptive;
+    let Some(entry) = subscriber.subscriptions.find_mut(sid.as_str()) else {
+        return;
+    };
+    if entry.key != Some(key) || entry.stage == Stage::Bound {
+        return;
+    }
+    entry.stage = Stage::Bound;
+    if adaptive && let Some(settings) = entry.settings.as_mut() {
+        settings.disabled = false;
+    }
+    state.deadlines.clear(Deadline::Bind(peer, key));
+    state.count(Count::SubscribeSuccess(kind));
+    apply_settings(state, peer, key, now);
+    state.quality.refresh(peer);
+    pulse::quality_changed(state, now);
+    pulse::speakers_changed(state, now);
+    if !hidden {
+        tell_subscribed(state, key);
+    }
+}
+
+fn tell_subscribed(state: &mut State, key: TrackKey) {
+    let Some(publisher) = state.participants.get_mut(&key.peer) else {
+        return;
+    };
+    let quiet = reply::is_old_rust(&publisher.profile.client);
+    let Some(track) = publisher.publications.find_mut(key) else {
+        return;
+    };
+    let track_sid = track.sid.as_str().to_owned();
+    let Some(live) = track.live.as_mut() else {
+        return;
+    };
+    if quiet || std::mem::replace(&mut live.told_subscribed, true) {
+        return;
+    }
+    state.signal(
+        key.peer,
+        Message::TrackSubscribed(livekit::TrackSubscribed { track_sid }),
+    );
+}
+
+/// Media found no common codec.
+pub(super) fn handle_refused(state: &mut State, peer: PeerId, key: TrackKey, now: Instant) {
+    fail(state, peer, key, SubscriptionError::SeCodecUnsupported, now);
+}
+
+/// A subscription was not bound in time. While the client is away it cannot answer; its resume
+/// starts the time anew.
+pub(super) fn handle_bind_deadline(state: &mut State, peer: PeerId, key: TrackKey, now: Instant) {
+    let reachable = state
+        .participants
+        .get(&peer)
+        .is_some_and(|p| p.link.session.is_some());
+    if reachable {
+        fail(state, peer, key, SubscriptionError::SeUnknown, now);
+    }
+}
+
+fn fail(state: &mut State, peer: PeerId, key: TrackKey, err: SubscriptionError, now: Instant) {
+    let Some(track) = state.publication(key) else {
+        return;
+    };
+    let (sid, kind) = (track.sid.clone(), track.kind);
+    let Some(subscriber) = state.participants.get_mut(&peer) else {
+        return;
+    };
+    let Some(entry) = subscriber.subscriptions.find_mut(sid.as_str()) else {
+        return;
+    };
+    if entry.key != Some(key) {
+        return;
+    }
+    entry.desired = Some(false);
+    state.count(Count::SubscribeFailure(kind));
+    tell_failure(state, peer, sid.as_str(), err);
+    unsubscribe(state, peer, sid.as_str(), now);
+}
+
+fn tell_failure(state: &mut State, peer: PeerId, sid: &str, err: SubscriptionError) {
+    let response = livekit::SubscriptionResponse {
+        track_sid: sid.to_owned(),
+        err: err as i32,
+    };
+    state.signal(peer, Message::SubscriptionResponse(response));
+}
+
+/// Sets the time at which the oldest wish for a track that does not exist runs out.
+fn watch_missing(state: &mut State, peer: PeerId, now: Instant) {
+    let Some(subscriber) = state.participants.get(&peer) else {
+        return;
+    };
+    let missing = subscriber
+        .subscriptions
+        .iter()
+        .filter(|(sid, _)| !state.index.tracks.contains_key(*sid));
+    let oldest = missing.map(|(_, entry)| entry.since).min();
+    let at = oldest.map(|since| (since + MISSING_AFTER).max(now));
+    state.deadlines.put(Deadline::Missing(peer), at);
+}
+
+/// Gives up wishes for tracks that did not come to exist.
+pub(super) fn handle_missing_deadline(state: &mut State, peer: PeerId, now: Instant) {
+    let Some(subscriber) = state.participants.get_mut(&peer) else {
+        return;
+    };
+    let tracks = &state.index.tracks;
+    let all = subscriber.subscriptions.iter();
+    let missing =
+        all.filter(|(sid, entry)| !tracks.contains_key(*sid) && entry.since + MISSING_AFTER <= now);
+    let missing: Vec<_> = missing
+        .map(|(sid, entry)| (sid.clone(), entry.desired))
+        .collect();
+    for (sid, desired) in missing {
+        if let Some(subscriber) = state.participants.get_mut(&peer) {
+            subscriber.subscriptions.remove(&sid);
+        }
+        if desired == Some(true) {
+            tell_failure(state, peer, &sid, SubscriptionError::SeTrackNotfound);
+        }
+    }
+    watch_missing(state, peer, now);
+}
