@@ -61,10 +61,10 @@ impl World {
             node: 0,
             process: 0,
             worker: 0,
-            track: Default::default(),
+            level: Default::default(),
         };
         let mut world = Self {
-            plane: Plane::new(setup, [7; 32], now),
+            plane: Plane::new(setup, [7; 32]),
             publisher: Client::new(&shared, 0, now),
             kind,
             now,

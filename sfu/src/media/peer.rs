@@ -7,7 +7,7 @@ pub mod link;
 pub mod uplink;
 
 use crate::ids::PeerId;
-use crate::media::estimate::feedback::Feedback;
+use crate::media::estimate::feedback::FeedbackRecorder;
 use crate::media::message::PeerSetup;
 use crate::media::transport::negotiation::{Local, Negotiation};
 use crate::media::transport::Transport;
@@ -29,7 +29,7 @@ pub struct Peer {
     /// What it receives.
     pub downlink: Downlink,
     /// Transport-wide feedback owed to it.
-    pub feedback: Feedback,
+    pub feedback: FeedbackRecorder,
     /// Round trip, report times, announced tracks.
     pub link: Link,
 }
@@ -49,7 +49,7 @@ impl Peer {
             negotiation: Negotiation::new(setup),
             uplink: Uplink::default(),
             downlink: Downlink::default(),
-            feedback: Feedback::default(),
+            feedback: FeedbackRecorder::new(link.ssrc),
             link,
         }
     }

@@ -83,8 +83,8 @@ impl Transport {
     }
 
     /// New credentials for an ICE restart; keys and path stay until the new ones are used.
-    pub fn restart(&mut self, credentials: Credentials) {
-        self.ice.restart(credentials);
+    pub fn restart(&mut self, credentials: Credentials, remote_ufrag: &str) {
+        self.ice.restart(credentials, remote_ufrag);
     }
 
     /// The client's side, from its offer.
@@ -156,8 +156,8 @@ impl Transport {
                     }
                 }
                 Ok(Some(Output::Connected(keying))) => {
-                    let (opener, sealer) = srtp::keyed(&keying, srtp::Side::Server);
-                    self.srtp = Some(Srtp { opener, sealer });
+                    let keys = srtp::keyed(&keying, srtp::Side::Server);
+                    self.srtp = keys.map(|(opener, sealer)| Srtp { opener, sealer });
                     self.keyed = true;
                 }
                 // Data channels are not built yet, and a closing client says so in signalling.

@@ -75,7 +75,7 @@ pub(super) fn handle_join(state: &mut State, mut join: Join, now: Instant) {
     let recorder = state
         .participants
         .get(&peer)
-        .is_some_and(|p| p.profile.claims.video.recorder());
+        .is_some_and(|p| p.profile.claims.grant().recorder);
     announce::counts_changed(state, recorder, now);
 }
 
@@ -166,7 +166,7 @@ fn respond(state: &mut State, join: &mut Join) {
     let can_publish = state
         .participants
         .get(&peer)
-        .is_some_and(|p| p.profile.claims.video.can_publish());
+        .is_some_and(|p| p.profile.claims.grant().can_publish());
     let server = state.facts.server_info.clone();
     let response = livekit::JoinResponse {
         room: Some(state.room_info()),

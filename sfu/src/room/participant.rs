@@ -124,7 +124,7 @@ impl Participant {
 
     /// Not announced to others.
     pub(super) fn is_hidden(&self) -> bool {
-        self.profile.claims.video.hidden()
+        self.profile.claims.grant().hidden
     }
 
     /// Protocol version of the client.
@@ -162,8 +162,8 @@ fn kind(claims: &Claims) -> Kind {
 /// Agents, egress and recorders. (LK: signalling §10.2)
 pub(super) fn is_dependent(claims: &Claims) -> bool {
     matches!(kind(claims), Kind::Agent | Kind::Egress)
-        || claims.video.recorder()
-        || claims.video.agent()
+        || claims.grant().recorder
+        || claims.grant().agent
 }
 
 /// What of a participant's texts is too long.

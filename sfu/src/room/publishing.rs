@@ -69,9 +69,7 @@ fn accept(
     let publisher = state.participants.get_mut(&peer).ok_or_else(gone)?;
     if !publisher
         .profile
-        .claims
-        .video
-        .can_publish_source(announcement::source(request))
+        .claims.grant().can_publish_source(announcement::source(request))
     {
         return Err(Refusal::new(Reason::NotAllowed, ""));
     }

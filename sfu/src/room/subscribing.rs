@@ -55,13 +55,13 @@ fn situation(state: &State, peer: PeerId, sid: &str) -> Option<Situation> {
     }
     let entry = subscriber.subscriptions.find(sid)?;
     let claims = &subscriber.profile.claims;
-    let allowed = claims.video.recorder() || publisher.permissions.allows(&claims.identity, sid);
+    let allowed = claims.grant().recorder || publisher.permissions.allows(&claims.identity, sid);
     let reachable = subscriber.link.session.is_some();
     let wanted = entry.desired == Some(true);
     Some(Situation {
         key,
         allowed,
-        wanted: wanted && claims.video.can_subscribe(),
+        wanted: wanted && claims.grant().can_subscribe(),
         reachable,
         stage: entry.stage,
         tell: wanted && reachable && entry.told_allowed != Some(allowed),

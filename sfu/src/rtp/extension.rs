@@ -31,6 +31,28 @@ pub struct ExtensionIds {
     pub abs_capture_time: Option<u8>,
     /// `playout-delay`.
     pub playout_delay: Option<u8>,
+    /// `framemarking`.
+    pub frame_marking: Option<u8>,
+    /// AV1's dependency descriptor, also used with VP8 and VP9.
+    pub dependency_descriptor: Option<u8>,
+}
+
+impl ExtensionIds {
+    /// Takes over the ids `other` has and we have not: the sections of one bundle share a table
+    /// (RFC 8843 §9.2).
+    pub fn merge(&mut self, other: &Self) {
+        let take = |own: &mut Option<u8>, theirs: Option<u8>| *own = own.or(theirs);
+        take(&mut self.mid, other.mid);
+        take(&mut self.rid, other.rid);
+        take(&mut self.repaired_rid, other.repaired_rid);
+        take(&mut self.audio_level, other.audio_level);
+        take(&mut self.transport_cc, other.transport_cc);
+        take(&mut self.abs_send_time, other.abs_send_time);
+        take(&mut self.abs_capture_time, other.abs_capture_time);
+        take(&mut self.playout_delay, other.playout_delay);
+        take(&mut self.frame_marking, other.frame_marking);
+        take(&mut self.dependency_descriptor, other.dependency_descriptor);
+    }
 }
 
 /// Loudness of one packet (RFC 6464).

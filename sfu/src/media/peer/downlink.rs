@@ -2,10 +2,12 @@
 //!
 //! Owns the downstreams and the subscriptions that still wait for a section. Called by the plane.
 
-use crate::ids::TrackKey;
+use crate::ids::{MediaKind, TrackKey};
+use crate::media::estimate::score::{Sample, Scorer, loss_weight};
 use crate::media::forward::downstream::Downstream;
 use crate::media::message::Wish;
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 /// One forwarded track.
 #[derive(Debug)]
@@ -22,6 +24,42 @@ pub struct Stream {
     pub ssrc: u32,
     /// [`crate::media::message::Event::SubscriptionBound`] was told.
     pub bound: bool,
+    scorer: Scorer,
+}
+
+impl Stream {
+    /// A stream not told of yet.
+    #[must_use]
+    pub fn new(downstream: Downstream, track: u32, cname: String) -> Self {
+        let setup = downstream.setup();
+        let audio = setup.codec.kind() == MediaKind::Audio;
+        Self {
+            key: setup.track,
+            ssrc: setup.ssrc,
+            track,
+            cname,
+            bound: false,
+            scorer: Scorer::new(loss_weight(setup.codec, audio)),
+            downstream,
+        }
+    }
+
+    /// The quality of the window that ends now, if it changed. Without packets or reports there is
+    /// nothing to judge: silence of the publisher is not the subscriber's loss.
+    pub fn poll_score(&mut self, now: Instant) -> Option<u8> {
+        let window = self.downstream.take_window(now);
+        if window.packets == 0 || window.reports == 0 {
+            return None;
+        }
+        self.scorer.handle_window(&Sample {
+            span: window.span,
+            active: window.span.saturating_sub(window.idle),
+            packets: window.packets,
+            lost: window.lost.saturating_sub(window.missing_upstream),
+            missing_layers: f64::from(window.missing_layers),
+            rtcp_silent: false,
+        })
+    }
 }
 
 /// A subscription without a section.

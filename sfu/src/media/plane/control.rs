@@ -4,11 +4,12 @@ use super::tracks::{SUBSCRIBERS_MAX, Subscriber};
 use super::{Plane, candidates};
 use crate::ids::{MediaKind, PeerId, TrackKey};
 use crate::media::demux::Place;
-use crate::media::estimate::score::DownstreamScore;
 use crate::media::forward::downstream::{
     Downstream, DownstreamSetup, PayloadTypes, RtxSetup,
 };
-use crate::media::message::{Event, PeerFailure, PeerSetup, StreamLabel, TrackSpec, Wish};
+use crate::media::message::{
+    Event, PeerFailure, PeerSetup, ScoredStream, StreamLabel, TrackSpec, Wish,
+};
 use crate::media::peer::Peer;
 use crate::media::peer::downlink::{Stream, Waiting};
 use crate::media::peer::link::Link;
@@ -79,15 +80,15 @@ impl Plane {
         let Some(peer) = self.peers.at_mut(index) else {
             return;
         };
-        let restart = peer.negotiation.is_restart(sdp);
-        if restart {
+        let restart = peer.negotiation.restarting(sdp);
+        if let Some(remote_ufrag) = &restart {
             let credentials = Credentials::random(place, &mut self.rng);
             if self.demux.insert(&credentials.ufrag, id).is_err() {
                 self.counters.dropped.limit += 1;
             }
-            peer.transport.restart(credentials);
+            peer.transport.restart(credentials, remote_ufrag);
         }
-        let fresh = restart || !peer.link.answered;
+        let fresh = restart.is_some() || !peer.link.answered;
         let local = peer.local(candidates(&self.setup));
         match peer.negotiation.handle_offer(sdp, &local, now) {
             Ok(answered) => {
@@ -178,15 +179,7 @@ impl Plane {
         };
         let mut downstream = Downstream::new(setup, now);
         downstream.handle_publisher_muted(fanout.track.is_muted(), now);
-        let stream = Stream {
-            downstream,
-            key: sending.track,
-            track,
-            cname: waiting.cname,
-            ssrc: sending.ssrc,
-            bound: false,
-            score: DownstreamScore::default(),
-        };
+        let stream = Stream::new(downstream, track, waiting.cname);
         let stream = peer.downlink.insert(stream, sending.rtx_ssrc);
         fanout.subscribers.push(Subscriber {
             peer: index,
@@ -277,7 +270,11 @@ impl Plane {
         let Some(fanout) = self.tracks.by_key_mut(key) else {
             return;
         };
-        fanout.track.set_muted(muted);
+        let told = fanout.set_muted(muted);
+        self.events.extend(told.map(|score| Event::Score {
+            stream: ScoredStream::Published(key),
+            score,
+        }));
         for subscriber in &fanout.subscribers {
             let Some(peer) = self.peers.at_mut(subscriber.peer) else {
                 continue;
@@ -292,7 +289,7 @@ impl Plane {
 
     pub(super) fn expect_layers(&mut self, key: TrackKey, max: Option<u8>, now: Instant) {
         if let Some(fanout) = self.tracks.by_key_mut(key) {
-            fanout.track.expect_layers(max, now);
+            fanout.expect_layers(max, now);
         }
     }
 

@@ -352,11 +352,14 @@ impl Plane {
         let mut asked = 0;
         self.resends.clear();
         let lost = lost.inspect(|_| asked += 1);
-        stream.downstream.handle_nack(lost, &mut self.resends, now);
-        self.counters.feedback.nacks_in += asked;
         let Some(fanout) = self.tracks.at(stream.track) else {
             return;
         };
+        let source = fanout.source();
+        stream
+            .downstream
+            .handle_nack(lost, &source, &mut self.resends, now);
+        self.counters.feedback.nacks_in += asked;
         for resend in &self.resends {
             let Some((path, sealer)) = peer.transport.sending() else {
                 return;
@@ -369,7 +372,7 @@ impl Plane {
                 self.counters.dropped.limit += 1;
                 continue;
             }
-            stream.downstream.handle_resent(payload.len(), now);
+            stream.downstream.handle_resent(payload.len());
             self.counters.traffic.retransmitted_out += 1;
             self.counters.traffic.retransmitted_bytes_out += len as u64;
         }

@@ -158,7 +158,7 @@ impl Plane {
             }
         }
         let mut buffer = [0; RTCP_BYTES];
-        while let Some(len) = peer.feedback.poll(sender, &mut buffer, now) {
+        while let Some(len) = peer.feedback.poll_feedback(&mut buffer, now) {
             self.counters.feedback.twcc_out += 1;
             let compound = Compound { buffer, len };
             copy(peer, &mut self.arena, &mut self.counters, &compound);
@@ -172,12 +172,11 @@ impl Plane {
         if !peer.link.poll_score(now) {
             return;
         }
-        let rtt = peer.link.measured_rtt();
         for &track in peer.uplink.tracks() {
             let Some(fanout) = self.tracks.at_mut(track) else {
                 continue;
             };
-            if let Some(score) = fanout.track.poll_score(rtt, now) {
+            if let Some(score) = fanout.poll_score(now) {
                 let stream = ScoredStream::Published(fanout.track.key());
                 self.events.push_back(Event::Score { stream, score });
             }

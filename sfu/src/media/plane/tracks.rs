@@ -1,8 +1,8 @@
 //! The published tracks of one worker, each with its subscribers.
 
 use crate::config::codecs::Codec;
-use crate::ids::TrackKey;
-use crate::media::estimate::score::UpstreamScore;
+use crate::ids::{MediaKind, TrackKey};
+use crate::media::estimate::score::{Sample, Scorer, WINDOW, loss_weight};
 use crate::media::forward::rewrite::{SenderClock, Source};
 use crate::media::ingest::audio::LevelConfig;
 use crate::media::ingest::track::{SPATIAL_LAYERS, Track, TrackSetup};
@@ -30,8 +30,9 @@ pub struct Fanout {
     pub subscribers: Vec<Subscriber>,
     /// Waits in the plane's list of tracks with a batch.
     pub touched: bool,
-    /// How well it arrives.
-    pub score: UpstreamScore,
+    scorer: Scorer,
+    /// The highest layer the publisher was asked for.
+    expected: Option<u8>,
     /// For each layer, how often its stream began anew.
     generations: [u32; SPATIAL_LAYERS],
 }
@@ -100,7 +101,8 @@ impl Fanout {
             },
             subscribers: Vec::new(),
             touched: false,
-            score: UpstreamScore::default(),
+            scorer: Scorer::new(loss_weight(codec, codec.kind() == MediaKind::Audio)),
+            expected: Some(SPATIAL_LAYERS as u8 - 1),
             generations: [0; SPATIAL_LAYERS],
         })
     }
@@ -160,6 +162,34 @@ impl Fanout {
     pub fn find(&self, spatial: u8, seq: ExtSeq) -> Option<&[u8]> {
         let (_, payload) = self.track.layer(spatial)?.find(seq)?;
         Some(payload)
+    }
+
+    /// The publisher was asked for layers up to `max`.
+    pub fn expect_layers(&mut self, max: Option<u8>, now: Instant) {
+        self.expected = max;
+        self.track.expect_layers(max, now);
+    }
+
+    /// The publisher muted or unmuted; a muted track has nothing wrong with it.
+    pub fn set_muted(&mut self, muted: bool) -> Option<u8> {
+        self.track.set_muted(muted);
+        muted.then(|| self.scorer.handle_mute()).flatten()
+    }
+
+    /// The quality of the window that ends now, if it changed.
+    pub fn poll_score(&mut self, now: Instant) -> Option<u8> {
+        let window = self.track.take_window(now);
+        if self.track.is_muted() || self.expected.is_none() {
+            return None;
+        }
+        self.scorer.handle_window(&Sample {
+            span: WINDOW,
+            active: WINDOW,
+            packets: window.reception.expected,
+            lost: window.reception.lost,
+            missing_layers: window.missing_layers,
+            rtcp_silent: false,
+        })
     }
 
     /// When the track wants to be looked at.

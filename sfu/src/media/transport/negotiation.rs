@@ -14,7 +14,6 @@ mod remote;
 
 pub use crate::media::transport::sdp::Local;
 pub use codecs::Feedback;
-pub use extensions::ExtensionIds;
 pub use line::{AnnouncedSsrcs, Forwarding, Receiving, Sending};
 pub use remote::Remote;
 
@@ -190,6 +189,16 @@ impl Negotiation {
                 self.demand.trigger(now);
             }
         }
+    }
+
+    /// The client's new ufrag if this offer restarts ICE: the answer then needs new credentials of
+    /// ours too (RFC 8839 §4.4.1.1). An offer that cannot be read restarts nothing.
+    #[must_use]
+    pub fn restarting(&self, sdp: &str) -> Option<String> {
+        let before = self.remote.as_ref()?;
+        let offer = Offer::parse(sdp).ok()?;
+        let remote = Remote::read(&offer, Some(before)).ok()?;
+        remote.ice_restart.then_some(remote.ufrag)
     }
 
     /// Answers an offer.

@@ -5,29 +5,7 @@
 
 use crate::ids::MediaKind;
 use crate::media::transport::sdp::Extension;
-
-/// Ids of the accepted header extensions of one section; `None` where the client offered none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ExtensionIds {
-    /// `sdes:mid`.
-    pub mid: Option<u8>,
-    /// `sdes:rtp-stream-id`.
-    pub rid: Option<u8>,
-    /// `sdes:repaired-rtp-stream-id`.
-    pub repaired_rid: Option<u8>,
-    /// `ssrc-audio-level` (RFC 6464).
-    pub audio_level: Option<u8>,
-    /// Transport-wide sequence number.
-    pub transport_cc: Option<u8>,
-    /// `abs-send-time`.
-    pub abs_send_time: Option<u8>,
-    /// `abs-capture-time`.
-    pub abs_capture_time: Option<u8>,
-    /// Frame marking.
-    pub frame_marking: Option<u8>,
-    /// AV1's dependency descriptor, also used with VP8 and VP9.
-    pub dependency_descriptor: Option<u8>,
-}
+use crate::rtp::extension::ExtensionIds;
 
 /// Kinds of section an extension is accepted in.
 #[derive(Clone, Copy, PartialEq, Eq)]

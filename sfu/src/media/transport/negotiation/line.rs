@@ -5,9 +5,10 @@
 //! which track goes where: `negotiation.rs` does.
 
 use super::codecs::{self, Choice, Feedback};
-use super::extensions::{self, ExtensionIds};
+use super::extensions;
 use super::layers::layers;
 use crate::config::codecs::Codec;
+use crate::rtp::extension::ExtensionIds;
 use crate::ids::{MediaKind, TrackKey};
 use crate::media::message::{NegotiatedLayer, PeerSetup, StreamLabel, TrackSpec};
 use crate::media::transport::sdp::{
