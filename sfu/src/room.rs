@@ -24,6 +24,8 @@ use std::time::Instant;
 pub struct Settings {
     /// The most participants; 0 for no limit.
     pub max_participants: u32,
+    /// Provisional.
+    pub more: u32,
 }
 
 /// How a room is made.
