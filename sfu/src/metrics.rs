@@ -9,6 +9,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     states: Arc<Mutex<Vec<&'static str>>>,
+    drops: Arc<Mutex<Vec<&'static str>>>,
 }
 
 impl Metrics {
@@ -29,7 +30,17 @@ impl Metrics {
     pub fn room_closed(&self, _lasted: Duration) {}
 
     /// A limit was reached.
-    pub fn dropped(&self, _what: &'static str) {}
+    pub fn dropped(&self, what: &'static str) {
+        if let Ok(mut drops) = self.drops.lock() {
+            drops.push(what);
+        }
+    }
+
+    /// Provisional.
+    #[must_use]
+    pub fn drops(&self) -> Vec<&'static str> {
+        self.drops.lock().map(|drops| drops.clone()).unwrap_or_default()
+    }
 
     /// Provisional.
     #[must_use]

@@ -3,29 +3,25 @@
 //! Owns finding, making and forgetting rooms, and the way of a session into one. Decides nothing
 //! about a room; that is `room::Room`, which the owning task feeds. Called by `http/websocket` and
 //! `server`.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "shell: rooms are told the time, here it is read"
-)]
 
 mod entry;
+mod surroundings;
+
 mod keeper;
+
 mod directory;
 
-pub use entry::{Entry, Said};
+pub use entry::{EnterError, Entry, Said};
+pub use surroundings::{Surroundings, unix_ms};
 
 use crate::ids::{PeerId, SessionId};
-use crate::metrics::Metrics;
-use crate::room::Settings;
 use crate::room::command::Command;
 use crate::worker::Workers;
 use directory::{Ask, Directory};
 use keeper::{Letter, Verdict};
 use proto::livekit::signal_request;
-use proto::token::Keys;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 use tokio::sync::{mpsc, oneshot};
 
 /// Questions that may wait for the directory. Each is answered at once, so a full queue means that
@@ -38,33 +34,6 @@ const SESSION_DEPTH: usize = 256;
 
 /// How often a session that met a closing room tries again on a fresh one.
 const ENTER_ATTEMPTS: usize = 3;
-
-/// What every room needs of its surroundings.
-#[derive(Clone)]
-pub struct Surroundings {
-    /// The media threads.
-    pub workers: Workers,
-    /// Counters.
-    pub metrics: Metrics,
-    /// API keys; the first signs refresh tokens.
-    pub keys: Arc<Keys>,
-    /// How rooms are made.
-    pub settings: Settings,
-}
-
-/// Why a session cannot enter a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum EnterError {
-    /// As many rooms, or sessions in one, as the process takes.
-    #[error("node has exceeded its configured limit")]
-    Full,
-    /// The process is going down.
-    #[error("server is shutting down")]
-    Draining,
-    /// Every attempt met a room that was closing.
-    #[error("connection closed by media")]
-    Closed,
-}
 
 /// A handle to the rooms, cheap to clone.
 #[derive(Clone)]
@@ -184,7 +153,7 @@ impl Attached {
             session: self.session,
             request,
         };
-        let _ = self.letters.send(Letter::Tell(command)).await;
+        let _ = self.letters.send(Letter::Tell(Box::new(command))).await;
     }
 }
 
@@ -193,9 +162,9 @@ impl Drop for Attached {
         if self.over {
             return;
         }
-        let lost = Letter::Tell(Command::SessionLost {
+        let lost = Letter::Tell(Box::new(Command::SessionLost {
             session: self.session,
-        });
+        }));
         let letters = self.letters.clone();
         // The room may be busy, and a drop cannot wait.
         if let Err(mpsc::error::TrySendError::Full(lost)) = letters.try_send(lost)
@@ -206,16 +175,6 @@ impl Drop for Attached {
             });
         }
     }
-}
-
-/// Milliseconds since the Unix epoch; 0 for a clock set before it.
-#[must_use]
-pub fn unix_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| {
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        })
 }
 
 #[cfg(test)]

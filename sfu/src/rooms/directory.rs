@@ -3,8 +3,9 @@
 //! Owns the table from name to mailbox; makes rooms, forgets those that are over. Never speaks to a
 //! session. Started by `rooms`.
 
+use super::entry::EnterError;
 use super::keeper::{Keeper, Letter, MAILBOX_DEPTH};
-use super::{EnterError, Surroundings, unix_ms};
+use super::surroundings::{Surroundings, unix_ms};
 use crate::room::command::{Admin, Command};
 use crate::room::{Room, Setup};
 use rand::Rng;
@@ -47,7 +48,7 @@ pub(super) struct Found {
 }
 
 /// Tells the directory that a room is over when it is dropped, also if the room's task panicked.
-pub(super) struct Obituary {
+struct Obituary {
     directory: mpsc::WeakSender<Ask>,
     name: String,
     id: u64,
@@ -154,13 +155,12 @@ impl Directory {
         };
         info!(room = %name, "room created");
         let room = Room::new(setup, rand::rng().random(), now);
-        Keeper::spawn(
-            name.clone(),
-            room,
-            self.surroundings.clone(),
-            mailbox,
-            obituary,
-        );
+        let (keeper, events) = Keeper::new(name.clone(), room, self.surroundings.clone());
+        tokio::spawn(async move {
+            // Held until the task ends, however it ends.
+            let _obituary = obituary;
+            keeper.run(mailbox, events).await;
+        });
         self.living += 1;
         self.rooms.insert(name, found.clone());
         found
@@ -178,9 +178,8 @@ impl Directory {
             let letters = found.letters.clone();
             // A busy room must not hold up the others.
             tokio::spawn(async move {
-                let _ = letters
-                    .send(Letter::Tell(Command::Admin(Admin::Shutdown)))
-                    .await;
+                let shutdown = Command::Admin(Admin::Shutdown);
+                let _ = letters.send(Letter::Tell(Box::new(shutdown))).await;
             });
         }
     }

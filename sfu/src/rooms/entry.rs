@@ -42,3 +42,17 @@ pub enum Said {
     /// There will be no join.
     Refused(JoinRefusal),
 }
+
+/// Why a session cannot enter a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EnterError {
+    /// As many rooms, or sessions in one, as the process takes.
+    #[error("node has exceeded its configured limit")]
+    Full,
+    /// The process is going down.
+    #[error("server is shutting down")]
+    Draining,
+    /// Every attempt met a room that was closing.
+    #[error("connection closed by media")]
+    Closed,
+}

@@ -1,11 +1,10 @@
 //! The task that owns one room: hands it commands and time, applies its effects in order.
 //!
 //! Owns the room's mailbox and the senders to its sessions. Decides only what happens when a queue
-//! behind the room is full. Spawned by `directory`.
+//! behind the room is full. Run by `directory`.
 
-use super::directory::Obituary;
 use super::entry::{Entry, Said};
-use super::{Surroundings, unix_ms};
+use super::surroundings::{Surroundings, unix_ms};
 use crate::ids::{PeerId, SessionId};
 use crate::media::message::{self, Event, PathReport, PeerFailure};
 use crate::room::Room;
@@ -48,7 +47,7 @@ pub(super) enum Letter {
         verdict: oneshot::Sender<Verdict>,
     },
     /// Something happens.
-    Tell(Command),
+    Tell(Box<Command>),
 }
 
 /// What became of an entry.
@@ -81,14 +80,12 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Owns `room` from now on.
-    pub(super) fn spawn(
+    /// An owner of `room`, and where media's events for it are heard.
+    pub(super) fn new(
         name: String,
         room: Room,
         surroundings: Surroundings,
-        letters: mpsc::Receiver<Letter>,
-        obituary: Obituary,
-    ) {
+    ) -> (Self, mpsc::Receiver<Event>) {
         let (events, heard) = mpsc::channel(EVENTS_DEPTH);
         let keeper = Self {
             name,
@@ -103,14 +100,14 @@ impl Keeper {
             closed: false,
             started: Instant::now(),
         };
-        tokio::spawn(keeper.run(letters, heard, obituary));
+        (keeper, heard)
     }
 
-    async fn run(
+    /// Runs until the room is over, or until nobody is left who could write to it.
+    pub(super) async fn run(
         mut self,
         mut letters: mpsc::Receiver<Letter>,
         mut events: mpsc::Receiver<Event>,
-        obituary: Obituary,
     ) {
         self.surroundings.metrics.room_opened();
         while !self.closed {
@@ -129,12 +126,11 @@ impl Keeper {
         let lasted = self.started.elapsed();
         info!(room = %self.name, duration = ?lasted, "room closed");
         self.surroundings.metrics.room_closed(lasted);
-        drop(obituary);
     }
 
     fn open(&mut self, letter: Letter) {
         match letter {
-            Letter::Tell(command) => self.handle(command),
+            Letter::Tell(command) => self.handle(*command),
             Letter::Enter {
                 entry,
                 outbox,

@@ -1,8 +1,10 @@
 use super::*;
 use crate::media::message::Event;
+use crate::metrics::Metrics;
+use crate::room::Settings;
 use crate::room::command::{Join, Resume};
 use proto::livekit::signal_response::Message;
-use proto::token::{Claims, Secret, VideoGrant};
+use proto::token::{Claims, Keys, Secret, VideoGrant};
 use std::time::Duration;
 
 fn keys() -> Keys {
@@ -189,7 +191,8 @@ async fn whoever_meets_a_closing_room_gets_a_fresh_one() {
         .await
         .expect("answer")
         .expect("room");
-    let down = Letter::Tell(Command::Admin(crate::room::command::Admin::Shutdown));
+    let down = Command::Admin(crate::room::command::Admin::Shutdown);
+    let down = Letter::Tell(Box::new(down));
     found.letters.send(down).await.expect("sent");
     let mut alice = rooms
         .enter("lobby", join(&rooms, "alice"))
@@ -228,6 +231,35 @@ async fn a_session_that_takes_nothing_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_join_that_nobody_waits_for_any_more_is_undone() {
+    let rooms = rooms();
+    let mut alice = rooms
+        .enter("lobby", join(&rooms, "alice"))
+        .await
+        .expect("entered");
+    let mut entering = Box::pin(rooms.enter("lobby", join(&rooms, "bob")));
+    // The first poll asks the directory, the later ones wait for the room.
+    for _ in 0..3 {
+        let once = std::future::poll_fn(|cx| std::task::Poll::Ready(entering.as_mut().poll(cx)));
+        let entered = once.await.is_ready();
+        tokio::task::yield_now().await;
+        if entered {
+            break;
+        }
+    }
+    drop(entering);
+    message(&mut alice).await;
+    drop(alice);
+    // A forgotten bob would keep the room open for ever.
+    let mut waited = 0;
+    while rooms.exists("lobby").await {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        waited += 1;
+        assert!(waited < 3600, "the room does not end");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn events_for_a_stranger_hurt_nobody() {
     let rooms = rooms();
     let mut alice = rooms
@@ -237,7 +269,7 @@ async fn events_for_a_stranger_hurt_nobody() {
     message(&mut alice).await;
     let peer = rooms.place();
     let event = Event::Disconnected { peer };
-    let letter = Letter::Tell(Command::Media(event));
+    let letter = Letter::Tell(Box::new(Command::Media(event)));
     alice.letters.send(letter).await.expect("sent");
     let bob = rooms.enter("lobby", join(&rooms, "bob")).await;
     assert!(bob.is_ok());

@@ -3,10 +3,6 @@
 //! Owns the WebSocket and its clocks: pings, the deadline of writing, the flush before closing. What
 //! is said, and when, is decided by `signal::session` and the room. Spawned by `http/websocket`.
 //! (LK: signalling §3)
-#![allow(
-    clippy::disallowed_methods,
-    reason = "shell: deadlines are counted from here"
-)]
 
 use crate::metrics::Metrics;
 use crate::rooms::{Attached, Said, unix_ms};

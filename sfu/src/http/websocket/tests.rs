@@ -78,20 +78,30 @@ async fn connect(
     reconnect: bool,
     subprotocol: Option<&str>,
 ) -> Result<Client, Error> {
-    let claims = Claims {
-        identity: identity.into(),
-        video: Some(VideoGrant::join("lobby")),
-        ..Claims::default()
-    };
-    let token = keys().sign(&claims, Duration::from_secs(60), unix_ms() / 1000);
-    let param = encode_join_request(&JoinRequest {
+    let request = JoinRequest {
         client_info: Some(ClientInfo {
             protocol: 17,
             ..Default::default()
         }),
         reconnect,
         ..Default::default()
-    });
+    };
+    connect_with(server, identity, &request, subprotocol).await
+}
+
+async fn connect_with(
+    server: &Server,
+    identity: &str,
+    request: &JoinRequest,
+    subprotocol: Option<&str>,
+) -> Result<Client, Error> {
+    let claims = Claims {
+        identity: identity.into(),
+        video: Some(VideoGrant::join("lobby")),
+        ..Claims::default()
+    };
+    let token = keys().sign(&claims, Duration::from_secs(60), unix_ms() / 1000);
+    let param = encode_join_request(request);
     let uri = format!(
         "ws://{}/livekit/sfu/rtc/v1?join_request={param}",
         server.address
@@ -284,6 +294,58 @@ async fn going_down_reaches_the_client_before_the_close() {
     find(&mut client, |message| matches!(message, Response::Leave(_))).await;
     closes_normally(&mut client).await;
     down.await.expect("down");
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_pinged() {
+    let server = serve(Settings::default()).await;
+    let mut client = connect(&server, "alice", false, None)
+        .await
+        .expect("connected");
+    assert!(matches!(
+        response(&frame(&mut client).await),
+        Response::Join(_)
+    ));
+    // Time runs to the next timer whenever nobody has anything to do.
+    tokio::time::pause();
+    let started = tokio::time::Instant::now();
+    while !matches!(client.next().await, Some(Ok(Message::Ping(_)))) {}
+    assert!(started.elapsed() >= Duration::from_secs(9));
+    assert!(started.elapsed() < Duration::from_secs(12));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut_off() {
+    let server = serve(Settings::default()).await;
+    let mut client = connect(&server, "alice", false, None)
+        .await
+        .expect("connected");
+    let mut asked = 0;
+    while client.send(Message::text(r#"{"ping":"1"}"#)).await.is_ok() {
+        asked += 1;
+        assert!(asked < 5_000_000, "the server queues without end");
+    }
+    assert!(server.metrics.drops().contains(&"signal_outbox"));
+}
+
+#[tokio::test]
+async fn a_join_request_with_a_long_offer_passes_the_url() {
+    let server = serve(Settings::default()).await;
+    let offer = proto::livekit::SessionDescription {
+        sdp: "a=candidate\r\n".repeat(2000),
+        ..Default::default()
+    };
+    let request = JoinRequest {
+        publisher_offer: Some(offer),
+        ..Default::default()
+    };
+    let mut client = connect_with(&server, "alice", &request, None)
+        .await
+        .expect("connected");
+    assert!(matches!(
+        response(&frame(&mut client).await),
+        Response::Join(_)
+    ));
 }
 
 #[tokio::test]
