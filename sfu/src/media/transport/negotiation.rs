@@ -302,8 +302,8 @@ impl Negotiation {
             return Err(OfferError::SectionsMissing);
         }
         for (index, (line, section)) in self.lines.iter().zip(&offer.sections).enumerate() {
-            let same = line.section.mid == section.mid && line.section.kind == section.kind;
-            if line.accepted && !same {
+            let named = section.mid.is_empty() || line.section.mid == section.mid;
+            if line.accepted && !(named && line.section.kind == section.kind) {
                 return Err(OfferError::SectionChanged(index));
             }
         }
@@ -317,9 +317,13 @@ impl Negotiation {
         let mut fresh = Sections::NONE;
         let mut data = false;
         for (index, section) in sections.into_iter().enumerate() {
-            let line = Line::new(section, data, &self.setup);
+            let mut line = Line::new(section, data, &self.setup);
             data |= line.accepted && line.section.kind == SectionKind::Application;
             match self.lines.get_mut(index) {
+                Some(known) if line.section.mid.is_empty() => {
+                    line.section.mid.clone_from(&known.section.mid);
+                    ended.extend(known.handle_offer(line));
+                }
                 Some(known) if known.section.mid == line.section.mid => {
                     ended.extend(known.handle_offer(line));
                 }

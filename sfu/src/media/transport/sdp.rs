@@ -84,7 +84,7 @@ impl Offer {
         let mut mids = BTreeSet::new();
         for (index, media) in description.media_descriptions.into_iter().enumerate() {
             let section = read_section(media, &session).ok_or(ParseError::BadMid(index))?;
-            if !mids.insert(section.mid.clone()) {
+            if !section.mid.is_empty() && !mids.insert(section.mid.clone()) {
                 return Err(ParseError::RepeatedMid(index));
             }
             sections.push(section);

@@ -125,7 +125,9 @@ impl AnswerSection {
     /// Its attribute lines; `first` adds the candidates.
     pub(super) fn lines(&self, local: &Local, first: bool) -> Vec<Line> {
         let mut lines = Lines(Vec::new());
-        lines.value("mid", &self.mid);
+        if !self.mid.is_empty() {
+            lines.value("mid", &self.mid);
+        }
         if !self.accepted() {
             lines.flag(Direction::Inactive.name());
             return lines.0;

@@ -248,7 +248,7 @@ pub struct Streams {
 /// One m-section of an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
-    /// Its name.
+    /// Its name; empty only for a stopped one that lost it.
     pub mid: String,
     /// The `m=` line.
     pub line: MediaLine,
@@ -282,21 +282,26 @@ pub struct Flags {
 }
 
 impl Section {
-    /// Reads a section. `None` without a usable mid.
+    /// Reads a section. `None` without a usable mid; only a stopped one may have none at all.
     pub(super) fn read<'a>(
         line: MediaLine,
         port: isize,
         attributes: impl Iterator<Item = (&'a str, &'a str)> + Clone,
     ) -> Option<Self> {
-        let mid = attributes.clone().find(|(key, _)| *key == "mid")?.1;
+        let mid = attributes.clone().find(|(key, _)| *key == "mid");
+        let mid = mid.map_or("", |(_, mid)| mid);
         let bundle_only = attributes.clone().any(|(key, _)| key == "bundle-only");
-        if mid.is_empty() || mid.len() > MAX_TOKEN || mid.contains(char::is_whitespace) {
+        let rejected = port == 0 && !bundle_only;
+        if mid.len() > MAX_TOKEN
+            || mid.contains(char::is_whitespace)
+            || (mid.is_empty() && !rejected)
+        {
             return None;
         }
         let mut section = Self {
             mid: mid.to_owned(),
             kind: kind(&line),
-            rejected: port == 0 && !bundle_only,
+            rejected,
             direction: Direction::default(),
             transport: TransportLines::default(),
             flags: Flags::default(),
