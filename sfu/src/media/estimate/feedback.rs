@@ -90,7 +90,7 @@ impl FeedbackRecorder {
 
     /// Inserts an arrival in order; false if it is already there.
     fn hold(&mut self, seq: ExtSeq, now: Instant) -> bool {
-        let Err(at) = self.held.binary_search_by_key(&seq.0, |held| held.seq) else {
+        let Err(mut at) = self.held.binary_search_by_key(&seq.0, |held| held.seq) else {
             return false;
         };
         let origin = *self.origin.get_or_insert(now);
@@ -102,13 +102,8 @@ impl FeedbackRecorder {
             }
             self.held.remove(0);
             self.dropped += 1;
+            at -= 1;
         }
-        let at = at.min(self.held.len());
-        let at = if at > 0 && self.held.get(at - 1).is_some_and(|held| held.seq > seq.0) {
-            at - 1
-        } else {
-            at
-        };
         self.held.insert(
             at,
             Arrival {

@@ -25,7 +25,7 @@ const FALL: f64 = 0.8;
 
 /// The usual packet rate is taken from this many windows at least,
 const RATE_MIN_READINGS: u32 = 10;
-/// and taken anew after so many: two minutes.
+/// and taken anew after so many: two minutes. Fits the classes' eight bits.
 const RATE_READINGS: u32 = 24;
 /// A class of the rate histogram spans this many packets a second.
 const RATE_CLASS: u64 = 2;
@@ -145,7 +145,7 @@ fn rate_discount(rate: f64, usual: Option<f64>) -> f64 {
 /// The packet rate met most often.
 #[derive(Debug)]
 struct UsualRate {
-    classes: [u16; RATE_CLASSES],
+    classes: [u8; RATE_CLASSES],
     readings: u32,
     usual: Option<f64>,
 }

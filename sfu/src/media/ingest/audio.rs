@@ -246,6 +246,18 @@ mod tests {
     }
 
     #[test]
+    fn a_jump_of_the_timestamp_counts_as_one_interval_at_most() {
+        let now = instant();
+        let mut meter = meter();
+        meter.handle_packet(127, RtpTime(0), now);
+        meter.handle_packet(127, RtpTime(47 * 400), now);
+        // An hour's jump: were it all speech, what came before would not matter.
+        meter.handle_packet(0, RtpTime(48_000 * 3600), now);
+        // Half the observed time was loud: 0.505 x 0.667 of full scale.
+        assert_eq!(meter.poll_change(), Some(loud(3)));
+    }
+
+    #[test]
     fn a_stream_without_packets_for_two_intervals_is_silent() {
         let mut meter = meter();
         let told = feed(&mut meter, [5; 41]);

@@ -18,9 +18,11 @@ use std::time::Instant;
 
 /// Spatial layers of a track.
 pub const SPATIAL_LAYERS: usize = 3;
-/// Packets of one batch: four receive calls of 64 datagrams. What is beyond is not forwarded now,
-/// but found in the history when subscribers ask for it.
+/// Packets of one batch of video: four receive calls of 64 datagrams. What is beyond is not
+/// forwarded now, but found in the history when subscribers ask for it.
 pub const BATCH_LIMIT: usize = 256;
+/// The same of audio: a second of it.
+pub const AUDIO_BATCH_LIMIT: usize = 64;
 
 /// What a track is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -106,7 +108,7 @@ impl Track {
             missing: MissingLayers::default(),
             meter: (kind == MediaKind::Audio)
                 .then(|| LevelMeter::new(setup.level, setup.codec.clock_rate())),
-            batch: Vec::with_capacity(BATCH_LIMIT),
+            batch: Vec::new(),
             overflowed: 0,
         };
         track.set_muted(setup.muted);
@@ -197,7 +199,14 @@ impl Track {
         {
             self.handle_change(index, change, !packet.key_frame, now);
         }
-        if self.batch.len() < BATCH_LIMIT {
+        let limit = match self.kind() {
+            MediaKind::Audio => AUDIO_BATCH_LIMIT,
+            MediaKind::Video => BATCH_LIMIT,
+        };
+        if self.batch.capacity() == 0 {
+            self.batch.reserve_exact(limit);
+        }
+        if self.batch.len() < limit {
             self.batch.push(packet);
         } else {
             self.overflowed += 1;

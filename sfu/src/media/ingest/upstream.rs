@@ -8,7 +8,7 @@ use crate::config::codecs::Codec;
 use crate::ids::MediaKind;
 use crate::media::ingest::clock::{SenderClock, SourceClock};
 use crate::media::ingest::history::{History, Limits};
-use crate::media::ingest::key_frames::{KeyFrameRequests, THROTTLE};
+use crate::media::ingest::key_frames::KeyFrameRequests;
 use crate::media::ingest::loss::Losses;
 use crate::media::ingest::order::{Arrival, Order, Place, Rejected};
 use crate::media::ingest::reception::{Reception, Window};
@@ -38,6 +38,8 @@ pub struct UpstreamSetup {
     pub screen_share: bool,
     /// NACK was negotiated.
     pub nack: bool,
+    /// Least time between key-frame requests: [`THROTTLE`](crate::media::ingest::key_frames::THROTTLE) or configured.
+    pub key_frame_throttle: Duration,
 }
 
 /// What happened to packets, for statistics.
@@ -65,6 +67,14 @@ pub struct Counters {
     pub nacked: u64,
 }
 
+/// A packet apart from its place.
+struct Content<'a> {
+    payload_type: u8,
+    marker: bool,
+    codec: CodecInfo,
+    payload: &'a [u8],
+}
+
 /// A received stream.
 #[derive(Debug)]
 pub struct Upstream {
@@ -83,7 +93,6 @@ impl Upstream {
     /// A stream nothing was received of yet.
     #[must_use]
     pub fn new(setup: UpstreamSetup) -> Self {
-        let layer = usize::from(setup.spatial).min(THROTTLE.len() - 1);
         let limits = Limits::of(setup.codec.kind(), setup.spatial, setup.screen_share);
         Self {
             setup,
@@ -91,7 +100,7 @@ impl Upstream {
             reception: Reception::new(setup.codec.clock_rate()),
             losses: Losses::default(),
             clock: SenderClock::default(),
-            key_frames: KeyFrameRequests::new(THROTTLE[layer]),
+            key_frames: KeyFrameRequests::new(setup.key_frame_throttle),
             history: History::new(limits),
             counters: Counters::default(),
             muted: false,
@@ -124,28 +133,23 @@ impl Upstream {
             return None;
         }
         let codec = self.inspect(payload);
-        let kind = if codec.is_some() {
-            Arrival::Media
-        } else {
-            Arrival::Empty
+        let kind = match codec {
+            Some(_) => Arrival::Media,
+            None => Arrival::Empty,
         };
         let place = self.place(header.sequence, header.timestamp, kind)?;
-        if self.order_began(&place) {
-            self.key_frames.seed(now);
+        if self.reception.highest().is_none() {
+            self.seed_key_frame(now);
         }
         self.reception.handle_packet(&place, payload.len(), now);
-        if self.setup.nack && !self.muted {
-            let first = ExtSeq(place.raw.0 - place.gap);
-            if self.losses.handle_gap(first, place.gap, now) {
-                self.key_frames.request(false, now);
-            }
-        }
-        self.keep(
-            &place,
-            (payload_type, header.marker),
-            (codec?, payload),
-            now,
-        )
+        self.note_losses(&place, now);
+        let content = Content {
+            payload_type,
+            marker: header.marker,
+            codec: codec?,
+            payload,
+        };
+        self.keep(&place, &content, now)
     }
 
     /// A packet came on the RTX stream (RFC 4588 §4); `payload` is without padding.
@@ -165,8 +169,14 @@ impl Upstream {
         let place = self.place(number, header.timestamp, Arrival::Repair)?;
         self.reception.handle_repair(payload.len());
         self.counters.repaired += 1;
-        let payload_type = self.setup.payload_type;
-        self.keep(&place, (payload_type, header.marker), (codec, payload), now)
+        self.note_losses(&place, now);
+        let content = Content {
+            payload_type: self.setup.payload_type,
+            marker: header.marker,
+            codec,
+            payload,
+        };
+        self.keep(&place, &content, now)
     }
 
     /// What the payload's clear header says; `None` if the packet is not to be forwarded.
@@ -206,25 +216,21 @@ impl Upstream {
         }
     }
 
-    /// The first packet of a video stream?
-    fn order_began(&self, place: &Place) -> bool {
-        self.setup.codec.kind() == MediaKind::Video
-            && !place.late
-            && self.reception.highest().is_none()
-    }
-
-    /// Stores a packet that has its place and makes it known to losses and key frames.
-    fn keep(
-        &mut self,
-        place: &Place,
-        (payload_type, marker): (u8, bool),
-        (codec, payload): (CodecInfo, &[u8]),
-        now: Instant,
-    ) -> Option<Packet> {
+    /// What the place says about others: those passed over are missing, this one is not any more.
+    fn note_losses(&mut self, place: &Place, now: Instant) {
         if place.late {
             self.losses.handle_arrival(place.raw);
+        } else if self.setup.nack && !self.muted {
+            let first = ExtSeq(place.raw.0 - place.gap);
+            if self.losses.handle_gap(first, place.gap, now) {
+                self.request_key_frame(false, now);
+            }
         }
-        let key_frame = matches!(codec, CodecInfo::Vp8(found) if found.key_frame);
+    }
+
+    /// Stores a packet that has its place.
+    fn keep(&mut self, place: &Place, content: &Content<'_>, now: Instant) -> Option<Packet> {
+        let key_frame = matches!(content.codec, CodecInfo::Vp8(found) if found.key_frame);
         if key_frame {
             self.losses.handle_key_frame(place.raw);
             self.key_frames.handle_key_frame();
@@ -233,15 +239,15 @@ impl Upstream {
             seq: place.seq?,
             time: place.time,
             arrival: now,
-            payload_type,
-            marker,
+            payload_type: content.payload_type,
+            marker: content.marker,
             spatial: self.setup.spatial,
             key_frame,
             late: place.late,
-            codec,
+            codec: content.codec,
             span: Span { start: 0, len: 0 },
         };
-        let stored = self.history.push(packet, payload);
+        let stored = self.history.push(packet, content.payload);
         match stored {
             Some(_) => self.counters.forwarded += 1,
             None => self.counters.unstored += 1,

@@ -74,6 +74,17 @@ fn a_long_loss_is_one_run() {
     assert_eq!(read(&out[..encoded.len]), expected(0, &arrivals));
 }
 
+/// A chunk that is not the last one must be full, or its empty symbols would count.
+#[test]
+fn a_large_delta_behind_eight_mixed_symbols_keeps_the_count() {
+    let mut arrivals: Vec<_> = (0..9).map(|seq| Arrival { seq, ticks: 0 }).collect();
+    arrivals.remove(3);
+    arrivals.push(Arrival { seq: 9, ticks: 300 });
+    let mut out = [0; 64];
+    let encoded = encode(&mut out, &head(0), &arrivals).expect("fits");
+    assert_eq!(read(&out[..encoded.len]), expected(0, &arrivals));
+}
+
 /// §3.1.4: the examples of both vectors; the second one's reserved symbol is a small delta here.
 #[test]
 fn the_vectors_of_the_draft_are_read() {

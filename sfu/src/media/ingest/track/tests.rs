@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ids::PeerId;
+use crate::media::ingest::key_frames::THROTTLE;
 use crate::rtp::extension::AudioLevel;
 use crate::rtp::header::FixedHeader;
 use proptest::prelude::*;
@@ -44,6 +45,7 @@ fn track(codec: Codec, layers: u8) -> Track {
             spatial,
             screen_share: false,
             nack: true,
+            key_frame_throttle: THROTTLE[usize::from(spatial)],
         }));
     }
     track

@@ -1,6 +1,7 @@
 //! One stream from its first packet on: order, padding, repairs, reports, key frames.
 
 use super::*;
+use crate::media::ingest::key_frames::THROTTLE;
 use crate::rtp::header::FixedHeader;
 use proptest::prelude::*;
 
@@ -30,6 +31,7 @@ fn setup(codec: Codec) -> UpstreamSetup {
         spatial: 0,
         screen_share: false,
         nack: true,
+        key_frame_throttle: THROTTLE[0],
     }
 }
 
