@@ -8,6 +8,7 @@ mod show;
 
 use crate::server;
 use crate::settings::Loaded;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 /// EX_CONFIG of sysexits: the configuration cannot be used.
@@ -35,7 +36,7 @@ pub fn run() -> ExitCode {
     match matches.subcommand_name() {
         Some("check") => check(&loaded),
         Some("ports") => usable(&loaded).unwrap_or_else(|| show::out(&show::ports(&loaded.config))),
-        _ => usable(&loaded).unwrap_or_else(|| serve(loaded, &sources)),
+        _ => usable(&loaded).unwrap_or_else(|| serve(&loaded, &sources)),
     }
 }
 
@@ -57,11 +58,15 @@ fn check(loaded: &Loaded) -> ExitCode {
     shown
 }
 
-fn serve(loaded: Loaded, sources: &crate::settings::Sources) -> ExitCode {
-    if loaded.config.keys.are_placeholders() {
-        show::out(&show::next_steps(&loaded.config));
-    }
-    match server::run(loaded, sources) {
+fn serve(loaded: &Loaded, sources: &crate::settings::Sources) -> ExitCode {
+    let config = &loaded.config;
+    let started = |bound: &[SocketAddr]| {
+        let port = bound.first().map_or(config.http.port, SocketAddr::port);
+        if config.keys.are_placeholders() {
+            show::out(&show::next_steps(config, port));
+        }
+    };
+    match server::run(loaded, sources, started) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             show::err(&format!("error: {error}\n"));

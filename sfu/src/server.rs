@@ -43,11 +43,16 @@ pub enum ServeError {
     Start(#[from] io::Error),
 }
 
-/// Runs a server until a signal ends it. The configuration has no errors.
+/// Runs a server until a signal ends it. The configuration has no errors. `started` is called with
+/// the addresses of the main port once it listens.
 ///
 /// # Errors
 /// What kept it from starting.
-pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), ServeError> {
+pub fn run(
+    loaded: &Loaded,
+    sources: &Sources,
+    started: impl FnOnce(&[SocketAddr]),
+) -> Result<(), ServeError> {
     let telemetry = Telemetry::start(&loaded.config.logging)?;
     for complaint in loaded.complaints.list() {
         tracing::warn!("{complaint}");
@@ -56,13 +61,14 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), ServeError> {
         .enable_all()
         .thread_name("foci-control")
         .build()?;
-    runtime.block_on(serve(&loaded, sources, &telemetry))
+    runtime.block_on(serve(loaded, sources, &telemetry, started))
 }
 
 async fn serve(
     loaded: &Loaded,
     sources: &Sources,
     telemetry: &Telemetry,
+    started: impl FnOnce(&[SocketAddr]),
 ) -> Result<(), ServeError> {
     let config = &loaded.config;
     // Signals are taken from here on, so that one during the start is not lost.
@@ -81,6 +87,7 @@ async fn serve(
     tasks.extend(listen::spawn(prometheus, &page, &stopping));
     readiness.set(true);
     announce(config, &node_id, &bound);
+    started(&bound);
 
     stop::until_told(&mut signals, || reload(sources, telemetry)).await;
     readiness.set(false);

@@ -72,8 +72,7 @@ pub(super) fn new_key() -> String {
 }
 
 /// What to do with a server that has just been started for a try.
-pub(super) fn next_steps(config: &Config) -> String {
-    let port = config.http.port;
+pub(super) fn next_steps(config: &Config, port: u16) -> String {
     format!(
         "\n  Foci in DEVELOPMENT MODE: anyone who reaches it may join any room.\n\n  \
          Try it:   open http://localhost:{port}/try in two tabs\n  \
@@ -113,7 +112,7 @@ mod tests {
             text.contains("7880/tcp") && text.contains("7882/udp"),
             "{text}"
         );
-        let text = next_steps(&config);
+        let text = next_steps(&config, 7880);
         assert!(
             text.contains("localhost:7880/try") && text.contains("7882/udp"),
             "{text}"

@@ -43,7 +43,6 @@ struct Admin {
 }
 
 /// `/healthz` and `/readyz`, for this port and for the main one.
-#[must_use]
 pub fn health(readiness: Readiness) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "OK" }))
@@ -52,7 +51,6 @@ pub fn health(readiness: Readiness) -> Router {
 }
 
 /// Everything on the metrics port.
-#[must_use]
 pub fn router(config: &Prometheus, metrics: Metrics, readiness: Readiness) -> Router {
     let authorization = config.credentials.as_ref().map(|(name, password)| {
         let pair = format!("{name}:{}", password.reveal());
@@ -81,11 +79,11 @@ async fn scrape(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     let given = headers
         .get(header::AUTHORIZATION)
         .map(|value| value.as_bytes());
-    if let Some(wanted) = &admin.authorization {
-        if !given.is_some_and(|given| same(given, wanted.as_bytes())) {
-            let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"Protected Area\"")];
-            return (StatusCode::UNAUTHORIZED, challenge, "Unauthorized").into_response();
-        }
+    if let Some(wanted) = &admin.authorization
+        && !given.is_some_and(|given| same(given, wanted.as_bytes()))
+    {
+        let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"Protected Area\"")];
+        return (StatusCode::UNAUTHORIZED, challenge, "Unauthorized").into_response();
     }
     ([(header::CONTENT_TYPE, TEXT_FORMAT)], admin.metrics.page()).into_response()
 }
