@@ -40,3 +40,6 @@ pub mod http;
 
 #[cfg(feature = "shell")]
 pub mod server;
+
+#[cfg(feature = "shell")]
+pub mod cli;

@@ -1,1 +1,5 @@
-fn main() {}
+//! `foci`: see `foci --help`.
+
+fn main() -> std::process::ExitCode {
+    sfu::cli::run()
+}

@@ -1,50 +1,261 @@
-//! metrics.
+//! What is counted: LiveKit's series where it has them, `foci_…` for ours.
+//!
+//! Owns names, labels and the page a scrape gets. Media threads count into [`WorkerMetrics`] without
+//! a lock; it is read only when someone scrapes. No label names a room or a person.
+//! (LK: server ops §10)
 
-// PROVISIONAL below: stands in for the metrics of another branch until both are merged.
+mod series;
+mod worker;
+
+use crate::ids::MediaKind;
 use crate::room::effect::Count;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use series::Series;
+use std::sync::{Arc, Mutex, PoisonError};
+pub use worker::{Counter, Counters, DropReason, Feedback, Population, Traffic, WorkerMetrics};
 
-/// Counters.
-#[derive(Clone, Debug, Default)]
-pub struct Metrics {
-    states: Arc<Mutex<Vec<&'static str>>>,
-    drops: Arc<Mutex<Vec<&'static str>>>,
+/// All metrics of this process; cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    series: Series,
+    /// Locked at start and by scrapes only.
+    workers: Mutex<Vec<WorkerMetrics>>,
+    node_id: String,
+}
+
+/// How far a join has come; LiveKit's funnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinState {
+    /// A WebSocket was opened.
+    SignalConnected,
+    /// The connection failed for another reason.
+    SignalFailed,
+    /// Token or parameters were refused.
+    SignalValidationFailed,
+    /// The WebSocket upgrade failed.
+    SignalUpgradeFailed,
+    /// The join response could not be sent.
+    SignalWriteInitialResponseFailed,
+    /// The participant was registered.
+    RtcInit,
+    /// Media is connected.
+    RtcConnected,
+    /// The participant became ACTIVE.
+    RtcActive,
+    /// It left before.
+    RtcCanceled,
+    /// A join that came to media.
+    RtcSuccess,
+    /// One that did not.
+    RtcFailure,
+}
+
+impl JoinState {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::SignalConnected => "signal_connected",
+            Self::SignalFailed => "signal_failed",
+            Self::SignalValidationFailed => "signal_validation_failed",
+            Self::SignalUpgradeFailed => "signal_upgrade_failed",
+            Self::SignalWriteInitialResponseFailed => "signal_write_initial_response_failed",
+            Self::RtcInit => "rtc_init",
+            Self::RtcConnected => "rtc_connected",
+            Self::RtcActive => "rtc_active",
+            Self::RtcCanceled => "rtc_canceled",
+            Self::RtcSuccess => "rtc_success",
+            Self::RtcFailure => "rtc_failure",
+        }
+    }
+}
+
+/// Where signalling messages go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignalDirection {
+    /// From a client.
+    Request,
+    /// To a client.
+    Response,
+}
+
+/// One report on one stream's quality. (RFC 3550 §6.4)
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StreamReport {
+    /// True from a publisher to us, false from us to a subscriber.
+    pub incoming: bool,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Packets lost since the last report.
+    pub lost: u64,
+    /// Of the packets expected since the last report, 0 to 100.
+    pub lost_percent: f64,
+    /// Interarrival jitter.
+    pub jitter_us: f64,
+    /// Round trip, where known.
+    pub rtt_ms: Option<f64>,
+}
+
+const fn kind(kind: MediaKind) -> &'static str {
+    match kind {
+        MediaKind::Audio => "AUDIO",
+        MediaKind::Video => "VIDEO",
+    }
 }
 
 impl Metrics {
-    /// A step of `livekit_participant_join_total`.
-    pub fn join_state(&self, state: &'static str) {
-        if let Ok(mut states) = self.states.lock() {
-            states.push(state);
-        }
+    /// Empty metrics of the node `node_id`.
+    #[must_use]
+    pub fn new(node_id: &str) -> Self {
+        Self(Arc::new(Inner {
+            series: Series::new(node_id),
+            workers: Mutex::default(),
+            node_id: node_id.to_owned(),
+        }))
     }
 
-    /// A fact of a room.
-    pub fn count(&self, _count: &Count) {}
+    /// The counters of media thread `index`, the same ones at every call.
+    #[must_use]
+    pub fn worker(&self, index: u8) -> WorkerMetrics {
+        let mut workers = self
+            .0
+            .workers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        while workers.len() <= usize::from(index) {
+            workers.push(WorkerMetrics::default());
+        }
+        workers[usize::from(index)].clone()
+    }
 
     /// A room was made.
-    pub fn room_opened(&self) {}
+    pub fn room_opened(&self) {
+        self.0.series.rooms.rooms.inc();
+    }
 
-    /// A room is over.
-    pub fn room_closed(&self, _lasted: Duration) {}
+    /// A room is over after `seconds`.
+    pub fn room_closed(&self, seconds: f64) {
+        self.0.series.rooms.rooms.dec();
+        self.0.series.rooms.duration.observe(seconds);
+    }
 
-    /// A limit was reached.
-    pub fn dropped(&self, what: &'static str) {
-        if let Ok(mut drops) = self.drops.lock() {
-            drops.push(what);
+    /// A join has come as far as `state`.
+    pub fn join_state(&self, state: JoinState) {
+        let joins = &self.0.series.rooms.joins;
+        joins.with_label_values(&[state.label(), "false"]).inc();
+    }
+
+    /// From the WebSocket's opening to the join response.
+    pub fn join_latency(&self, protocol_version: i32, ms: f64) {
+        let version = protocol_version.to_string();
+        let latency = &self.0.series.sessions.join_latency;
+        latency.with_label_values(&[version.as_str()]).observe(ms);
+    }
+
+    /// From the WebSocket's opening to connected media.
+    pub fn start_time(&self, protocol_version: i32, ms: f64) {
+        let version = protocol_version.to_string();
+        let start = &self.0.series.sessions.start_time;
+        start
+            .with_label_values(&[version.as_str(), "false"])
+            .observe(ms);
+    }
+
+    /// A session ended.
+    pub fn session_duration(&self, protocol_version: i32, ms: f64) {
+        let version = protocol_version.to_string();
+        let duration = &self.0.series.sessions.duration;
+        duration.with_label_values(&[version.as_str()]).observe(ms);
+    }
+
+    /// A peer connection reached `state`: `started`, `ice_connected`, `connected` or
+    /// `fully_established`. A single peer connection counts as the publisher's.
+    pub fn peer_connection(&self, state: &'static str) {
+        let states = &self.0.series.sessions.peer_connections;
+        states.with_label_values(&["PUBLISHER", state]).inc();
+    }
+
+    /// A signalling message was handled, or could not be.
+    pub fn signal_message(&self, direction: SignalDirection, success: bool) {
+        let status = if success { "success" } else { "failure" };
+        let direction = match direction {
+            SignalDirection::Request => "request",
+            SignalDirection::Response => "response",
+        };
+        let messages = &self.0.series.sessions.messages;
+        messages
+            .with_label_values(&["signal", status, direction])
+            .inc();
+    }
+
+    /// A stream's quality over one report interval.
+    pub fn stream_report(&self, report: &StreamReport) {
+        let direction = if report.incoming {
+            "incoming"
+        } else {
+            "outgoing"
+        };
+        let labels = [direction, "", kind(report.kind), ""];
+        let quality = &self.0.series.quality;
+        quality.lost.with_label_values(&labels).inc_by(report.lost);
+        quality
+            .lost_percent
+            .with_label_values(&labels)
+            .observe(report.lost_percent);
+        quality
+            .jitter
+            .with_label_values(&labels)
+            .observe(report.jitter_us);
+        if let Some(rtt) = report.rtt_ms {
+            quality.rtt.with_label_values(&labels).observe(rtt);
         }
     }
 
-    /// Provisional.
-    #[must_use]
-    pub fn drops(&self) -> Vec<&'static str> {
-        self.drops.lock().map(|drops| drops.clone()).unwrap_or_default()
+    /// A participant's quality as a score, 0 to 5.
+    pub fn quality_score(&self, score: f64) {
+        self.0.series.quality.score.observe(score);
     }
 
-    /// Provisional.
+    /// What a room wants counted.
+    pub fn apply(&self, count: &Count) {
+        let (rooms, tracks) = (&self.0.series.rooms, &self.0.series.tracks);
+        match count {
+            Count::ParticipantJoined => {
+                rooms.participants.inc();
+                self.join_state(JoinState::RtcInit);
+            }
+            Count::ParticipantActive { .. } => {
+                self.join_state(JoinState::RtcActive);
+                self.join_state(JoinState::RtcSuccess);
+            }
+            Count::ParticipantLeft { .. } => rooms.participants.dec(),
+            Count::PublishAttempt(of) => tracks.publish(kind(*of), "attempt"),
+            Count::PublishSuccess(of) => {
+                tracks.publish(kind(*of), "success");
+                tracks.published.with_label_values(&[kind(*of)]).inc();
+            }
+            Count::Unpublished(of) => tracks.published.with_label_values(&[kind(*of)]).dec(),
+            Count::SubscribeAttempt(_) => tracks.subscribe("attempt", ""),
+            Count::SubscribeSuccess(of) => {
+                tracks.subscribe("success", "");
+                tracks.subscribed.with_label_values(&[kind(*of)]).inc();
+            }
+            Count::SubscribeFailure(_) => tracks.subscribe("failure", "no common codec"),
+            Count::Unsubscribed(of) => tracks.subscribed.with_label_values(&[kind(*of)]).dec(),
+            Count::Quality { rating } => self.0.series.quality.rating.observe(f64::from(*rating)),
+        }
+    }
+
+    /// The page of a scrape, in Prometheus' text format.
     #[must_use]
-    pub fn states(&self) -> Vec<&'static str> {
-        self.states.lock().map(|states| states.clone()).unwrap_or_default()
+    pub fn page(&self) -> String {
+        let workers = self
+            .0
+            .workers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.0.series.page(&self.0.node_id, &workers)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,151 @@
-//! server.
+//! Composition: a checked configuration becomes a running server, and a signal ends it.
+//!
+//! Owns the order of starting and stopping, the main listeners and the reaction to signals. It
+//! decides nothing about calls. `cli` calls [`run`].
+
+mod listen;
+mod stop;
+
+use crate::config::check::Config;
+use crate::http::admin::{self, Readiness};
+use crate::metrics::Metrics;
+use crate::settings::{Loaded, Sources};
+use crate::telemetry::Telemetry;
+use axum::Router;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use std::io;
+use std::net::SocketAddr;
+
+/// The LiveKit server version told to clients: they choose their behaviour by it.
+pub const LIVEKIT_VERSION: &str = "1.13.5";
+
+/// Why the server ended with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The log was started before.
+    #[error(transparent)]
+    Log(#[from] crate::telemetry::StartedTwice),
+    /// A port cannot be listened on.
+    #[error("{key}: cannot listen on {address}: {source}; {hint}")]
+    Listen {
+        /// The key that names the port.
+        key: &'static str,
+        /// The address tried.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// Threads or signals could not be set up.
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+}
+
+/// Runs a server until a signal ends it. The configuration has no errors. `started` is called with
+/// the addresses of the main port once it listens.
+///
+/// # Errors
+/// What kept it from starting.
+pub fn run(
+    loaded: &Loaded,
+    sources: &Sources,
+    started: impl FnOnce(&[SocketAddr]),
+) -> Result<(), ServeError> {
+    let telemetry = Telemetry::start(&loaded.config.logging)?;
+    for complaint in loaded.complaints.list() {
+        tracing::warn!("{complaint}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("foci-control")
+        .build()?;
+    runtime.block_on(serve(loaded, sources, &telemetry, started))
+}
+
+async fn serve(
+    loaded: &Loaded,
+    sources: &Sources,
+    telemetry: &Telemetry,
+    started: impl FnOnce(&[SocketAddr]),
+) -> Result<(), ServeError> {
+    let config = &loaded.config;
+    // Signals are taken from here on, so that one during the start is not lost.
+    let mut signals = stop::Signals::new()?;
+    let node_id = crate::ids::node_id(&mut StdRng::from_os_rng());
+    let metrics = Metrics::new(&node_id);
+    let readiness = Readiness::default();
+    let main = listen::bind("port", config.http.port, &config.http.bind_addresses).await?;
+    let prometheus = listen::bind_metrics(&config.prometheus).await?;
+    let bound = listen::addresses(&main);
+
+    let stopping = stop::Stopping::default();
+    let router = main_router(readiness.clone());
+    let mut tasks = listen::spawn(main, &router, &stopping);
+    let page = admin::router(&config.prometheus, metrics, readiness.clone());
+    tasks.extend(listen::spawn(prometheus, &page, &stopping));
+    readiness.set(true);
+    announce(config, &node_id, &bound);
+    started(&bound);
+
+    stop::until_told(&mut signals, || reload(sources, telemetry)).await;
+    readiness.set(false);
+    stopping.begin();
+    stop::drain(tasks, &mut signals, config.drain_timeout).await;
+    Ok(())
+}
+
+/// What the main port answers.
+fn main_router(readiness: Readiness) -> Router {
+    admin::health(readiness)
+}
+
+/// The boot banner; names as LiveKit's. (LK: server ops §12)
+fn announce(config: &Config, node_id: &str, bound: &[SocketAddr]) {
+    let node_ip = config.rtc.node_ip;
+    let node_ip: Vec<String> = [
+        node_ip.v4.map(|ip| ip.to_string()),
+        node_ip.v6.map(|ip| ip.to_string()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    tracing::info!(
+        portHttp = bound.first().map_or(config.http.port, SocketAddr::port),
+        nodeID = node_id,
+        nodeIP = node_ip.join(","),
+        version = LIVEKIT_VERSION,
+        fociVersion = env!("CARGO_PKG_VERSION"),
+        bindAddresses = ?bound,
+        rtc.portUDP = %config.rtc.udp_ports_in_use(),
+        portPrometheus = config.prometheus.port,
+        region = config.region,
+        "starting Foci"
+    );
+    if !config.rtc.udp_port_configured {
+        tracing::info!(
+            rtc.portUDP = %config.rtc.udp_ports_in_use(),
+            "all media uses this UDP port; LiveKit without rtc.udp_port would use 50000-60000"
+        );
+    }
+    if config.keys.are_placeholders() {
+        tracing::warn!(
+            "no keys provided, using placeholder keys: anyone who reaches this server may join"
+        );
+    }
+}
+
+/// SIGHUP: the whole configuration is read, and what may change while running is applied.
+fn reload(sources: &Sources, telemetry: &Telemetry) {
+    let loaded = sources.load();
+    if loaded.complaints.has_errors() {
+        for complaint in loaded.complaints.list() {
+            tracing::error!("{complaint}");
+        }
+        tracing::error!("configuration not reloaded");
+        return;
+    }
+    telemetry.reload(&loaded.config.logging);
+    tracing::info!("levels of the log reloaded");
+}

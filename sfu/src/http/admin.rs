@@ -1,1 +1,173 @@
-//! Http: admin.
+//! The metrics' own port: a scrape on any path, and whether this process lives and is ready.
+//!
+//! Owns basic authentication of scrapes. `/healthz` and `/readyz` ask for none: they say nothing
+//! worth protecting. Mounted by `server`. (LK: server ops §10, §11.5)
+
+use crate::config::check::Prometheus;
+use crate::metrics::Metrics;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Prometheus' text format.
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Does this process take new sessions? Shared by all who answer for it.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Says so from now on.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+
+    /// It takes new sessions.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+#[derive(Clone)]
+struct Admin {
+    metrics: Metrics,
+    /// The whole `Authorization` header to expect.
+    authorization: Option<Arc<str>>,
+}
+
+/// `/healthz` and `/readyz`, for this port and for the main one.
+pub fn health(readiness: Readiness) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "OK" }))
+        .route("/readyz", get(ready))
+        .with_state(readiness)
+}
+
+/// Everything on the metrics port.
+pub fn router(config: &Prometheus, metrics: Metrics, readiness: Readiness) -> Router {
+    let authorization = config.credentials.as_ref().map(|(name, password)| {
+        let pair = format!("{name}:{}", password.reveal());
+        Arc::from(format!("Basic {}", BASE64_STANDARD.encode(pair)))
+    });
+    let admin = Admin {
+        metrics,
+        authorization,
+    };
+    Router::new()
+        .fallback(get(scrape))
+        .with_state(admin)
+        .merge(health(readiness))
+}
+
+async fn ready(State(readiness): State<Readiness>) -> Response {
+    let (status, body) = if readiness.is_ready() {
+        (StatusCode::OK, r#"{"ready":true}"#)
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, r#"{"ready":false}"#)
+    };
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+async fn scrape(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .map(|value| value.as_bytes());
+    if let Some(wanted) = &admin.authorization
+        && !given.is_some_and(|given| same(given, wanted.as_bytes()))
+    {
+        let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"Protected Area\"")];
+        return (StatusCode::UNAUTHORIZED, challenge, "Unauthorized").into_response();
+    }
+    ([(header::CONTENT_TYPE, TEXT_FORMAT)], admin.metrics.page()).into_response()
+}
+
+/// Compares in a time that does not tell where the difference is.
+fn same(given: &[u8], wanted: &[u8]) -> bool {
+    let difference = given
+        .iter()
+        .zip(wanted)
+        .fold(0, |all, (a, b)| all | (a ^ b));
+    given.len() == wanted.len() && difference == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys::Secret;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    fn config(credentials: Option<(String, Secret)>) -> Prometheus {
+        Prometheus {
+            port: 0,
+            bind_addresses: vec![],
+            credentials,
+        }
+    }
+
+    /// The answer to one request, head and body.
+    async fn answer(router: Router, path: &str, header: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
+        let address = listener.local_addr().expect("address");
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.expect("answered");
+        server.abort();
+        text
+    }
+
+    #[tokio::test]
+    async fn any_path_is_a_scrape() {
+        for path in ["/", "/metrics", "/a/b"] {
+            let router = router(&config(None), Metrics::new("n"), Readiness::default());
+            let text = answer(router, path, "").await;
+            assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+            assert!(text.contains("livekit_room_total{node"), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_are_asked_for_and_health_is_not_behind_them() {
+        let of = || {
+            let credentials = Some(("u".into(), Secret::new("p".into())));
+            router(
+                &config(credentials),
+                Metrics::new("n"),
+                Readiness::default(),
+            )
+        };
+        let refused = answer(of(), "/metrics", "").await;
+        assert!(refused.starts_with("HTTP/1.1 401") && refused.contains("Protected Area"));
+        let wrong = answer(of(), "/metrics", "Authorization: Basic dTpx\r\n").await;
+        assert!(wrong.starts_with("HTTP/1.1 401"), "{wrong}");
+        let right = answer(of(), "/metrics", "Authorization: Basic dTpw\r\n").await;
+        assert!(right.starts_with("HTTP/1.1 200"), "{right}");
+        assert!(
+            answer(of(), "/healthz", "")
+                .await
+                .starts_with("HTTP/1.1 200")
+        );
+    }
+
+    #[tokio::test]
+    async fn readiness_follows_its_switch() {
+        let readiness = Readiness::default();
+        let status = |text: String| text.split(' ').nth(1).map(str::to_owned);
+        let before = answer(health(readiness.clone()), "/readyz", "").await;
+        assert_eq!(status(before).as_deref(), Some("503"));
+        readiness.set(true);
+        let after = answer(health(readiness), "/readyz", "").await;
+        assert_eq!(status(after).as_deref(), Some("200"));
+    }
+}

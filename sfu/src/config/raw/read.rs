@@ -292,12 +292,9 @@ fn set_map(
     place: Place,
     complaints: &mut Complaints,
 ) {
-    let entries = match yaml::parse(text).map(|node| node.body) {
-        Ok(Body::Map(entries)) => entries,
-        _ => {
-            let fix = "write exactly `key: secret`, including the space; one pair a line";
-            return complaints.error(key.path, place, "not a map", fix);
-        }
+    let Ok(Body::Map(entries)) = yaml::parse(text).map(|node| node.body) else {
+        let fix = "write exactly `key: secret`, including the space; one pair a line";
+        return complaints.error(key.path, place, "not a map", fix);
     };
     match texts_of(&entries) {
         Ok(list) => values.set(key.path, Value::Map(list), place),

@@ -197,10 +197,10 @@ fn parse_duration(text: &str, syntax: Syntax) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }
-    if syntax == Syntax::CommandLine {
-        if let Some(nanos) = parse_uint(text) {
-            return Some(Duration::from_nanos(nanos));
-        }
+    if syntax == Syntax::CommandLine
+        && let Some(nanos) = parse_uint(text)
+    {
+        return Some(Duration::from_nanos(nanos));
     }
     let mut rest = text;
     let mut total: u64 = 0;

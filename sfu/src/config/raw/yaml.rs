@@ -280,7 +280,7 @@ mod tests {
         let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for level in 1..12 {
             let item = format!("*a{}", level - 1);
-            let items = vec![item.as_str(); 10].join(", ");
+            let items = [item.as_str(); 10].join(", ");
             text.push_str(&format!("a{level}: &a{level} [{items}]\n"));
         }
         assert!(parse(&text).expect_err("bomb").message.contains("values"));

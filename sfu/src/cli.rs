@@ -1,0 +1,76 @@
+//! The command line: flags made from the key table, and the commands beside serving.
+//!
+//! Owns what is printed for a person at a terminal and the exit status. `main` calls [`run`].
+//! (LK: server ops §7)
+
+mod flags;
+mod show;
+
+use crate::server;
+use crate::settings::Loaded;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+/// EX_CONFIG of sysexits: the configuration cannot be used.
+const CONFIGURATION: u8 = 78;
+
+/// Runs one command; the status to exit with.
+#[must_use]
+pub fn run() -> ExitCode {
+    let matches = match flags::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            let status = if error.use_stderr() { CONFIGURATION } else { 0 };
+            // Nothing can be said if the terminal is gone.
+            let _ = error.print();
+            return ExitCode::from(status);
+        }
+    };
+    match matches.subcommand_name() {
+        Some("config-docs") => return show::out(&crate::config::docs::markdown()),
+        Some("generate-keys") => return show::out(&show::new_key()),
+        _ => {}
+    }
+    let sources = flags::sources(&matches);
+    let loaded = sources.load();
+    match matches.subcommand_name() {
+        Some("check") => check(&loaded),
+        Some("ports") => usable(&loaded).unwrap_or_else(|| show::out(&show::ports(&loaded.config))),
+        _ => usable(&loaded).unwrap_or_else(|| serve(&loaded, &sources)),
+    }
+}
+
+/// The complaints and the status of an unusable configuration, or nothing.
+fn usable(loaded: &Loaded) -> Option<ExitCode> {
+    if !loaded.complaints.has_errors() {
+        return None;
+    }
+    show::err(&show::complaints(&loaded.complaints));
+    Some(ExitCode::from(CONFIGURATION))
+}
+
+fn check(loaded: &Loaded) -> ExitCode {
+    show::err(&show::complaints(&loaded.complaints));
+    let shown = show::out(&crate::config::docs::effective(&loaded.values));
+    if loaded.complaints.has_errors() {
+        return ExitCode::from(CONFIGURATION);
+    }
+    shown
+}
+
+fn serve(loaded: &Loaded, sources: &crate::settings::Sources) -> ExitCode {
+    let config = &loaded.config;
+    let started = |bound: &[SocketAddr]| {
+        let port = bound.first().map_or(config.http.port, SocketAddr::port);
+        if config.keys.are_placeholders() {
+            show::out(&show::next_steps(config, port));
+        }
+    };
+    match server::run(loaded, sources, started) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            show::err(&format!("error: {error}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}

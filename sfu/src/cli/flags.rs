@@ -1,0 +1,175 @@
+//! Flags: LiveKit's hand-written ones, and one for each scalar key of the table.
+
+use crate::config::raw::{Key, Kind, Status, table};
+use crate::settings::{Flag, NAMED, Sources};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use std::path::PathBuf;
+
+/// Parts of keys with a flag of their own, as LiveKit's.
+const PARTS: [&str; 4] = [
+    "rtc.udp_port.start",
+    "rtc.udp_port.end",
+    "rtc.node_ip.ipv4",
+    "rtc.node_ip.ipv6",
+];
+
+/// Every key that has a flag. Older names have none where the newer one is meant by the same word.
+fn generated() -> impl Iterator<Item = &'static Key> {
+    table::all().filter(|key| {
+        key.kind.is_scalar()
+            && !key.path.contains("[]")
+            && NAMED.iter().all(|named| named.flag != key.path)
+    })
+}
+
+/// The whole command line.
+pub(super) fn command() -> Command {
+    let mut command = Command::new("foci")
+        .about("LiveKit-compatible SFU for Matrix calls; without arguments: development mode")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args([
+            text("config", "YAML configuration file"),
+            text(
+                "config-body",
+                "YAML configuration as text, instead of a file",
+            ),
+            switch("dev", "Development mode: placeholder keys, loopback"),
+            switch("disable-strict-config", "Unknown keys are only warnings").hide(true),
+        ]);
+    for named in NAMED {
+        let arg = text(named.flag, named.help).action(ArgAction::Append);
+        command = command.arg(arg);
+    }
+    for key in generated() {
+        command = command.arg(key_flag(key));
+    }
+    for part in PARTS {
+        command = command.arg(text(part, "Part of a key").hide(true));
+    }
+    command
+        .subcommand(Command::new("serve").about("Serve (the default)"))
+        .subcommand(Command::new("check").about("Print complaints and the configuration in effect"))
+        .subcommand(Command::new("ports").about("List the ports in use"))
+        .subcommand(Command::new("generate-keys").about("Print a new API key and secret"))
+        .subcommand(
+            Command::new("config-docs")
+                .about("Print docs/config.md")
+                .hide(true),
+        )
+}
+
+fn text(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .help(help)
+        .num_args(1)
+        .global(true)
+}
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .help(help)
+        .action(ArgAction::SetTrue)
+        .global(true)
+}
+
+/// `--rtc.tcp_port=7881`; for true and false also bare `--rtc.use_ice_lite`, as in Go.
+fn key_flag(key: &'static Key) -> Arg {
+    let arg = text(key.path, key.doc)
+        .hide(!matches!(key.status, Status::Built) || key.path.contains('.'));
+    if key.kind == Kind::Bool {
+        arg.num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+    } else {
+        arg
+    }
+}
+
+/// What was typed, and the environment.
+pub(super) fn sources(matches: &ArgMatches) -> Sources {
+    // Global flags reach the innermost command's matches wherever they were typed.
+    let matches = matches.subcommand().map_or(matches, |(_, inner)| inner);
+    let one = |name: &str| matches.get_one::<String>(name).cloned();
+    let names = NAMED.iter().map(|named| named.flag);
+    let names = names.chain(generated().map(|key| key.path)).chain(PARTS);
+    let flags = names
+        .filter(|name| matches.value_source(name) == Some(ValueSource::CommandLine))
+        .filter_map(|name| {
+            let texts: Vec<&str> = matches
+                .get_many::<String>(name)?
+                .map(String::as_str)
+                .collect();
+            Some(Flag {
+                name: name.to_owned(),
+                text: texts.join(if name == "keys" { "\n" } else { "," }),
+            })
+        })
+        .collect();
+    Sources {
+        file: one("config").map(PathBuf::from),
+        body: one("config-body"),
+        development: matches.get_flag("dev"),
+        lenient: matches.get_flag("disable-strict-config"),
+        flags,
+        variables: Sources::environment(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(arguments: &[&str]) -> Sources {
+        let all = std::iter::once("foci").chain(arguments.iter().copied());
+        sources(&command().try_get_matches_from(all).expect("understood"))
+    }
+
+    fn flag(name: &str, text: &str) -> Flag {
+        Flag {
+            name: name.into(),
+            text: text.into(),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn flags_come_from_the_table_and_stand_before_or_after_the_command() {
+        let before = typed(&["--rtc.udp_port", "7900", "check"]);
+        assert!(before.flags == [flag("rtc.udp_port", "7900")]);
+        let after = typed(&["check", "--rtc.udp_port=7900", "--config", "x.yaml"]);
+        assert!(after.flags == before.flags);
+        assert_eq!(after.file, Some(PathBuf::from("x.yaml")));
+    }
+
+    #[test]
+    fn a_bare_flag_is_true_and_repeated_ones_are_a_list() {
+        let sources = typed(&[
+            "--room.auto_create",
+            "--bind",
+            "127.0.0.1",
+            "--bind=::1",
+            "--dev",
+        ]);
+        assert!(sources.flags.contains(&flag("room.auto_create", "true")));
+        assert!(sources.flags.contains(&flag("bind", "127.0.0.1,::1")));
+        assert!(sources.development);
+        let off = typed(&["--room.auto_create=false"]);
+        assert!(off.flags == [flag("room.auto_create", "false")]);
+    }
+
+    #[test]
+    fn an_unknown_flag_is_refused() {
+        assert!(
+            command()
+                .try_get_matches_from(["foci", "--rtc.upd_port=1"])
+                .is_err()
+        );
+    }
+}

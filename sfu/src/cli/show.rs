@@ -1,0 +1,121 @@
+//! Texts for a person at a terminal, and the only place that prints.
+
+use crate::config::check::Config;
+use crate::config::complaint::Complaints;
+use crate::config::keys::{DEVELOPMENT_KEY, DEVELOPMENT_SECRET};
+use rand::Rng;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// Characters of keys and secrets.
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// As LiveKit's. (LK: server ops §7.2)
+const KEY_CHARS: usize = 12;
+/// 256 bits and a little.
+const SECRET_CHARS: usize = 43;
+
+/// Prints to stdout; a closed pipe is the reader's choice.
+pub(super) fn out(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Prints to stderr; if that is gone there is nobody to tell.
+pub(super) fn err(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// All complaints, one a line, and how many there are.
+pub(super) fn complaints(complaints: &Complaints) -> String {
+    let mut text = String::new();
+    for complaint in complaints.list() {
+        let _ = writeln!(text, "{complaint}");
+    }
+    if complaints.left_out() > 0 {
+        let _ = writeln!(text, "and {} more", complaints.left_out());
+    }
+    if complaints.has_errors() {
+        let _ = writeln!(
+            text,
+            "the configuration cannot be used: {} error(s)",
+            complaints.errors()
+        );
+    }
+    text
+}
+
+/// The ports a configuration listens on.
+pub(super) fn ports(config: &Config) -> String {
+    let mut text = String::new();
+    for used in config.ports() {
+        let port = format!("{}/{}", used.ports, used.protocol);
+        let _ = writeln!(text, "{port:<16} {:<20} {}", used.purpose, used.key);
+    }
+    text
+}
+
+/// A key and a secret nobody has.
+pub(super) fn new_key() -> String {
+    let mut rng = StdRng::from_os_rng();
+    let mut draw = |count: usize| -> String {
+        let letter = |_| char::from(BASE62[rng.random_range(0..BASE62.len())]);
+        (0..count).map(letter).collect()
+    };
+    let (key, secret) = (draw(KEY_CHARS), draw(SECRET_CHARS));
+    format!("API Key:     API{key}\nAPI Secret:  {secret}\n")
+}
+
+/// What to do with a server that has just been started for a try.
+pub(super) fn next_steps(config: &Config, port: u16) -> String {
+    format!(
+        "\n  Foci in DEVELOPMENT MODE: anyone who reaches it may join any room.\n\n  \
+         Try it:   open http://localhost:{port}/try in two tabs\n  \
+         Server:   ws://localhost:{port}\n  \
+         Keys:     {DEVELOPMENT_KEY} / {DEVELOPMENT_SECRET}\n  \
+         Token:    foci token create --dev --room test --identity me\n  \
+         Media:    {}/udp\n  \
+         For real: foci generate-keys, then foci --config foci.yaml (docs/config.md)\n\n",
+        config.rtc.udp_ports_in_use()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Sources;
+
+    #[test]
+    fn a_new_key_is_accepted_by_the_checks() {
+        let text = new_key();
+        let word = |line: usize| text.lines().nth(line)?.split_whitespace().nth(2);
+        let (key, secret) = (word(0).expect("key"), word(1).expect("secret"));
+        let loaded = Sources {
+            body: Some(format!("keys: {{{key}: {secret}}}")),
+            ..Sources::default()
+        }
+        .load();
+        assert_eq!(complaints(&loaded.complaints), "");
+        assert_ne!(text, new_key());
+    }
+
+    #[test]
+    fn ports_and_next_steps_name_the_ports_in_use() {
+        let config = Sources::default().load().config;
+        let text = ports(&config);
+        assert!(
+            text.contains("7880/tcp") && text.contains("7882/udp"),
+            "{text}"
+        );
+        let text = next_steps(&config, 7880);
+        assert!(
+            text.contains("localhost:7880/try") && text.contains("7882/udp"),
+            "{text}"
+        );
+    }
+}

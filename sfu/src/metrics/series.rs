@@ -1,0 +1,379 @@
+//! The series behind the counters, and the only file that names the crate `prometheus`.
+
+use crate::metrics::worker::{Counter, Counters, DropReason, WorkerMetrics};
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
+};
+use std::collections::HashMap;
+
+/// Labels of LiveKit's per-stream series; `source` and `country` stay empty.
+const STREAM: [&str; 4] = ["direction", "source", "type", "country"];
+
+/// Seconds. (LK: server ops §10)
+const ROOM_S: [f64; 10] = [
+    5.0, 10.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 18_000.0, 36_000.0,
+];
+const JOIN_MS: [f64; 8] = [10.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 5000.0, 10_000.0];
+const START_MS: [f64; 8] = [100.0, 200.0, 500.0, 700.0, 1000.0, 2000.0, 5000.0, 10_000.0];
+const SESSION_MS: [f64; 9] = [
+    100.0,
+    1000.0,
+    10_000.0,
+    60_000.0,
+    300_000.0,
+    900_000.0,
+    1_800_000.0,
+    3_600_000.0,
+    14_400_000.0,
+];
+const PERCENT: [f64; 10] = [0.0, 0.1, 0.3, 0.5, 1.0, 5.0, 10.0, 40.0, 70.0, 100.0];
+const JITTER_US: [f64; 9] = [
+    100.0, 500.0, 1000.0, 5000.0, 10_000.0, 30_000.0, 50_000.0, 100_000.0, 500_000.0,
+];
+const RTT_MS: [f64; 9] = [10.0, 30.0, 50.0, 100.0, 150.0, 200.0, 300.0, 500.0, 1000.0];
+const RATING: [f64; 4] = [0.0, 1.0, 2.0, 3.0];
+const SCORE: [f64; 5] = [1.0, 2.0, 3.0, 4.0, 5.0];
+
+/// Rooms and participants.
+pub(super) struct Rooms {
+    pub(super) rooms: IntGauge,
+    pub(super) duration: Histogram,
+    pub(super) participants: IntGauge,
+    pub(super) joins: IntCounterVec,
+}
+
+/// Publications and subscriptions.
+pub(super) struct Tracks {
+    pub(super) published: IntGaugeVec,
+    pub(super) subscribed: IntGaugeVec,
+    publishes: IntCounterVec,
+    subscribes: IntCounterVec,
+}
+
+impl Tracks {
+    pub(super) fn publish(&self, kind: &str, state: &str) {
+        self.publishes.with_label_values(&[kind, state]).inc();
+    }
+
+    pub(super) fn subscribe(&self, state: &str, error: &str) {
+        self.subscribes.with_label_values(&[state, error]).inc();
+    }
+}
+
+/// Signalling sessions.
+pub(super) struct Sessions {
+    pub(super) join_latency: HistogramVec,
+    pub(super) start_time: HistogramVec,
+    pub(super) duration: HistogramVec,
+    pub(super) peer_connections: IntCounterVec,
+    pub(super) messages: IntCounterVec,
+}
+
+/// Quality of streams and participants.
+pub(super) struct Quality {
+    pub(super) lost: IntCounterVec,
+    pub(super) lost_percent: HistogramVec,
+    pub(super) jitter: HistogramVec,
+    pub(super) rtt: HistogramVec,
+    pub(super) rating: Histogram,
+    pub(super) score: Histogram,
+}
+
+/// All series that are written when something happens.
+pub(super) struct Series {
+    registry: Registry,
+    pub(super) rooms: Rooms,
+    pub(super) tracks: Tracks,
+    pub(super) sessions: Sessions,
+    pub(super) quality: Quality,
+}
+
+/// Makes and registers series. Names and labels are constants of this file and a test registers
+/// all of them, so it cannot fail at run time.
+struct Shelf(Registry);
+
+const SOUND: &str = "metric names are valid and differ";
+
+impl Shelf {
+    fn new(node_id: &str) -> Self {
+        let labels = HashMap::from([
+            ("node_id".to_owned(), node_id.to_owned()),
+            ("node_type".to_owned(), "SERVER".to_owned()),
+        ]);
+        Self(Registry::new_custom(None, Some(labels)).expect(SOUND))
+    }
+
+    fn put<C: Collector + Clone + 'static>(&self, series: prometheus::Result<C>) -> C {
+        let series = series.expect(SOUND);
+        self.0.register(Box::new(series.clone())).expect(SOUND);
+        series
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.put(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.put(IntGauge::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.put(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.put(Histogram::with_opts(options))
+    }
+
+    fn histograms(&self, name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> HistogramVec {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.put(HistogramVec::new(options, labels))
+    }
+}
+
+impl Series {
+    pub(super) fn new(node_id: &str) -> Self {
+        let shelf = Shelf::new(node_id);
+        let version: &Gauge = &shelf.put(Gauge::with_opts(
+            Opts::new("foci_build_info", "1; the version is a label")
+                .const_label("version", env!("CARGO_PKG_VERSION")),
+        ));
+        version.set(1.0);
+        Self {
+            rooms: rooms(&shelf),
+            tracks: tracks(&shelf),
+            sessions: sessions(&shelf),
+            quality: quality(&shelf),
+            registry: shelf.0,
+        }
+    }
+
+    /// All series as text, the media threads' summed up now.
+    pub(super) fn page(&self, node_id: &str, workers: &[WorkerMetrics]) -> String {
+        let shelf = Shelf::new(node_id);
+        media(&shelf, workers);
+        threads(&shelf, workers);
+        let mut families = self.registry.gather();
+        families.extend(shelf.0.gather());
+        let mut page = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&families, &mut page) {
+            tracing::error!(%error, "metrics cannot be written");
+        }
+        String::from_utf8(page).unwrap_or_default()
+    }
+}
+
+fn rooms(shelf: &Shelf) -> Rooms {
+    Rooms {
+        rooms: shelf.gauge("livekit_room_total", "Rooms"),
+        duration: shelf.histogram(
+            "livekit_room_duration_seconds",
+            "Age of closed rooms",
+            &ROOM_S,
+        ),
+        participants: shelf.gauge("livekit_participant_total", "Participants"),
+        joins: shelf.counters(
+            "livekit_participant_join_total",
+            "Joins by how far they came",
+            &["state", "warp"],
+        ),
+    }
+}
+
+fn tracks(shelf: &Shelf) -> Tracks {
+    Tracks {
+        published: shelf.gauges(
+            "livekit_track_published_total",
+            "Published tracks",
+            &["kind"],
+        ),
+        subscribed: shelf.gauges("livekit_track_subscribed_total", "Subscriptions", &["kind"]),
+        publishes: shelf.counters(
+            "livekit_track_publish_counter",
+            "Publications",
+            &["kind", "state"],
+        ),
+        subscribes: shelf.counters(
+            "livekit_track_subscribe_counter",
+            "Subscriptions asked for",
+            &["state", "error"],
+        ),
+    }
+}
+
+fn sessions(shelf: &Shelf) -> Sessions {
+    let version = &["protocol_version"];
+    Sessions {
+        join_latency: shelf.histograms(
+            "livekit_session_join_latency_ms",
+            "WebSocket accepted to join response",
+            &JOIN_MS,
+            version,
+        ),
+        start_time: shelf.histograms(
+            "livekit_session_start_time_ms",
+            "WebSocket accepted to media connected",
+            &START_MS,
+            &["protocol_version", "warp"],
+        ),
+        duration: shelf.histograms(
+            "livekit_session_duration_ms",
+            "Length of sessions",
+            &SESSION_MS,
+            version,
+        ),
+        peer_connections: shelf.counters(
+            "livekit_peer_connection_state",
+            "Peer connections by how far they came",
+            &["transport", "state"],
+        ),
+        messages: shelf.counters(
+            "livekit_node_messages",
+            "Signalling messages",
+            &["type", "status", "direction"],
+        ),
+    }
+}
+
+fn quality(shelf: &Shelf) -> Quality {
+    Quality {
+        lost: shelf.counters("livekit_packet_loss_total", "Packets lost", &STREAM),
+        lost_percent: shelf.histograms(
+            "livekit_packet_loss_percent",
+            "Loss of a report interval",
+            &PERCENT,
+            &STREAM,
+        ),
+        jitter: shelf.histograms(
+            "livekit_jitter_us",
+            "Interarrival jitter",
+            &JITTER_US,
+            &STREAM,
+        ),
+        rtt: shelf.histograms("livekit_rtt_ms", "Round trip", &RTT_MS, &STREAM),
+        rating: shelf.histogram(
+            "livekit_quality_rating",
+            "Connection quality: 0 poor, 1 good, 2 excellent, 3 lost",
+            &RATING,
+        ),
+        score: shelf.histogram(
+            "livekit_quality_score",
+            "Connection quality as a score",
+            &SCORE,
+        ),
+    }
+}
+
+/// LiveKit's packet series: sums over all media threads.
+fn media(shelf: &Shelf, workers: &[WorkerMetrics]) {
+    let sum = |of: fn(&Counters) -> &Counter| workers.iter().map(|w| of(w).value()).sum::<u64>();
+    let labels = &["direction", "transmission", "country"];
+    let packets = shelf.counters("livekit_packet_total", "RTP packets", labels);
+    let bytes = shelf.counters("livekit_packet_bytes", "Bytes of RTP packets", labels);
+    let put = |series: &IntCounterVec, direction, transmission, total| {
+        series
+            .with_label_values(&[direction, transmission, ""])
+            .inc_by(total);
+    };
+    put(
+        &packets,
+        "incoming",
+        "initial",
+        sum(|w| &w.received.packets),
+    );
+    put(
+        &packets,
+        "incoming",
+        "retransmit",
+        sum(|w| &w.received.repeated_packets),
+    );
+    put(&packets, "outgoing", "initial", sum(|w| &w.sent.packets));
+    put(
+        &packets,
+        "outgoing",
+        "retransmit",
+        sum(|w| &w.sent.repeated_packets),
+    );
+    put(&bytes, "incoming", "initial", sum(|w| &w.received.bytes));
+    put(
+        &bytes,
+        "incoming",
+        "retransmit",
+        sum(|w| &w.received.repeated_bytes),
+    );
+    put(&bytes, "outgoing", "initial", sum(|w| &w.sent.bytes));
+    put(
+        &bytes,
+        "outgoing",
+        "retransmit",
+        sum(|w| &w.sent.repeated_bytes),
+    );
+    let feedback = |name, help, incoming, outgoing| {
+        let series = shelf.counters(name, help, &["direction", "country"]);
+        series.with_label_values(&["incoming", ""]).inc_by(incoming);
+        series.with_label_values(&["outgoing", ""]).inc_by(outgoing);
+    };
+    feedback(
+        "livekit_nack_total",
+        "Packets asked for again",
+        sum(|w| &w.feedback_in.nacks),
+        sum(|w| &w.feedback_out.nacks),
+    );
+    feedback(
+        "livekit_pli_total",
+        "Picture loss indications",
+        sum(|w| &w.feedback_in.plis),
+        sum(|w| &w.feedback_out.plis),
+    );
+    feedback(
+        "livekit_fir_total",
+        "Full intra requests",
+        sum(|w| &w.feedback_in.firs),
+        sum(|w| &w.feedback_out.firs),
+    );
+}
+
+/// Our own series, one for each media thread.
+fn threads(shelf: &Shelf, workers: &[WorkerMetrics]) {
+    let label = &["worker"];
+    let peers = shelf.gauges("foci_peers", "Media endpoints", label);
+    let upstreams = shelf.gauges("foci_upstreams", "Received streams", label);
+    let downstreams = shelf.gauges("foci_downstreams", "Forwarded streams", label);
+    let sends = shelf.counters("foci_udp_sends_total", "System calls that sent", label);
+    let segments = shelf.counters("foci_gso_segments_total", "Datagrams these sent", label);
+    let busy = shelf.counters(
+        "foci_worker_busy_ns_total",
+        "Nanoseconds not waiting",
+        label,
+    );
+    let dropped = shelf.counters(
+        "foci_packets_dropped_total",
+        "Datagrams not used or not sent",
+        &["worker", "reason"],
+    );
+    for (index, worker) in workers.iter().enumerate() {
+        let index = index.to_string();
+        let gauge = |series: &IntGaugeVec, counter: &Counter| {
+            let now = i64::try_from(counter.value()).unwrap_or(i64::MAX);
+            series.with_label_values(&[index.as_str()]).set(now);
+        };
+        gauge(&peers, &worker.population.peers);
+        gauge(&upstreams, &worker.population.upstreams);
+        gauge(&downstreams, &worker.population.downstreams);
+        let count = |series: &IntCounterVec, counter: &Counter| {
+            series
+                .with_label_values(&[index.as_str()])
+                .inc_by(counter.value());
+        };
+        count(&sends, &worker.udp_sends);
+        count(&segments, &worker.gso_segments);
+        count(&busy, &worker.busy_ns);
+        for reason in DropReason::ALL {
+            let series = dropped.with_label_values(&[index.as_str(), reason.label()]);
+            series.inc_by(worker.drops(reason).value());
+        }
+    }
+}

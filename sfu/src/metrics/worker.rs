@@ -1,0 +1,179 @@
+//! What a media thread counts. One thread writes, a scrape reads; no lock, no allocation.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number only one thread writes. Readers may see it a moment late.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owning thread may call it: a plain addition is cheaper than an atomic one.
+    pub fn add(&self, n: u64) {
+        self.set(self.value().wrapping_add(n));
+    }
+
+    /// Replaces the number by a total counted elsewhere.
+    pub fn set(&self, total: u64) {
+        self.0.store(total, Ordering::Relaxed);
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Media packets of one direction.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// RTP packets but for retransmissions.
+    pub packets: Counter,
+    /// Their bytes.
+    pub bytes: Counter,
+    /// Retransmissions.
+    pub repeated_packets: Counter,
+    /// Their bytes.
+    pub repeated_bytes: Counter,
+}
+
+/// RTCP feedback of one direction.
+#[derive(Debug, Default)]
+pub struct Feedback {
+    /// Packets asked for again (RFC 4585 §6.2.1).
+    pub nacks: Counter,
+    /// Picture loss indications.
+    pub plis: Counter,
+    /// Full intra requests.
+    pub firs: Counter,
+}
+
+/// How much there is on the thread now.
+#[derive(Debug, Default)]
+pub struct Population {
+    /// Peers.
+    pub peers: Counter,
+    /// Received streams.
+    pub upstreams: Counter,
+    /// Copies of them to subscribers.
+    pub downstreams: Counter,
+}
+
+/// Why a datagram was not used or not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropReason {
+    /// STUN with a user name nobody has.
+    UnknownStun,
+    /// STUN that is malformed or does not authenticate.
+    BadStun,
+    /// Not STUN, from an address no peer has.
+    UnknownAddress,
+    /// Media before its keys are known.
+    NotReady,
+    /// SRTP or SRTCP that does not authenticate.
+    SrtpAuth,
+    /// SRTP or SRTCP seen before.
+    SrtpReplay,
+    /// Malformed RTP.
+    BadRtp,
+    /// Malformed RTCP.
+    BadRtcp,
+    /// An SSRC that no track has.
+    UnknownSsrc,
+    /// A DTLS record that broke the handshake.
+    DtlsError,
+    /// More work than the thread could do.
+    Overload,
+    /// The socket's send buffer was full.
+    SendWouldBlock,
+    /// The network refused the destination.
+    SendUnreachable,
+    /// Sending failed otherwise.
+    SendOther,
+}
+
+impl DropReason {
+    /// Every reason; a reason's place is its index in [`Counters::dropped`].
+    pub const ALL: [Self; 14] = [
+        Self::UnknownStun,
+        Self::BadStun,
+        Self::UnknownAddress,
+        Self::NotReady,
+        Self::SrtpAuth,
+        Self::SrtpReplay,
+        Self::BadRtp,
+        Self::BadRtcp,
+        Self::UnknownSsrc,
+        Self::DtlsError,
+        Self::Overload,
+        Self::SendWouldBlock,
+        Self::SendUnreachable,
+        Self::SendOther,
+    ];
+
+    /// The value of the label `reason`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::UnknownStun => "unknown_stun",
+            Self::BadStun => "bad_stun",
+            Self::UnknownAddress => "unknown_address",
+            Self::NotReady => "not_ready",
+            Self::SrtpAuth => "srtp_auth",
+            Self::SrtpReplay => "srtp_replay",
+            Self::BadRtp => "bad_rtp",
+            Self::BadRtcp => "bad_rtcp",
+            Self::UnknownSsrc => "unknown_ssrc",
+            Self::DtlsError => "dtls_error",
+            Self::Overload => "overload",
+            Self::SendWouldBlock => "send_would_block",
+            Self::SendUnreachable => "send_unreachable",
+            Self::SendOther => "send_other",
+        }
+    }
+}
+
+/// Everything one media thread counts, apart from other threads' cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Counters {
+    /// From publishers.
+    pub received: Traffic,
+    /// To subscribers.
+    pub sent: Traffic,
+    /// From clients.
+    pub feedback_in: Feedback,
+    /// To clients.
+    pub feedback_out: Feedback,
+    /// By reason, see [`Counters::drops`].
+    pub dropped: [Counter; DropReason::ALL.len()],
+    /// Now on the thread.
+    pub population: Population,
+    /// System calls that sent.
+    pub udp_sends: Counter,
+    /// Datagrams these sent: more than calls where the kernel segments (GSO).
+    pub gso_segments: Counter,
+    /// Time not spent waiting.
+    pub busy_ns: Counter,
+}
+
+impl Counters {
+    /// The counter of one reason.
+    #[must_use]
+    pub fn drops(&self, reason: DropReason) -> &Counter {
+        &self.dropped[reason as usize]
+    }
+}
+
+/// A media thread's counters; cheap to clone, written by that thread alone.
+#[derive(Debug, Clone, Default)]
+pub struct WorkerMetrics(Arc<Counters>);
+
+impl std::ops::Deref for WorkerMetrics {
+    type Target = Counters;
+
+    fn deref(&self) -> &Counters {
+        &self.0
+    }
+}
