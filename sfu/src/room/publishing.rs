@@ -128,6 +128,27 @@ fn announce_track(state: &mut State, peer: PeerId, request: &AddTrackRequest, ki
     });
 }
 
+/// The client resumed: it may have missed that a track was accepted, and would wait for the answer
+/// to an id that is now taken. Clients ignore an answer they already had.
+pub(super) fn repeat_pending(state: &mut State, peer: PeerId) {
+    let Some(publisher) = state.participants.get(&peer) else {
+        return;
+    };
+    let pending = publisher
+        .publications
+        .iter()
+        .filter(|track| track.live.is_none());
+    let responses: Vec<_> = pending
+        .map(|track| livekit::TrackPublishedResponse {
+            cid: track.cid.clone(),
+            track: Some(track.info.clone()),
+        })
+        .collect();
+    for response in responses {
+        state.signal(peer, Message::TrackPublished(response));
+    }
+}
+
 /// First media of a track.
 pub(super) fn handle_started(
     state: &mut State,

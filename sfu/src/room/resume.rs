@@ -10,6 +10,7 @@ use super::dynacast;
 use super::effect::Effect;
 use super::exit::{self, Farewell, leave_message};
 use super::participant::MediaLink;
+use super::publishing;
 use super::pulse;
 use super::state::State;
 use super::subscribing;
@@ -53,6 +54,7 @@ pub(super) fn handle_resume(state: &mut State, resume: Resume, now: Instant) {
     let room = Some(state.room_info());
     state.signal(peer, Message::RoomUpdate(livekit::RoomUpdate { room }));
     state.refresh_token(peer);
+    publishing::repeat_pending(state, peer);
     dynacast::repeat(state, peer);
     subscribing::forget_told(state, peer);
     subscribing::reconcile_all(state, peer, now);
