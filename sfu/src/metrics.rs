@@ -245,6 +245,12 @@ impl Metrics {
         }
     }
 
+    /// A named limit was reached and something given up.
+    pub fn limit_reached(&self, limit: &'static str) {
+        let limits = &self.0.series.limits;
+        limits.with_label_values(&[limit]).inc();
+    }
+
     /// The page of a scrape, in Prometheus' text format.
     #[must_use]
     pub fn page(&self) -> String {

@@ -86,7 +86,11 @@ impl Rooms {
         for _ in 0..ENTER_ATTEMPTS {
             let asked = name.to_owned();
             let found = self
-                .ask(|reply| Ask::Open { name: asked, reply })
+                .ask(|reply| Ask::Open {
+                    name: asked,
+                    config: entry.room_config(),
+                    reply,
+                })
                 .await
                 .ok_or(EnterError::Draining)??;
             let (outbox, said) = mpsc::channel(SESSION_DEPTH);

@@ -9,6 +9,7 @@
 )]
 
 pub mod mailbox;
+mod report;
 pub mod placement;
 pub mod udp;
 
@@ -66,7 +67,7 @@ impl Worker {
         metrics: WorkerMetrics,
         seed: [u8; 32],
     ) -> Self {
-        let plane = Plane::new(setup.plane.clone(), seed, Instant::now());
+        let plane = Plane::new(setup.plane.clone(), seed);
         Self {
             poll,
             inbox,
@@ -177,12 +178,14 @@ impl Worker {
     }
 
     fn report(&mut self, started: Instant) {
-        self.metrics.publish(
-            &self.plane.counters(),
-            &self.plane.population(),
-            &self.mux.counters(),
-            started.elapsed(),
+        report::publish(
+            &self.metrics,
+            self.plane.counters(),
+            self.plane.population(),
+            self.mux.counters(),
         );
+        let busy = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.metrics.busy_ns.add(busy);
     }
 }
 

@@ -61,7 +61,7 @@ impl World {
             node: 0,
             process: 0,
             worker: 0,
-            level: Default::default(),
+            track: Default::default(),
         };
         let mut world = Self {
             plane: Plane::new(setup, [7; 32]),

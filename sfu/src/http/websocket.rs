@@ -61,14 +61,14 @@ pub async fn connect(State(front): State<Arc<Front>>, request: Request) -> Respo
     let admission = match admit(&front, &parts).await {
         Ok(admission) => admission,
         Err(error) => {
-            front.metrics.join_state("signal_validation_failed");
+            front.metrics.join_state(JoinState::SignalValidationFailed);
             return refuse(&parts, error.status(), &error);
         }
     };
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(upgrade) => upgrade.protocols([JSON_SUBPROTOCOL]),
         Err(rejection) => {
-            front.metrics.join_state("signal_upgrade_failed");
+            front.metrics.join_state(JoinState::SignalUpgradeFailed);
             return rejection.into_response();
         }
     };
@@ -83,15 +83,15 @@ pub async fn connect(State(front): State<Arc<Front>>, request: Request) -> Respo
     let mut session = Session::new(opening, chosen);
     match first_frame(&front, admission, &mut session).await {
         Ok((attached, first)) => {
-            front.metrics.join_state("signal_connected");
+            front.metrics.join_state(JoinState::SignalConnected);
             open(&front, upgrade, socket::Line::new(attached, session), first)
         }
         Err(Failure::Refused(error)) => {
-            front.metrics.join_state("signal_failed");
+            front.metrics.join_state(JoinState::SignalFailed);
             refuse(&parts, error.status(), &error)
         }
         Err(Failure::Connect(error)) => {
-            front.metrics.join_state("signal_failed");
+            front.metrics.join_state(JoinState::SignalFailed);
             refuse(&parts, StatusCode::INTERNAL_SERVER_ERROR.as_u16(), &error)
         }
     }
@@ -106,7 +106,7 @@ fn open(front: &Front, upgrade: WebSocketUpgrade, line: socket::Line, first: Fra
         .max_frame_size(MAX_FRAME_BYTES)
         .read_buffer_size(SOCKET_BUFFER_BYTES)
         .write_buffer_size(SOCKET_BUFFER_BYTES)
-        .on_failed_upgrade(move |_| failures.join_state("signal_upgrade_failed"))
+        .on_failed_upgrade(move |_| failures.join_state(JoinState::SignalUpgradeFailed))
         .on_upgrade(move |websocket| socket::run(websocket, line, first, metrics))
 }
 

@@ -17,7 +17,6 @@ use crate::ids::PeerId;
 use crate::media::counters::Counters;
 use crate::media::demux::{Demux, Kind, Path, classify};
 use crate::media::forward::feedback::Resend;
-use crate::media::ingest::audio::LevelConfig;
 use crate::media::message::{Command, Event};
 use crate::media::pacer::{Arena, Run};
 use crate::media::transport::{self, dtls};
@@ -30,7 +29,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
-use tracks::Tracks;
+use tracks::{TrackSettings, Tracks};
 
 /// What a plane is started with.
 #[derive(Debug, Clone)]
@@ -45,8 +44,8 @@ pub struct Setup {
     pub process: u8,
     /// This plane's worker.
     pub worker: u8,
-    /// When audio counts as speech.
-    pub level: LevelConfig,
+    /// How tracks are received.
+    pub track: TrackSettings,
 }
 
 /// Is there more to send after what the arena holds?

@@ -88,6 +88,7 @@ pub(super) struct Series {
     pub(super) tracks: Tracks,
     pub(super) sessions: Sessions,
     pub(super) quality: Quality,
+    pub(super) limits: IntCounterVec,
 }
 
 /// Makes and registers series. Names and labels are constants of this file and a test registers
@@ -147,6 +148,11 @@ impl Series {
             tracks: tracks(&shelf),
             sessions: sessions(&shelf),
             quality: quality(&shelf),
+            limits: shelf.counters(
+                "foci_limits_reached_total",
+                "Named limits that were reached",
+                &["limit"],
+            ),
             registry: shelf.0,
         }
     }

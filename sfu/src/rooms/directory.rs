@@ -6,6 +6,7 @@
 use super::entry::EnterError;
 use super::keeper::{Keeper, Letter, MAILBOX_DEPTH};
 use super::surroundings::{Surroundings, unix_ms};
+use proto::livekit::RoomConfiguration;
 use crate::room::command::{Admin, Command};
 use crate::room::{Room, Setup};
 use rand::Rng;
@@ -23,6 +24,8 @@ pub(super) enum Ask {
     /// A room's mailbox; the room is made if need be.
     Open {
         name: String,
+        /// What the token asks of a room it creates.
+        config: Option<RoomConfiguration>,
         reply: oneshot::Sender<Result<Found, EnterError>>,
     },
     /// Is there such a room?
@@ -106,8 +109,12 @@ impl Directory {
     /// Who does not wait for an answer any more does not need it: failed replies are dropped.
     fn answer(&mut self, ask: Ask) {
         match ask {
-            Ask::Open { name, reply } => {
-                let _ = reply.send(self.open(name));
+            Ask::Open {
+                name,
+                config,
+                reply,
+            } => {
+                let _ = reply.send(self.open(name, config));
             }
             Ask::Exists { name, reply } => {
                 let _ = reply.send(self.rooms.contains_key(&name));
@@ -121,7 +128,7 @@ impl Directory {
         }
     }
 
-    fn open(&mut self, name: String) -> Result<Found, EnterError> {
+    fn open(&mut self, name: String, config: Option<RoomConfiguration>) -> Result<Found, EnterError> {
         if self.awaiting_end.is_some() {
             return Err(EnterError::Draining);
         }
@@ -129,18 +136,20 @@ impl Directory {
             return Ok(found.clone());
         }
         if self.living >= MAX_ROOMS {
-            self.surroundings.metrics.dropped("rooms");
+            self.surroundings.metrics.limit_reached("rooms");
             return Err(EnterError::Full);
         }
-        Ok(self.make(name))
+        Ok(self.make(name, config))
     }
 
-    fn make(&mut self, name: String) -> Found {
+    fn make(&mut self, name: String, config: Option<RoomConfiguration>) -> Found {
         let now = Instant::now().into_std();
         let setup = Setup {
             name: name.clone(),
             settings: self.surroundings.settings.clone(),
             epoch: (now, unix_ms()),
+            server_info: self.surroundings.server_info.clone(),
+            config,
         };
         self.next_id += 1;
         let (letters, mailbox) = mpsc::channel(MAILBOX_DEPTH);

@@ -3,7 +3,7 @@
 use crate::ids::SessionId;
 use crate::room::command::{Command, Join, Resume};
 use crate::room::effect::JoinRefusal;
-use proto::livekit::signal_response;
+use proto::livekit::{RoomConfiguration, signal_response};
 
 /// How a session enters a room.
 #[derive(Debug, Clone)]
@@ -21,6 +21,15 @@ impl Entry {
         match self {
             Self::Join(join) => join.session,
             Self::Resume(resume) => resume.session,
+        }
+    }
+
+    /// What the token asks of the room, should this join create it.
+    #[must_use]
+    pub fn room_config(&self) -> Option<RoomConfiguration> {
+        match self {
+            Self::Join(join) => join.claims.room_config.clone(),
+            Self::Resume(_) => None,
         }
     }
 }

@@ -125,7 +125,7 @@ impl Keeper {
         }
         let lasted = self.started.elapsed();
         info!(room = %self.name, duration = ?lasted, "room closed");
-        self.surroundings.metrics.room_closed(lasted);
+        self.surroundings.metrics.room_closed(lasted.as_secs_f64());
     }
 
     fn open(&mut self, letter: Letter) {
@@ -146,7 +146,7 @@ impl Keeper {
     fn enter(&mut self, entry: Entry, outbox: mpsc::Sender<Said>) -> Verdict {
         let session = entry.session();
         if self.sessions.len() >= MAX_SESSIONS {
-            self.surroundings.metrics.dropped("room_sessions");
+            self.surroundings.metrics.limit_reached("room_sessions");
             return Verdict::Full;
         }
         if let Entry::Join(join) = &entry {
@@ -208,7 +208,7 @@ impl Keeper {
             Effect::RefuseJoin { session, reason } => self.refuse(session, reason),
             Effect::Media(command) => self.tell_media(command),
             Effect::WakeAt(at) => self.wake = Some(at.into()),
-            Effect::Count(count) => self.surroundings.metrics.count(&count),
+            Effect::Count(count) => self.surroundings.metrics.apply(&count),
             Effect::Closed => self.closed = true,
         }
     }
@@ -242,7 +242,7 @@ impl Keeper {
             return;
         };
         if let Err(mpsc::error::TrySendError::Full(_)) = outbox.try_send(said) {
-            self.surroundings.metrics.dropped("session_messages");
+            self.surroundings.metrics.limit_reached("session_messages");
             self.sessions.remove(&session);
             self.follow_ups.push_back(Command::SessionLost { session });
         }
@@ -259,7 +259,7 @@ impl Keeper {
         if self.surroundings.workers.send(command, events).is_ok() {
             return;
         }
-        self.surroundings.metrics.dropped("worker_commands");
+        self.surroundings.metrics.limit_reached("worker_commands");
         if removes {
             tokio::spawn(remove_later(self.surroundings.workers.clone(), peer));
         } else {

@@ -7,6 +7,7 @@
 use crate::metrics::Metrics;
 use crate::room::Settings;
 use crate::worker::Workers;
+use proto::livekit::ServerInfo;
 use proto::token::Keys;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,6 +23,8 @@ pub struct Surroundings {
     pub keys: Arc<Keys>,
     /// How rooms are made.
     pub settings: Settings,
+    /// The server's face, repeated to every client.
+    pub server_info: ServerInfo,
 }
 
 /// Milliseconds since the Unix epoch; 0 for a clock set before it.

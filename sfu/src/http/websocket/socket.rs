@@ -63,12 +63,12 @@ pub(super) async fn run(websocket: WebSocket, mut line: Line, first: FrameBuf, m
     let end = if wire.outbox.push(first).is_ok() && wire.flush().await {
         serve(&mut wire, &mut line).await
     } else {
-        metrics.join_state("signal_write_initial_response_failed");
+        metrics.join_state(JoinState::SignalWriteInitialResponseFailed);
         End::Client
     };
     debug!(?end, "signal socket ends");
     if end == End::Slow {
-        metrics.dropped("signal_outbox");
+        metrics.limit_reached("signal_outbox");
     }
     // The room hears of the loss now, not after the farewell.
     drop(line);

@@ -233,8 +233,8 @@ impl Plane {
         let peer = self.peers.at_mut(index)?;
         let section = peer.uplink.sections().get(recognised.section)?;
         let announced = peer.link.announced(recognised.key)?;
-        let level = self.setup.level;
-        let fanout = Fanout::new(recognised.key, index, section, announced, level)?;
+        let settings = &self.setup.track;
+        let fanout = Fanout::new(recognised.key, index, section, announced, settings)?;
         self.events.push_back(Event::TrackStarted {
             track: recognised.key,
             mid: section.mid.clone(),

@@ -5,6 +5,7 @@ use crate::ids::{MediaKind, TrackKey};
 use crate::media::estimate::score::{Sample, Scorer, WINDOW, loss_weight};
 use crate::media::forward::rewrite::{SenderClock, Source};
 use crate::media::ingest::audio::LevelConfig;
+use crate::media::ingest::key_frames::THROTTLE;
 use crate::media::ingest::track::{SPATIAL_LAYERS, Track, TrackSetup};
 use crate::media::ingest::upstream::UpstreamSetup;
 use crate::media::packet::Packet;
@@ -12,7 +13,7 @@ use crate::media::peer::link::Announced;
 use crate::media::transport::negotiation::Receiving;
 use crate::units::ExtSeq;
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Subscribers of one track on one worker; beyond this a core is busy with that track alone.
 pub const SUBSCRIBERS_MAX: usize = 10_000;
@@ -33,6 +34,8 @@ pub struct Fanout {
     scorer: Scorer,
     /// The highest layer the publisher was asked for.
     expected: Option<u8>,
+    /// Shortest time between key-frame requests, for each layer.
+    throttle: [Duration; SPATIAL_LAYERS],
     /// For each layer, how often its stream began anew.
     generations: [u32; SPATIAL_LAYERS],
 }
@@ -61,6 +64,24 @@ impl Section {
     }
 }
 
+/// How tracks are received, as the operator set it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrackSettings {
+    /// When audio counts as speech.
+    pub level: LevelConfig,
+    /// Shortest time between key-frame requests to a publisher, for each layer.
+    pub key_frame_throttle: [Duration; SPATIAL_LAYERS],
+}
+
+impl Default for TrackSettings {
+    fn default() -> Self {
+        Self {
+            level: LevelConfig::default(),
+            key_frame_throttle: THROTTLE,
+        }
+    }
+}
+
 /// One subscriber's stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subscriber {
@@ -78,7 +99,7 @@ impl Fanout {
         publisher: u32,
         section: &Receiving,
         announced: Announced,
-        level: LevelConfig,
+        settings: &TrackSettings,
     ) -> Option<Self> {
         let (_, codec) = *section.codecs.first()?;
         let setup = TrackSetup {
@@ -86,7 +107,7 @@ impl Fanout {
             codec,
             screen_share: announced.screen_share,
             muted: announced.muted,
-            level,
+            level: settings.level,
         };
         let layers = section.layers.iter();
         Some(Self {
@@ -103,6 +124,7 @@ impl Fanout {
             touched: false,
             scorer: Scorer::new(loss_weight(codec, codec.kind() == MediaKind::Audio)),
             expected: Some(SPATIAL_LAYERS as u8 - 1),
+            throttle: settings.key_frame_throttle,
             generations: [0; SPATIAL_LAYERS],
         })
     }
@@ -121,6 +143,7 @@ impl Fanout {
             spatial,
             screen_share: self.track.setup().screen_share,
             nack: self.section.nack,
+            key_frame_throttle: *self.throttle.get(usize::from(spatial)).unwrap_or(&THROTTLE[0]),
         };
         if self.track.add_layer(setup)
             && known
