@@ -5,6 +5,7 @@
 
 mod flags;
 mod show;
+mod token;
 
 use crate::server;
 use crate::settings::Loaded;
@@ -35,6 +36,14 @@ pub fn run() -> ExitCode {
     let loaded = sources.load();
     match matches.subcommand_name() {
         Some("check") => check(&loaded),
+        Some("token") => usable(&loaded)
+            .or_else(|| {
+                Some(token::create(
+                    &loaded.config.keys,
+                    matches.subcommand_matches("token")?,
+                ))
+            })
+            .unwrap_or(ExitCode::FAILURE),
         Some("ports") => usable(&loaded).unwrap_or_else(|| show::out(&show::ports(&loaded.config))),
         _ => usable(&loaded).unwrap_or_else(|| serve(&loaded, &sources)),
     }

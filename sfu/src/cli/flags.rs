@@ -50,6 +50,7 @@ pub(super) fn command() -> Command {
     command
         .subcommand(Command::new("serve").about("Serve (the default)"))
         .subcommand(Command::new("check").about("Print complaints and the configuration in effect"))
+        .subcommand(crate::cli::token::command())
         .subcommand(Command::new("ports").about("List the ports in use"))
         .subcommand(Command::new("generate-keys").about("Print a new API key and secret"))
         .subcommand(
@@ -91,7 +92,10 @@ fn key_flag(key: &'static Key) -> Arg {
 /// What was typed, and the environment.
 pub(super) fn sources(matches: &ArgMatches) -> Sources {
     // Global flags reach the innermost command's matches wherever they were typed.
-    let matches = matches.subcommand().map_or(matches, |(_, inner)| inner);
+    let mut matches = matches;
+    while let Some((_, inner)) = matches.subcommand() {
+        matches = inner;
+    }
     let one = |name: &str| matches.get_one::<String>(name).cloned();
     let names = NAMED.iter().map(|named| named.flag);
     let names = names.chain(generated().map(|key| key.path)).chain(PARTS);
