@@ -3,4 +3,5 @@ pub mod cors;
 pub mod front;
 pub mod admin;
 pub mod websocket;
+pub mod try_page;
 pub mod router;

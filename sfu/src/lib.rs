@@ -27,6 +27,9 @@ pub mod telemetry;
 pub mod metrics;
 
 #[cfg(feature = "shell")]
+pub mod addresses;
+
+#[cfg(feature = "shell")]
 pub mod worker;
 
 #[cfg(feature = "shell")]

@@ -4,18 +4,30 @@
 //! decides nothing about calls. `cli` calls [`run`].
 
 mod listen;
+mod sections;
 mod stop;
 
 use crate::config::check::Config;
 use crate::http::admin::{self, Readiness};
+use crate::http::front::Front;
+use crate::http::{self, try_page};
 use crate::metrics::Metrics;
+use crate::rooms::{Rooms, Surroundings};
 use crate::settings::{Loaded, Sources};
 use crate::telemetry::Telemetry;
+use crate::worker::Workers;
 use axum::Router;
-use rand::SeedableRng;
+use proto::token::Keys;
+use rand::{Rng, SeedableRng};
 use rand::rngs::StdRng;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// What media threads get to finish their pass.
+const THREADS_STOP_WITHIN: Duration = Duration::from_secs(1);
 
 /// The LiveKit server version told to clients: they choose their behaviour by it.
 pub const LIVEKIT_VERSION: &str = "1.13.5";
@@ -38,6 +50,12 @@ pub enum ServeError {
         /// What to do.
         hint: &'static str,
     },
+    /// No address to tell clients.
+    #[error(
+        "rtc.node_ip: no interface has an address clients could reach; set rtc.node_ip to the \
+         address they use, or rtc.enable_loopback_candidate for clients on this machine"
+    )]
+    NoAddress,
     /// Threads or signals could not be set up.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
@@ -76,29 +94,77 @@ async fn serve(
     let node_id = crate::ids::node_id(&mut StdRng::from_os_rng());
     let metrics = Metrics::new(&node_id);
     let readiness = Readiness::default();
+    let media = sections::media(config)?;
+    let advertised = media.plane.advertised.clone();
+    let (workers, threads) = Workers::start(&media, &metrics, rand::rng().random())?;
+    let keys = Arc::new(sections::keys(config));
+    let rooms = Rooms::start(Surroundings {
+        workers: workers.clone(),
+        metrics: metrics.clone(),
+        keys: Arc::clone(&keys),
+        settings: sections::room_settings(config),
+        server_info: sections::server_info(config, &node_id),
+    });
+    let (draining, is_draining) = watch::channel(false);
+    let front = Arc::new(Front {
+        rooms: rooms.clone(),
+        workers: workers.clone(),
+        metrics: metrics.clone(),
+        keys: Arc::clone(&keys),
+        policy: sections::policy(config),
+        draining: is_draining,
+        prefixes: config.http.path_prefixes.clone(),
+        max_body_bytes: config.http.max_api_request_body_size,
+    });
     let main = listen::bind("port", config.http.port, &config.http.bind_addresses).await?;
     let prometheus = listen::bind_metrics(&config.prometheus).await?;
     let bound = listen::addresses(&main);
 
     let stopping = stop::Stopping::default();
-    let router = main_router(readiness.clone());
+    let router = main_router(config, front, keys, readiness.clone());
     let mut tasks = listen::spawn(main, &router, &stopping);
     let page = admin::router(&config.prometheus, metrics, readiness.clone());
     tasks.extend(listen::spawn(prometheus, &page, &stopping));
     readiness.set(true);
     announce(config, &node_id, &bound);
+    for address in &advertised {
+        tracing::info!("advertised candidate: udp{} host {address}", family(address));
+    }
     started(&bound);
 
     stop::until_told(&mut signals, || reload(sources, telemetry)).await;
     readiness.set(false);
+    draining.send_replace(true);
+    // Every session is told to come back before its socket closes.
+    tasks.push(tokio::spawn(async move { rooms.shut_down().await }));
     stopping.begin();
     stop::drain(tasks, &mut signals, config.drain_timeout).await;
+    workers.stop();
+    // The threads stop within one pass; joining them waits for no client.
+    let joined = tokio::task::spawn_blocking(move || threads.join());
+    if tokio::time::timeout(THREADS_STOP_WITHIN, joined).await.is_err() {
+        tracing::warn!("media threads did not stop in time");
+    }
     Ok(())
 }
 
+/// 4 or 6.
+const fn family(address: &SocketAddr) -> u8 {
+    if address.is_ipv4() { 4 } else { 6 }
+}
+
 /// What the main port answers.
-fn main_router(readiness: Readiness) -> Router {
-    admin::health(readiness)
+fn main_router(
+    config: &Config,
+    front: Arc<Front>,
+    keys: Arc<Keys>,
+    readiness: Readiness,
+) -> Router {
+    let mut others = admin::health(readiness);
+    if config.development {
+        others = others.merge(try_page::router(keys));
+    }
+    http::router::router(front, others)
 }
 
 /// The boot banner; names as LiveKit's. (LK: server ops §12)

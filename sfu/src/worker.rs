@@ -41,8 +41,12 @@ pub struct Setup {
 
 /// Commands taken in one pass: enough for a join storm, few enough that media is not held up.
 const COMMANDS_PER_PASS: usize = 256;
+/// Receive batches in one pass, so that timers and commands are not starved.
+const BATCHES_PER_PASS: usize = 4;
 /// Longest sleep when nothing is due: metrics stay fresh.
 const IDLE: Duration = Duration::from_millis(500);
+/// Totals are copied out this often; a scrape is never further behind than this and [`IDLE`].
+const REPORT_EVERY: Duration = Duration::from_millis(250);
 /// epoll token of the mailbox; sockets count up from zero.
 const MAILBOX: Token = Token(usize::MAX);
 /// epoll events taken at once: the sockets and the mailbox.
@@ -56,6 +60,7 @@ struct Worker {
     plane: Plane,
     sinks: HashMap<crate::ids::PeerId, EventSink>,
     metrics: WorkerMetrics,
+    next_report: Instant,
 }
 
 impl Worker {
@@ -75,6 +80,7 @@ impl Worker {
             plane,
             sinks: HashMap::new(),
             metrics,
+            next_report: Instant::now(),
         }
     }
 
@@ -142,9 +148,16 @@ impl Worker {
     }
 
     fn receive(&mut self, now: Instant) {
-        let plane = &mut self.plane;
-        self.mux
-            .receive(|path, datagram| plane.handle_datagram(path, datagram, now));
+        for _ in 0..BATCHES_PER_PASS {
+            let plane = &mut self.plane;
+            self.mux
+                .receive(|path, datagram| plane.handle_datagram(path, datagram, now));
+            if !self.mux.has_more() {
+                return;
+            }
+            // What was received must be forwarded before the history is written over.
+            self.send(now);
+        }
     }
 
     /// Sends what there is, in arena-sized pieces.
@@ -178,14 +191,18 @@ impl Worker {
     }
 
     fn report(&mut self, started: Instant) {
+        let busy = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.metrics.busy_ns.add(busy);
+        if started < self.next_report {
+            return;
+        }
+        self.next_report = started + REPORT_EVERY;
         report::publish(
             &self.metrics,
             self.plane.counters(),
             self.plane.population(),
             self.mux.counters(),
         );
-        let busy = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.metrics.busy_ns.add(busy);
     }
 }
 

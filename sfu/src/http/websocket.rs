@@ -6,6 +6,7 @@
 
 mod socket;
 
+use crate::metrics::JoinState;
 use super::front::Front;
 use crate::auth;
 use crate::room::effect::JoinRefusal;

@@ -64,6 +64,8 @@ pub struct Population {
     pub peers: u64,
     /// Published tracks with media.
     pub tracks: u64,
+    /// Copies of them to subscribers.
+    pub copies: u64,
 }
 
 /// One worker's media.
@@ -183,6 +185,7 @@ impl Plane {
         Population {
             peers: self.peers.len() as u64,
             tracks: self.tracks.len() as u64,
+            copies: self.tracks.copies(),
         }
     }
 

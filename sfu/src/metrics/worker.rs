@@ -63,9 +63,9 @@ pub struct Population {
 /// Why a datagram was not used or not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DropReason {
-    /// STUN with a user name nobody has.
-    UnknownStun,
-    /// STUN that is malformed or does not authenticate.
+    /// Neither STUN, DTLS nor RTP.
+    NotOurs,
+    /// STUN that is malformed, for nobody here, or does not authenticate.
     BadStun,
     /// Not STUN, from an address no peer has.
     UnknownAddress,
@@ -87,16 +87,18 @@ pub enum DropReason {
     Overload,
     /// The socket's send buffer was full.
     SendWouldBlock,
-    /// The network refused the destination.
-    SendUnreachable,
+    /// Larger than the path takes.
+    SendTooLarge,
+    /// Refused by the firewall.
+    SendRefused,
     /// Sending failed otherwise.
     SendOther,
 }
 
 impl DropReason {
     /// Every reason; a reason's place is its index in [`Counters::dropped`].
-    pub const ALL: [Self; 14] = [
-        Self::UnknownStun,
+    pub const ALL: [Self; 15] = [
+        Self::NotOurs,
         Self::BadStun,
         Self::UnknownAddress,
         Self::NotReady,
@@ -108,7 +110,8 @@ impl DropReason {
         Self::DtlsError,
         Self::Overload,
         Self::SendWouldBlock,
-        Self::SendUnreachable,
+        Self::SendTooLarge,
+        Self::SendRefused,
         Self::SendOther,
     ];
 
@@ -116,7 +119,7 @@ impl DropReason {
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
-            Self::UnknownStun => "unknown_stun",
+            Self::NotOurs => "not_ours",
             Self::BadStun => "bad_stun",
             Self::UnknownAddress => "unknown_address",
             Self::NotReady => "not_ready",
@@ -128,7 +131,8 @@ impl DropReason {
             Self::DtlsError => "dtls_error",
             Self::Overload => "overload",
             Self::SendWouldBlock => "send_would_block",
-            Self::SendUnreachable => "send_unreachable",
+            Self::SendTooLarge => "send_too_large",
+            Self::SendRefused => "send_refused",
             Self::SendOther => "send_other",
         }
     }

@@ -18,8 +18,6 @@ const SOCKET_BUFFER_BYTES: usize = 16 << 20;
 const RECEIVE_BUFFER_ENOUGH: usize = 5_000_000;
 /// Receive buffer of one message: the kernel may join up to 64 KiB of one sender's datagrams.
 const RECEIVE_BYTES: usize = 65_536;
-/// Batches read from one socket in one pass, so that timers and sending are not starved.
-const BATCHES_PER_PASS: usize = 4;
 
 /// What the sockets count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -88,13 +86,10 @@ impl UdpMux {
         self.sockets.iter().any(|socket| socket.readable)
     }
 
-    /// Reads what is there, a bounded number of batches a socket.
+    /// Reads one batch from each socket that has something.
     pub fn receive(&mut self, mut take: impl FnMut(Path, &mut [u8])) {
         for (index, socket) in self.sockets.iter_mut().enumerate() {
-            for _ in 0..BATCHES_PER_PASS {
-                if !socket.readable {
-                    break;
-                }
+            if socket.readable {
                 socket.receive_batch(index as u8, &mut self.buffers, &mut take);
             }
         }

@@ -4,6 +4,7 @@
 //! is said, and when, is decided by `signal::session` and the room. Spawned by `http/websocket`.
 //! (LK: signalling §3)
 
+use crate::metrics::JoinState;
 use crate::metrics::Metrics;
 use crate::rooms::{Attached, Said, unix_ms};
 use crate::signal::outbox::{Outbox, Overflow};

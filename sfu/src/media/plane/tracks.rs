@@ -284,6 +284,13 @@ impl Tracks {
         self.by_key.len()
     }
 
+    /// How many copies of them are sent.
+    #[must_use]
+    pub fn copies(&self) -> u64 {
+        let fanouts = self.slots.iter().flatten();
+        fanouts.map(|fanout| fanout.subscribers.len() as u64).sum()
+    }
+
     /// No track at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {

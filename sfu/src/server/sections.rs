@@ -1,0 +1,102 @@
+//! The checked configuration handed out: each part gets its own section by value.
+
+use crate::addresses;
+use crate::config::check::Config;
+use crate::media::ingest::audio::LevelConfig;
+use crate::media::plane;
+use crate::media::plane::tracks::TrackSettings;
+use crate::media::transport::dtls;
+use crate::room::{Limits, Settings};
+use crate::server::{LIVEKIT_VERSION, ServeError};
+use crate::signal::join::Policy;
+use crate::worker;
+use proto::livekit::{ServerInfo, server_info::Edition};
+use proto::token::{Keys, Secret};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Newest signalling protocol understood. (LK: signalling §9.2)
+const PROTOCOL: i32 = 17;
+
+/// How rooms are made.
+pub(super) fn room_settings(config: &Config) -> Settings {
+    Settings {
+        empty_timeout: config.room.empty_timeout,
+        departure_timeout: config.room.departure_timeout,
+        max_participants: config.room.max_participants,
+        enabled_codecs: config.room.enabled_codecs.clone(),
+        limits: Limits {
+            name_bytes: config.limit.max_participant_name_length,
+            metadata_bytes: config.limit.max_metadata_size,
+            attributes_bytes: config.limit.max_attributes_size,
+        },
+        audio_update_interval: Duration::from_millis(config.audio.update_interval_ms.into()),
+        dynacast_pause_delay: config.video.dynacast_pause_delay,
+        update_batch_target_size: config.room.update_batch_target_size,
+    }
+}
+
+/// What clients are told of the server.
+pub(super) fn server_info(config: &Config, node_id: &str) -> ServerInfo {
+    ServerInfo {
+        edition: Edition::Standard.into(),
+        version: LIVEKIT_VERSION.to_owned(),
+        protocol: PROTOCOL,
+        region: config.region.clone(),
+        node_id: node_id.to_owned(),
+        ..ServerInfo::default()
+    }
+}
+
+/// How joins are judged.
+pub(super) fn policy(config: &Config) -> Policy {
+    Policy {
+        codecs: config.room.enabled_codecs.clone(),
+        ice_servers: Vec::new(),
+        auto_create: config.room.auto_create,
+    }
+}
+
+/// The API keys.
+pub(super) fn keys(config: &Config) -> Keys {
+    let entries = config.keys.entries.iter();
+    entries
+        .map(|(name, secret)| (name.clone(), Secret::new(secret.reveal())))
+        .collect()
+}
+
+/// What the media threads are started with.
+pub(super) fn media(config: &Config) -> Result<worker::Setup, ServeError> {
+    let port = config.rtc.udp_ports_in_use().first();
+    let throttle = &config.rtc.pli_throttle;
+    let dtls = dtls::Shared::new().map_err(|error| ServeError::Start(std::io::Error::other(error)))?;
+    Ok(worker::Setup {
+        bind: addresses::bind(port),
+        plane: plane::Setup {
+            dtls: Arc::new(dtls),
+            advertised: advertised(config, port)?,
+            node: 0,
+            process: 0,
+            worker: 0,
+            track: TrackSettings {
+                level: LevelConfig {
+                    active_level: config.audio.active_level,
+                    min_percentile: config.audio.min_percentile,
+                    update_interval: Duration::from_millis(config.audio.update_interval_ms.into()),
+                    smooth_intervals: config.audio.smooth_intervals,
+                },
+                key_frame_throttle: [throttle.low, throttle.mid, throttle.high],
+            },
+        },
+    })
+}
+
+/// The addresses clients are told, which must not be none.
+fn advertised(config: &Config, port: u16) -> Result<Vec<SocketAddr>, ServeError> {
+    let told = addresses::advertised(&config.rtc, port)?;
+    if told.is_empty() {
+        return Err(ServeError::NoAddress);
+    }
+    Ok(told)
+}

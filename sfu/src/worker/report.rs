@@ -1,0 +1,61 @@
+//! A worker's totals copied to where a scrape reads them.
+
+use super::udp::UdpCounters;
+use crate::media::counters::Counters;
+use crate::media::plane::Population;
+use crate::metrics::{DropReason, WorkerMetrics};
+
+/// Copies all totals.
+pub(super) fn publish(
+    metrics: &WorkerMetrics,
+    counters: &Counters,
+    population: Population,
+    udp: UdpCounters,
+) {
+    let traffic = &counters.traffic;
+    metrics.received.packets.set(traffic.packets_in);
+    metrics.received.bytes.set(traffic.bytes_in);
+    let received = &metrics.received;
+    received.repeated_packets.set(traffic.retransmitted_in);
+    let sent = &metrics.sent;
+    sent.packets.set(traffic.packets_out);
+    sent.bytes.set(traffic.bytes_out);
+    sent.repeated_packets.set(traffic.retransmitted_out);
+    sent.repeated_bytes.set(traffic.retransmitted_bytes_out);
+    let feedback = &counters.feedback;
+    metrics.feedback_in.nacks.set(feedback.nacks_in);
+    metrics.feedback_in.plis.set(feedback.plis_in);
+    metrics.feedback_in.firs.set(feedback.firs_in);
+    metrics.feedback_out.nacks.set(feedback.nacks_out);
+    metrics.feedback_out.plis.set(feedback.plis_out);
+    metrics.population.peers.set(population.peers);
+    metrics.population.upstreams.set(population.tracks);
+    metrics.population.downstreams.set(population.copies);
+    metrics.udp_sends.set(udp.sends);
+    metrics.gso_segments.set(udp.datagrams_out);
+    publish_drops(metrics, counters, udp);
+}
+
+fn publish_drops(metrics: &WorkerMetrics, counters: &Counters, udp: UdpCounters) {
+    let dropped = &counters.dropped;
+    let all = [
+        (DropReason::NotOurs, dropped.not_ours),
+        (DropReason::BadStun, dropped.stun),
+        (DropReason::UnknownAddress, dropped.unknown_address),
+        (DropReason::NotReady, dropped.not_ready),
+        (DropReason::DtlsError, dropped.dtls),
+        (DropReason::SrtpAuth, dropped.srtp_auth),
+        (DropReason::SrtpReplay, dropped.srtp_replay),
+        (DropReason::BadRtp, dropped.rtp),
+        (DropReason::BadRtcp, dropped.rtcp),
+        (DropReason::UnknownSsrc, dropped.unknown_stream),
+        (DropReason::Overload, dropped.limit),
+        (DropReason::SendWouldBlock, udp.lost_full),
+        (DropReason::SendTooLarge, udp.lost_size),
+        (DropReason::SendRefused, udp.lost_firewall),
+        (DropReason::SendOther, udp.lost_other),
+    ];
+    for (reason, total) in all {
+        metrics.drops(reason).set(total);
+    }
+}
