@@ -283,3 +283,56 @@ async fn sigterm_ends_sessions_with_a_leave_that_makes_clients_reconnect() {
         .await;
     assert!(server.ended().await, "an orderly end is a success");
 }
+
+#[tokio::test]
+async fn a_full_room_refuses_one_more_and_keeps_the_others() {
+    let server = Server::start_with("room:\n  max_participants: 2\n").await;
+    let alice = Client::join(&server, "alice", "room").await;
+    let bob = Client::join(&server, "bob", "room").await;
+    let token = tests::token::sign(&tests::token::claims("carol", "room"), tests::token::SECRET);
+    let refused =
+        tests::client::dial(&server, &token, &livekit::JoinRequest::default(), true).await;
+    assert!(refused.is_err(), "a third one came in");
+    let sound = alice.publish("alice-sound", Media::Sound).await;
+    bob.receive(&sound.sid, 5).await;
+    // Another room has its own count.
+    Client::join(&server, "carol", "elsewhere").await;
+}
+
+#[tokio::test]
+async fn new_metadata_reaches_everybody_if_the_token_allows_it() {
+    let server = Server::start().await;
+    let how = Join::new("alice", "room").grant("canUpdateOwnMetadata", true);
+    let alice = Client::join_with(&server, how).await;
+    let bob = Client::join(&server, "bob", "room").await;
+    let change = |metadata: &str| {
+        signal_request::Message::UpdateMetadata(livekit::UpdateParticipantMetadata {
+            metadata: metadata.into(),
+            attributes: [("mood".to_owned(), "curious".to_owned())].into(),
+            request_id: 7,
+            ..Default::default()
+        })
+    };
+    alice.say(change("hello"));
+    bob.message("the new metadata", |message| match message {
+        signal_response::Message::Update(update) => {
+            let alice = update.participants.iter().find(|p| p.sid == alice.sid)?;
+            let mood = alice.attributes.get("mood").map(String::as_str);
+            (alice.metadata == "hello" && mood == Some("curious")).then_some(())
+        }
+        _ => None,
+    })
+    .await;
+    bob.say(change("not allowed"));
+    let refusal = bob
+        .message("a refusal", |message| match message {
+            signal_response::Message::RequestResponse(response) => Some(response.clone()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(
+        refusal.reason(),
+        livekit::request_response::Reason::NotAllowed
+    );
+    assert_eq!(refusal.request_id, 7);
+}

@@ -6,13 +6,13 @@ use super::paths::named;
 use super::source::Tree;
 
 /// Who may name what.
-const OWNERS: [(&str, &[&str]); 16] = [
+const OWNERS: [(&str, &[&str]); 15] = [
     ("aes", &["sfu/src/media/transport/srtp"]),
     (
         "aws_lc_rs",
         &[
             "sfu/src/media/transport/srtp",
-            "sfu/src/media/transport/ice.rs",
+            "sfu/src/media/transport/ice",
         ],
     ),
     ("clap", &["sfu/src/settings", "sfu/src/main.rs"]),
@@ -21,12 +21,11 @@ const OWNERS: [(&str, &[&str]); 16] = [
     ("flate2", &["proto/src/signal"]),
     ("hmac", &["sfu/src/media/transport/srtp"]),
     ("jsonwebtoken", &["proto/src/token"]),
-    ("livekit_protocol", &["proto/src/lib.rs"]),
     ("mio", &["sfu/src/worker"]),
     ("prometheus", &["sfu/src/metrics"]),
     ("quinn_udp", &["sfu/src/worker/udp.rs"]),
     ("rtc_sdp", &["sfu/src/media/transport/sdp"]),
-    ("saphyr", &["sfu/src/config/raw"]),
+    ("saphyr_parser", &["sfu/src/config/raw"]),
     ("sha1", &["sfu/src/media/transport/srtp"]),
     ("tracing_subscriber", &["sfu/src/telemetry"]),
 ];

@@ -1,12 +1,15 @@
 //! The order of `mod` lines is the layer order: a module names only what stands above its own line.
 //!
 //! Between two modules the first place where their paths part decides. A module may name its own
-//! children; a child may not name its parent's items, which would be a circle.
+//! children, and what its parents define themselves; what a parent only passes on (`pub use`) counts
+//! as the module it comes from.
 
 use super::paths::named;
 use super::source::{SourceFile, Tree};
+use std::collections::BTreeSet;
+use syn::UseTree;
 
-/// All upward edges of a crate.
+/// All upward edges of a crate, each once per file.
 pub(crate) fn complaints(tree: &Tree, krate: &str) -> Vec<String> {
     let mut out = Vec::new();
     for file in tree
@@ -16,9 +19,11 @@ pub(crate) fn complaints(tree: &Tree, krate: &str) -> Vec<String> {
         if file.path.ends_with("main.rs") {
             continue;
         }
+        let mut edges = BTreeSet::new();
         for path in named(file) {
             if path.parts[0] == "crate"
                 && let Some(why) = upward(tree, file, &path.parts[1..])
+                && edges.insert(why.clone())
             {
                 out.push(format!(
                     "{}:{}: {} {why}",
@@ -29,28 +34,23 @@ pub(crate) fn complaints(tree: &Tree, krate: &str) -> Vec<String> {
             }
         }
     }
-    out.dedup();
     out
 }
 
 /// Why naming `target` from `file` goes against the order.
 fn upward(tree: &Tree, file: &SourceFile, target: &[String]) -> Option<String> {
     let krate = &file.krate;
+    let target = origin(tree, krate, target.to_vec());
     let known = (0..=target.len())
         .rev()
         .find(|&n| tree.module(krate, &target[..n]).is_some())?;
     let target = &target[..known];
     let from = &file.module;
-    if from == target || target.starts_with(from) {
-        return None;
+    if target.is_empty() && !from.is_empty() {
+        return Some("names an item of the crate root".into());
     }
-    if from.starts_with(target) {
-        let parent = if target.is_empty() {
-            "the crate root"
-        } else {
-            "a parent module"
-        };
-        return Some(format!("names an item of {parent}: a circle"));
+    if target.starts_with(from) || from.starts_with(target) {
+        return None;
     }
     let shared = from.iter().zip(target).take_while(|(a, b)| a == b).count();
     let parent = tree.module(krate, &from[..shared])?;
@@ -64,6 +64,62 @@ fn upward(tree: &Tree, file: &SourceFile, target: &[String]) -> Option<String> {
     })
 }
 
+/// Follows what modules pass on: `media::Event` is `media::message::Event` after
+/// `pub use message::Event`.
+fn origin(tree: &Tree, krate: &str, mut target: Vec<String>) -> Vec<String> {
+    // A chain of re-exports is as long as the tree is deep at most.
+    for _ in 0..8 {
+        let known = (0..target.len())
+            .rev()
+            .find(|&n| tree.module(krate, &target[..n]).is_some());
+        let Some(known) = known.filter(|known| tree.module(krate, &target[..=*known]).is_none())
+        else {
+            break;
+        };
+        let module = tree.module(krate, &target[..known]).expect("just found");
+        let children: Vec<String> = module.children().map(|(name, _)| name).collect();
+        let passed = reexports(module).into_iter().find_map(|(name, from)| {
+            let from = match from.first().map(String::as_str) {
+                Some("crate") => from[1..].to_vec(),
+                Some("self") => [&target[..known], &from[1..]].concat(),
+                Some(child) if children.iter().any(|known| known == child) => {
+                    [&target[..known], &from].concat()
+                }
+                _ => return None,
+            };
+            (name == target[known]).then(|| [from, target[known + 1..].to_vec()].concat())
+        });
+        match passed {
+            Some(next) => target = next,
+            None => break,
+        }
+    }
+    target
+}
+
+/// The names a file passes on with `pub use`, and what they are there.
+fn reexports(file: &SourceFile) -> Vec<(String, Vec<String>)> {
+    fn walk(tree: &UseTree, path: &[String], out: &mut Vec<(String, Vec<String>)>) {
+        let with = |ident: &syn::Ident| [path, &[ident.to_string()]].concat();
+        match tree {
+            UseTree::Path(part) => walk(&part.tree, &with(&part.ident), out),
+            UseTree::Group(group) => group.items.iter().for_each(|item| walk(item, path, out)),
+            UseTree::Name(name) => out.push((name.ident.to_string(), with(&name.ident))),
+            UseTree::Rename(name) => out.push((name.rename.to_string(), with(&name.ident))),
+            UseTree::Glob(_) => {}
+        }
+    }
+    let mut out = Vec::new();
+    for item in &file.ast.items {
+        if let syn::Item::Use(item) = item
+            && !matches!(item.vis, syn::Visibility::Inherited)
+        {
+            walk(&item.tree, &[], &mut out);
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 fn in_tree(path: &str, code: &str) -> Vec<String> {
     let mut snippets = vec![
@@ -74,7 +130,7 @@ fn in_tree(path: &str, code: &str) -> Vec<String> {
         ("sfu/src/units.rs", ""),
         (
             "sfu/src/media.rs",
-            "pub mod message; pub mod forward; pub mod transport; pub use message::Event;",
+            "pub mod message; pub mod forward; pub mod transport; pub use message::Event; pub use transport::Z;",
         ),
         ("sfu/src/media/message.rs", ""),
         ("sfu/src/media/forward.rs", "pub mod select;"),
@@ -97,8 +153,8 @@ fn an_upward_import_is_found_in_every_spelling() {
         "fn f() { super::super::transport::g(); }",
         "fn f() { assert!(crate::rooms::g()); }",
         "mod inner { use super::super::super::transport::Z; }",
-        "use crate::media::Event;",
-        "fn f(x: super::Options) {}",
+        "use crate::media::Z;",
+        "use crate::Everything;",
     ] {
         assert_eq!(
             in_tree("sfu/src/media/forward/select.rs", code).len(),
@@ -110,7 +166,7 @@ fn an_upward_import_is_found_in_every_spelling() {
 
 #[test]
 fn a_downward_import_is_fine() {
-    let code = "use crate::units::Y; use super::super::message::{self, Event}; mod inner { use super::*; }";
+    let code = "use crate::media::{Event as E, Own}; use crate::units::Y; use super::super::message::{self, Event}; mod inner { use super::*; }";
     assert_eq!(
         in_tree("sfu/src/media/forward/select.rs", code),
         Vec::<String>::new()

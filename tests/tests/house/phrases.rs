@@ -6,14 +6,12 @@ use super::source::{SourceFile, Tree};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
-/// Files that may sleep, with the reason. Time is otherwise an argument or a timer.
-const SLEEPERS: [(&str, &str); 0] = [];
-
 /// All forbidden phrases.
 pub(crate) fn complaints(tree: &Tree) -> Vec<String> {
     let mut out = Vec::new();
     for file in &tree.files {
-        if !file.text.starts_with("//! ") {
+        // A module's `tests.rs` is explained by its module.
+        if !file.text.starts_with("//! ") && !file.path.ends_with("/tests.rs") {
             out.push(format!(
                 "{}: opens without `//!` (what it owns, never does, who calls it)",
                 file.path
@@ -24,40 +22,35 @@ pub(crate) fn complaints(tree: &Tree) -> Vec<String> {
             out: &mut out,
         };
         reader.visit_file(&file.ast);
-        sleeps(file, &mut out);
-    }
-    for (path, _) in SLEEPERS {
-        if !tree
-            .files
-            .iter()
-            .any(|file| file.path == path && may_sleep(file))
-        {
-            out.push(format!("{path}: allowed to sleep, and does not"));
+        if sleeps(file) {
+            out.push(format!("{}: sleeps; wait for what you wait for", file.path));
         }
     }
     out
 }
 
-fn sleeps(file: &SourceFile, out: &mut Vec<String>) {
-    if may_sleep(file) && !SLEEPERS.iter().any(|(path, _)| *path == file.path) {
-        out.push(format!("{}: sleeps; wait for what you wait for", file.path));
-    }
-}
-
-/// Whether the file names a sleep, its tests included.
-fn may_sleep(file: &SourceFile) -> bool {
+/// Whether a file blocks a thread by sleeping, or a test waits by sleeping. A timer in the shell
+/// is neither.
+fn sleeps(file: &SourceFile) -> bool {
+    let count = |file: &SourceFile, ends: &[&str]| {
+        let texts = named(file).into_iter().map(|path| path.text());
+        texts
+            .filter(|text| ends.iter().any(|end| text.ends_with(end)))
+            .count()
+    };
+    // `named` leaves tests out: make them ordinary code to see them.
     let mut whole = file.text.clone();
-    // `named` leaves tests out, and tests are where sleeping hides.
-    for mark in ["#[cfg(test)]", "#[test]"] {
+    for mark in ["#[cfg(test)]", "#[test]", "#[tokio::test]"] {
         whole = whole.replace(mark, "");
     }
     let bare = SourceFile::parse(&file.path, &whole);
-    named(&bare).iter().any(|path| {
-        let text = path.text();
-        ["thread::sleep", "time::sleep", "time::sleep_until"]
-            .iter()
-            .any(|end| text.ends_with(end))
-    })
+    let timers = ["time::sleep", "time::sleep_until"];
+    let product = if file.test || file.krate == "tests" {
+        0
+    } else {
+        count(file, &timers)
+    };
+    count(&bare, &["thread::sleep"]) > 0 || count(&bare, &timers) > product
 }
 
 struct Reader<'a> {
@@ -143,5 +136,8 @@ fn sleeping_is_found_even_in_tests() {
         judged("#[cfg(test)] mod tests { use tokio::time::sleep; #[test] fn t() { sleep(D); } }"),
         1
     );
-    assert_eq!(judged("fn f() { tokio::time::timeout(D, x); }"), 0);
+    assert_eq!(
+        judged("fn f() { tokio::time::timeout(D, x); tokio::time::sleep(D); }"),
+        0
+    );
 }
