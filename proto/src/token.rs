@@ -1,6 +1,8 @@
 //! LiveKit access tokens.
 
 use livekit_protocol as livekit;
+use livekit_protocol::TrackSource;
+use livekit_protocol::participant_info::{Kind, KindDetail};
 use std::collections::BTreeMap;
 
 /// The claims of a token (LK signalling §2.2).
@@ -14,13 +16,33 @@ pub struct Claims {
     pub metadata: String,
     /// Key-value pairs for applications.
     pub attributes: BTreeMap<String, String>,
-    /// `livekit.ParticipantInfo.Kind`.
-    pub kind: i32,
+    /// What kind of participant.
+    pub kind: Kind,
+    /// More on the kind.
+    pub kind_details: Vec<KindDetail>,
     /// What the bearer may do in the room.
-    pub video: VideoGrant,
+    pub video: Option<VideoGrant>,
 }
 
+/// Stands for a missing `video`.
+static NO_GRANT: VideoGrant = VideoGrant {
+    can_publish: None,
+    can_subscribe: None,
+    can_publish_data: None,
+    can_publish_sources: Vec::new(),
+    can_update_own_metadata: None,
+    hidden: false,
+    recorder: false,
+    agent: false,
+};
+
 impl Claims {
+    /// The video grant; an empty one if the token has none.
+    #[must_use]
+    pub fn grant(&self) -> &VideoGrant {
+        self.video.as_ref().unwrap_or(&NO_GRANT)
+    }
+
     /// The permission as participants see it, defaults resolved.
     #[must_use]
     #[allow(
@@ -28,18 +50,27 @@ impl Claims {
         reason = "clients still read the flags the kind has replaced"
     )]
     pub fn permission(&self) -> livekit::ParticipantPermission {
+        let grant = self.grant();
+        let sources = grant.can_publish_sources.iter();
         livekit::ParticipantPermission {
-            can_subscribe: self.video.can_subscribe(),
-            can_publish: self.video.can_publish(),
-            can_publish_data: self.video.can_publish_data(),
-            can_publish_sources: Vec::new(),
-            hidden: self.video.hidden(),
-            recorder: self.video.recorder(),
-            can_update_metadata: self.video.can_update_own_metadata(),
-            agent: self.video.agent(),
+            can_subscribe: grant.can_subscribe(),
+            can_publish: grant.can_publish(),
+            can_publish_data: grant.can_publish_data(),
+            can_publish_sources: sources.map(|source| *source as i32).collect(),
+            hidden: grant.hidden,
+            recorder: grant.recorder,
+            can_update_metadata: grant.can_update_own_metadata(),
+            agent: grant.agent,
             can_subscribe_metrics: false,
             can_manage_agent_session: false,
         }
+    }
+
+    /// An agent, an egress or a recorder. (LK: signalling §10.2)
+    #[must_use]
+    pub fn is_dependent(&self) -> bool {
+        let grant = self.grant();
+        matches!(self.kind, Kind::Agent | Kind::Egress) || grant.agent || grant.recorder
     }
 }
 
@@ -52,8 +83,8 @@ pub struct VideoGrant {
     pub can_subscribe: Option<bool>,
     /// Absent means as `can_publish`.
     pub can_publish_data: Option<bool>,
-    /// Lowercase source names; empty means all.
-    pub can_publish_sources: Vec<String>,
+    /// Empty means all.
+    pub can_publish_sources: Vec<TrackSource>,
     /// Absent means no.
     pub can_update_own_metadata: Option<bool>,
     /// Not announced to others.
@@ -71,6 +102,13 @@ impl VideoGrant {
         self.can_publish.unwrap_or(true)
     }
 
+    /// May publish a track of this source.
+    #[must_use]
+    pub fn can_publish_source(&self, source: TrackSource) -> bool {
+        let sources = &self.can_publish_sources;
+        self.can_publish() && (sources.is_empty() || sources.contains(&source))
+    }
+
     /// May receive media.
     #[must_use]
     pub fn can_subscribe(&self) -> bool {
@@ -83,39 +121,9 @@ impl VideoGrant {
         self.can_publish_data.unwrap_or_else(|| self.can_publish())
     }
 
-    /// May publish a track of this source.
-    #[must_use]
-    pub fn can_publish_source(&self, source: livekit::TrackSource) -> bool {
-        let name = source.as_str_name();
-        self.can_publish()
-            && (self.can_publish_sources.is_empty()
-                || self
-                    .can_publish_sources
-                    .iter()
-                    .any(|allowed| allowed.eq_ignore_ascii_case(name)))
-    }
-
     /// May change its own name, metadata and attributes.
     #[must_use]
     pub fn can_update_own_metadata(&self) -> bool {
         self.can_update_own_metadata.unwrap_or(false)
-    }
-
-    /// Not announced to others.
-    #[must_use]
-    pub fn hidden(&self) -> bool {
-        self.hidden
-    }
-
-    /// Records the room.
-    #[must_use]
-    pub fn recorder(&self) -> bool {
-        self.recorder
-    }
-
-    /// Acts for the server's side.
-    #[must_use]
-    pub fn agent(&self) -> bool {
-        self.agent
     }
 }

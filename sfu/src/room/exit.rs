@@ -76,7 +76,7 @@ pub(super) fn remove(state: &mut State, peer: PeerId, farewell: Farewell, now: I
         .iter()
         .map(|track| track.key)
         .collect();
-    let recorder = participant.profile.claims.video.recorder();
+    let recorder = participant.profile.claims.grant().recorder;
     dismiss(state, peer, farewell);
     for key in tracks {
         publishing::withdraw(state, key, now);

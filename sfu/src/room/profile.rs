@@ -47,7 +47,7 @@ fn apply(
         .participants
         .get_mut(&peer)
         .ok_or((Reason::NotFound, ""))?;
-    if !participant.profile.claims.video.can_update_own_metadata() {
+    if !participant.profile.claims.grant().can_update_own_metadata() {
         return Err((
             Reason::NotAllowed,
             "does not have permission to update own metadata",

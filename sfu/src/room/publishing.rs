@@ -70,7 +70,7 @@ fn accept(
     if !publisher
         .profile
         .claims
-        .video
+        .grant()
         .can_publish_source(announcement::source(request))
     {
         return Err(Refusal::new(Reason::NotAllowed, ""));

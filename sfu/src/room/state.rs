@@ -140,7 +140,7 @@ impl State {
     pub(super) fn is_recorded(&self) -> bool {
         self.participants
             .values()
-            .any(|participant| participant.profile.claims.video.recorder())
+            .any(|participant| participant.profile.claims.grant().recorder)
     }
 
     /// Everybody but dependents.

@@ -1,6 +1,8 @@
 //! Tracks announced, started, muted and ended.
 
-use super::harness::{World, camera, microphone, replies, subscribed, unsubscribed, updates};
+use super::harness::{
+    World, camera, grant, microphone, replies, subscribed, unsubscribed, updates,
+};
 use crate::config::codecs::Codec;
 use crate::media::message::{Command as Media, Event};
 use proto::livekit;
@@ -69,7 +71,7 @@ fn everybody_is_told_of_a_track_before_media_may_send_it() {
 fn each_check_of_a_new_track_has_its_reason() {
     let mut world = World::new();
     let alice = world.enter_with("alice", |join| {
-        join.claims.video.can_publish_sources = vec!["microphone".into()]
+        grant(join).can_publish_sources = vec![livekit::TrackSource::Microphone]
     });
     world.forget();
     let refused = |world: &mut World, request| {
@@ -105,7 +107,7 @@ fn each_check_of_a_new_track_has_its_reason() {
 #[test]
 fn a_refusal_repeats_the_request() {
     let mut world = World::new();
-    let alice = world.enter_with("alice", |join| join.claims.video.can_publish = false.into());
+    let alice = world.enter_with("alice", |join| grant(join).can_publish = Some(false));
     world.forget();
     world.announce(&alice, camera("c"));
     let messages = world.take(&alice);

@@ -93,7 +93,7 @@ fn speakers_are_told_at_most_every_interval_and_only_what_changed() {
     level(&mut world, &track, 0);
     assert_eq!(
         speakers(&world.take(&bob)),
-        vec![(alice.sid.clone(), 0.0, false)]
+        vec![(alice.sid, 0.0, false)]
     );
 }
 
