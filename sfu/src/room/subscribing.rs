@@ -6,7 +6,7 @@
 
 use super::deadlines::Deadline;
 use super::dynacast;
-use super::effect::Count;
+use super::effect::{Count, Limit};
 use super::permission::TrackPermissions;
 use super::pulse;
 use super::state::State;
@@ -258,6 +258,7 @@ pub(super) fn handle_update(
             continue;
         }
         let Some(entry) = subscriber.subscriptions.entry(&sid, now) else {
+            state.count(Count::LimitReached(Limit::Subscriptions));
             continue;
         };
         if entry.desired != Some(update.subscribe) {
@@ -326,7 +327,7 @@ fn set_settings(state: &mut State, peer: PeerId, sid: &str, settings: Settings, 
         return;
     };
     let Some(entry) = subscriber.subscriptions.entry(sid, now) else {
-        return;
+        return state.count(Count::LimitReached(Limit::Subscriptions));
     };
     let was_enabled = entry.settings.is_none_or(|old| old.enabled());
     entry.settings = Some(settings);

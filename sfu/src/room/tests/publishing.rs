@@ -5,6 +5,7 @@ use super::harness::{
 };
 use crate::config::codecs::Codec;
 use crate::media::message::{Command as Media, Event};
+use crate::room::effect::{Count, Limit};
 use proto::livekit;
 use proto::livekit::request_response::Reason;
 use proto::livekit::signal_request::Message as Request;
@@ -134,6 +135,7 @@ fn twenty_tracks_may_wait_and_twenty_five_may_be() {
         .collect();
     world.forget();
     assert!(world.announce(&alice, microphone("more")).is_none());
+    assert_eq!(world.counts, vec![Count::LimitReached(Limit::Tracks)]);
     assert_eq!(
         replies(&world.take(&alice)),
         vec![(Reason::LimitExceeded, "20".into())]
