@@ -27,6 +27,7 @@ mod reply;
 mod pulse;
 mod dynacast;
 mod subscribing;
+mod binding;
 mod publishing;
 mod exit;
 mod negotiation;
@@ -242,10 +243,10 @@ impl Room {
             }
             Event::TrackEnded { track } => publishing::handle_ended(state, track, now),
             Event::SubscriptionBound { peer, track } => {
-                subscribing::handle_bound(state, peer, track, now)
+                binding::handle_bound(state, peer, track, now)
             }
             Event::SubscriptionRefused { peer, track } => {
-                subscribing::handle_refused(state, peer, track, now)
+                binding::handle_refused(state, peer, track, now)
             }
             Event::Level {
                 track,
@@ -296,9 +297,7 @@ impl Room {
             Deadline::Missing(peer) => subscribing::handle_missing_deadline(state, peer, now),
             Deadline::Speech(peer) => pulse::end_speech(state, peer, now),
             Deadline::Settle(peer, track) => subscribing::apply_settings(state, peer, track, now),
-            Deadline::Bind(peer, track) => {
-                subscribing::handle_bind_deadline(state, peer, track, now)
-            }
+            Deadline::Bind(peer, track) => binding::handle_bind_deadline(state, peer, track, now),
             Deadline::Demand(track) => dynacast::handle_deadline(state, track, now),
         }
     }

@@ -9,6 +9,10 @@ use std::net::IpAddr;
 
 /// One thing that happens to a room.
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "moved once through a mailbox; a box for each request would cost more"
+)]
 pub enum Command {
     /// A participant joins on a fresh signalling connection.
     Join(Box<Join>),

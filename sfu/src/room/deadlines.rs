@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn deadlines_come_in_the_order_of_time_and_only_when_due() {
-        let start = Instant::now();
+        let start = crate::room::tests::first_moment();
         let mut deadlines = Deadlines::default();
         deadlines.set(Deadline::Empty, start + Duration::from_secs(2));
         deadlines.set(Deadline::Join(PEER), start + Duration::from_secs(1));
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_thing_has_one_deadline_however_often_it_is_set() {
-        let start = Instant::now();
+        let start = crate::room::tests::first_moment();
         let mut deadlines = Deadlines::default();
         for second in 0..10 {
             deadlines.set(Deadline::Roster, start + Duration::from_secs(second));
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_peer_takes_its_deadlines_and_those_of_its_tracks_along() {
-        let start = Instant::now();
+        let start = crate::room::tests::first_moment();
         let other = PeerId { slot: 2, ..PEER };
         let track = TrackKey {
             peer: PEER,

@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn an_upgrade_is_told_at_once_and_a_downgrade_after_five_seconds() {
-        let start = Instant::now();
+        let start = crate::room::tests::first_moment();
         let mut demand = Demand::new(DELAY, false, start);
         assert_eq!(demand.set_wanted(Some(2), start), Some(Some(2)));
         assert_eq!(demand.set_wanted(Some(0), after(start, 1000)), None);
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_downgrade_taken_back_in_time_is_never_told() {
-        let start = Instant::now();
+        let start = crate::room::tests::first_moment();
         let mut demand = Demand::new(DELAY, false, start);
         let _ = demand.set_wanted(Some(2), start);
         let _ = demand.set_wanted(None, after(start, 100));
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_track_nobody_wants_is_switched_off_after_ten_seconds() {
-        let start = Instant::now();
+        let start = crate::room::tests::first_moment();
         let mut demand = Demand::new(DELAY, false, start);
         assert_eq!(demand.handle_deadline(after(start, 9_999)), None);
         assert_eq!(demand.handle_deadline(after(start, 10_000)), Some(None));
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn silence_means_everything_so_a_low_first_wish_is_a_downgrade() {
-        let start = Instant::now();
+        let start = crate::room::tests::first_moment();
         let mut demand = Demand::new(DELAY, false, start);
         assert_eq!(demand.set_wanted(Some(0), start), None);
         assert_eq!(demand.deadline(), Some(after(start, 5000)));
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_muted_publisher_hears_nothing_and_the_committed_state_again_on_unmute() {
-        let start = Instant::now();
+        let start = crate::room::tests::first_moment();
         let mut demand = Demand::new(DELAY, false, start);
         let _ = demand.set_wanted(Some(1), start);
         assert_eq!(demand.handle_deadline(after(start, 5000)), Some(Some(1)));

@@ -88,9 +88,20 @@ pub enum Count {
     SubscribeFailure(crate::ids::MediaKind),
     /// A bound subscription ended.
     Unsubscribed(crate::ids::MediaKind),
+    /// A limit of one participant was reached and something was refused or not stored.
+    LimitReached(Limit),
     /// A participant's quality was rated: 0 POOR, 1 GOOD, 2 EXCELLENT, 3 LOST.
     Quality {
         /// LiveKit's enum value.
         rating: i32,
     },
+}
+
+/// Limits whose biting an operator wants to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Tracks announced, published or queued, or the size of an announcement.
+    Tracks,
+    /// Tracks wished for.
+    Subscriptions,
 }

@@ -8,9 +8,7 @@ use super::deadlines::Deadline;
 use super::effect::{Count, Effect, JoinRefusal};
 use super::exit::{self, Farewell};
 use super::negotiation;
-use super::participant::{
-    Link, MediaLink, Participant, Presence, Profile, check_texts, is_dependent,
-};
+use super::participant::{Link, MediaLink, Participant, Presence, Profile, check_texts};
 use super::permission::TrackPermissions;
 use super::publication::Publications;
 use super::publishing;
@@ -108,7 +106,7 @@ fn admit(state: &State, claims: &Claims, join: &Join) -> Result<(), JoinRefusal>
     let replaced_counts = replaced.is_some_and(|participant| !participant.is_dependent());
     let present = state.independent() - usize::from(replaced_counts);
     let max = usize::try_from(state.facts.settings.max_participants).unwrap_or(usize::MAX);
-    let full = max > 0 && present >= max && !is_dependent(claims);
+    let full = max > 0 && present >= max && !claims.is_dependent();
     let overfull =
         state.participants.len() - usize::from(replaced.is_some()) >= PARTICIPANT_CEILING;
     if full || overfull {
@@ -120,7 +118,7 @@ fn admit(state: &State, claims: &Claims, join: &Join) -> Result<(), JoinRefusal>
 
 fn register(state: &mut State, claims: Claims, join: &Join, now: Instant) {
     let peer = join.peer;
-    let dependent = is_dependent(&claims);
+    let dependent = claims.is_dependent();
     let sid = ParticipantSid::random(&mut state.rng);
     tracing::info!(participant = %sid, ?peer, "participant joined");
     state.index.sessions.insert(join.session, peer);

@@ -4,6 +4,7 @@
 //! Owns the wire form of answers and candidates. Reads no SDP.
 
 use super::announce::{self, Change};
+use super::binding;
 use super::deadlines::Deadline;
 use super::effect::Count;
 use super::exit::{self, Farewell};
@@ -128,7 +129,7 @@ pub(super) fn handle_connected(state: &mut State, peer: PeerId, now: Instant) {
     state.count(Count::ParticipantActive { after_ms });
     announce::changed(state, peer, Change::Progress, now);
     subscribing::reconcile_all(state, peer, now);
-    subscribing::await_binding(state, peer, now);
+    binding::await_binding(state, peer, now);
     state.quality.refresh(peer);
     pulse::quality_changed(state, now);
 }

@@ -11,7 +11,7 @@ use super::subscription::Subscriptions;
 use crate::config::codecs::Codec;
 use crate::ids::{ParticipantSid, SessionId};
 use proto::livekit;
-use proto::livekit::participant_info::{Kind, State};
+use proto::livekit::participant_info::State;
 use proto::livekit::{ClientInfo, DisconnectReason};
 use proto::token::Claims;
 use std::collections::BTreeMap;
@@ -98,7 +98,12 @@ impl Participant {
             version: self.presence.version,
             permission: Some(claims.permission()),
             is_publisher: self.presence.is_publisher,
-            kind: self.profile.kind() as i32,
+            kind: claims.kind as i32,
+            kind_details: claims
+                .kind_details
+                .iter()
+                .map(|detail| *detail as i32)
+                .collect(),
             attributes: claims.attributes.clone().into_iter().collect(),
             client_protocol: self.profile.client.client_protocol,
             capabilities: self.profile.client.capabilities.clone(),
@@ -119,7 +124,7 @@ impl Participant {
 
     /// Counted neither for the limit of participants nor to keep the room open.
     pub(super) fn is_dependent(&self) -> bool {
-        is_dependent(&self.profile.claims)
+        self.profile.claims.is_dependent()
     }
 
     /// Not announced to others.
@@ -134,10 +139,6 @@ impl Participant {
 }
 
 impl Profile {
-    fn kind(&self) -> Kind {
-        kind(&self.claims)
-    }
-
     /// Takes other attributes over the present ones; an empty value removes its key.
     pub(super) fn merged_attributes<'a>(
         &self,
@@ -153,17 +154,6 @@ impl Profile {
         }
         attributes
     }
-}
-
-fn kind(claims: &Claims) -> Kind {
-    Kind::try_from(claims.kind).unwrap_or(Kind::Standard)
-}
-
-/// Agents, egress and recorders. (LK: signalling §10.2)
-pub(super) fn is_dependent(claims: &Claims) -> bool {
-    matches!(kind(claims), Kind::Agent | Kind::Egress)
-        || claims.grant().recorder
-        || claims.grant().agent
 }
 
 /// What of a participant's texts is too long.

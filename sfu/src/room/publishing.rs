@@ -7,7 +7,7 @@ use super::announce::{self, Change};
 use super::deadlines::Deadline;
 use super::demand::Demand;
 use super::dynacast;
-use super::effect::Count;
+use super::effect::{Count, Limit};
 use super::publication::{MAX_PENDING, MAX_TRACKS, Publication, announcement};
 use super::pulse;
 use super::reply;
@@ -50,13 +50,13 @@ impl Refusal {
 pub(super) fn handle_add_track(state: &mut State, peer: PeerId, request: AddTrackRequest) {
     match accept(state, peer, &request) {
         Ok(kind) => announce_track(state, peer, &request, kind),
-        Err(refusal) => reply::answer(
-            state,
-            peer,
-            refusal.reason,
-            &refusal.message,
-            Request::AddTrack(request),
-        ),
+        Err(refusal) => {
+            if refusal.reason == Reason::LimitExceeded {
+                state.count(Count::LimitReached(Limit::Tracks));
+            }
+            let repeated = Request::AddTrack(request);
+            reply::answer(state, peer, refusal.reason, &refusal.message, repeated);
+        }
     }
 }
 
@@ -69,7 +69,9 @@ fn accept(
     let publisher = state.participants.get_mut(&peer).ok_or_else(gone)?;
     if !publisher
         .profile
-        .claims.grant().can_publish_source(announcement::source(request))
+        .claims
+        .grant()
+        .can_publish_source(announcement::source(request))
     {
         return Err(Refusal::new(Reason::NotAllowed, ""));
     }

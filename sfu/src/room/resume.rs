@@ -4,6 +4,7 @@
 //! with ours.
 
 use super::announce;
+use super::binding;
 use super::command::Resume;
 use super::deadlines::Deadline;
 use super::dynacast;
@@ -58,7 +59,7 @@ pub(super) fn handle_resume(state: &mut State, resume: Resume, now: Instant) {
     dynacast::repeat(state, peer);
     subscribing::forget_told(state, peer);
     subscribing::reconcile_all(state, peer, now);
-    subscribing::await_binding(state, peer, now);
+    binding::await_binding(state, peer, now);
     state.speakers.forget_receiver(peer);
     state.quality.refresh(peer);
     pulse::speakers_changed(state, now);

@@ -6,10 +6,9 @@
 
 use super::deadlines::Deadline;
 use super::dynacast;
-use super::effect::Count;
+use super::effect::{Count, Limit};
 use super::permission::TrackPermissions;
 use super::pulse;
-use super::reply;
 use super::state::State;
 use super::subscription::{BIND_WITHIN, MISSING_AFTER, SETTLE_AFTER, Settings, Stage, wish};
 use crate::ids::{PeerId, TrackKey};
@@ -133,7 +132,7 @@ fn subscribe(state: &mut State, peer: PeerId, sid: &str, key: TrackKey, now: Ins
 }
 
 /// Takes a subscription out of media, whatever the wish.
-fn unsubscribe(state: &mut State, peer: PeerId, sid: &str, now: Instant) {
+pub(super) fn unsubscribe(state: &mut State, peer: PeerId, sid: &str, now: Instant) {
     let Some(subscriber) = state.participants.get_mut(&peer) else {
         return;
     };
@@ -230,23 +229,6 @@ pub(super) fn reconcile_all(state: &mut State, peer: PeerId, now: Instant) {
     }
 }
 
-/// The participant can answer from now on: what is not bound yet gets its time.
-pub(super) fn await_binding(state: &mut State, peer: PeerId, now: Instant) {
-    let Some(subscriber) = state.participants.get(&peer) else {
-        return;
-    };
-    let asked = subscriber
-        .subscriptions
-        .iter()
-        .filter(|(_, entry)| entry.stage == Stage::Asked);
-    let keys: Vec<_> = asked.filter_map(|(_, entry)| entry.key).collect();
-    for key in keys {
-        state
-            .deadlines
-            .set(Deadline::Bind(peer, key), now + BIND_WITHIN);
-    }
-}
-
 /// The client resumed: it may have missed what it was told of permissions.
 pub(super) fn forget_told(state: &mut State, peer: PeerId) {
     let Some(subscriber) = state.participants.get_mut(&peer) else {
@@ -276,6 +258,7 @@ pub(super) fn handle_update(
             continue;
         }
         let Some(entry) = subscriber.subscriptions.entry(&sid, now) else {
+            state.count(Count::LimitReached(Limit::Subscriptions));
             continue;
         };
         if entry.desired != Some(update.subscribe) {
@@ -344,7 +327,7 @@ fn set_settings(state: &mut State, peer: PeerId, sid: &str, settings: Settings, 
         return;
     };
     let Some(entry) = subscriber.subscriptions.entry(sid, now) else {
-        return;
+        return state.count(Count::LimitReached(Limit::Subscriptions));
     };
     let was_enabled = entry.settings.is_none_or(|old| old.enabled());
     entry.settings = Some(settings);
@@ -386,98 +369,8 @@ pub(super) fn apply_settings(state: &mut State, peer: PeerId, key: TrackKey, now
     dynacast::wishes_changed(state, key, now);
 }
 
-/// Media told the client of the track. A client that adapts and had switched the track off gets it
-/// on, so that it looks again. (LK: signalling §5.4)
-pub(super) fn handle_bound(state: &mut State, peer: PeerId, key: TrackKey, now: Instant) {
-    let Some(track) = state.publication(key) else {
-        return;
-    };
-    let (sid, kind) = (track.sid.clone(), track.kind);
-    let Some(subscriber) = state.participants.get_mut(&peer) else {
-        return;
-    };
-    let hidden = subscriber.is_hidden();
-    let adaptive = subscriber.subscriptions.adaptive;
-    let Some(entry) = subscriber.subscriptions.find_mut(sid.as_str()) else {
-        return;
-    };
-    if entry.key != Some(key) || entry.stage == Stage::Bound {
-        return;
-    }
-    entry.stage = Stage::Bound;
-    if adaptive && let Some(settings) = entry.settings.as_mut() {
-        settings.disabled = false;
-    }
-    state.deadlines.clear(Deadline::Bind(peer, key));
-    state.count(Count::SubscribeSuccess(kind));
-    apply_settings(state, peer, key, now);
-    state.quality.refresh(peer);
-    pulse::quality_changed(state, now);
-    pulse::speakers_changed(state, now);
-    if !hidden {
-        tell_subscribed(state, key);
-    }
-}
-
-fn tell_subscribed(state: &mut State, key: TrackKey) {
-    let Some(publisher) = state.participants.get_mut(&key.peer) else {
-        return;
-    };
-    let quiet = reply::is_old_rust(&publisher.profile.client);
-    let Some(track) = publisher.publications.find_mut(key) else {
-        return;
-    };
-    let track_sid = track.sid.as_str().to_owned();
-    let Some(live) = track.live.as_mut() else {
-        return;
-    };
-    if quiet || std::mem::replace(&mut live.told_subscribed, true) {
-        return;
-    }
-    state.signal(
-        key.peer,
-        Message::TrackSubscribed(livekit::TrackSubscribed { track_sid }),
-    );
-}
-
-/// Media found no common codec.
-pub(super) fn handle_refused(state: &mut State, peer: PeerId, key: TrackKey, now: Instant) {
-    fail(state, peer, key, SubscriptionError::SeCodecUnsupported, now);
-}
-
-/// A subscription was not bound in time. While the client is away it cannot answer; its resume
-/// starts the time anew.
-pub(super) fn handle_bind_deadline(state: &mut State, peer: PeerId, key: TrackKey, now: Instant) {
-    let reachable = state
-        .participants
-        .get(&peer)
-        .is_some_and(|p| p.link.session.is_some());
-    if reachable {
-        fail(state, peer, key, SubscriptionError::SeUnknown, now);
-    }
-}
-
-fn fail(state: &mut State, peer: PeerId, key: TrackKey, err: SubscriptionError, now: Instant) {
-    let Some(track) = state.publication(key) else {
-        return;
-    };
-    let (sid, kind) = (track.sid.clone(), track.kind);
-    let Some(subscriber) = state.participants.get_mut(&peer) else {
-        return;
-    };
-    let Some(entry) = subscriber.subscriptions.find_mut(sid.as_str()) else {
-        return;
-    };
-    if entry.key != Some(key) {
-        return;
-    }
-    entry.desired = Some(false);
-    state.count(Count::SubscribeFailure(kind));
-    tell_failure(state, peer, sid.as_str(), err);
-    unsubscribe(state, peer, sid.as_str(), now);
-}
-
-fn tell_failure(state: &mut State, peer: PeerId, sid: &str, err: SubscriptionError) {
+/// Tells a client that it will not get a track.
+pub(super) fn tell_failure(state: &mut State, peer: PeerId, sid: &str, err: SubscriptionError) {
     let response = livekit::SubscriptionResponse {
         track_sid: sid.to_owned(),
         err: err as i32,

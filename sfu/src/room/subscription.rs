@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn wishes_are_bounded_in_number_and_size() {
-        let now = Instant::now();
+        let now = crate::room::tests::first_moment();
         let mut subscriptions = Subscriptions::new(true, true);
         for n in 0..MAX_ENTRIES {
             assert!(subscriptions.entry(&format!("TR_{n}"), now).is_some());

@@ -1,5 +1,14 @@
 //! A room as its clients and media see it: commands in, effects out, time turned by hand.
 
+/// Some moment for a test to begin at; everything after it is reckoned.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test needs one moment to reckon from"
+)]
+pub(super) fn first_moment() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
 mod harness;
 
 mod dynacast;

@@ -9,7 +9,7 @@ use crate::room::{Room, Settings, Setup};
 use proto::livekit;
 use proto::livekit::signal_request::Message as Request;
 use proto::livekit::signal_response::Message;
-use proto::token::Claims;
+use proto::token::{Claims, VideoGrant};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -54,13 +54,18 @@ pub(super) fn claims(identity: &str) -> Claims {
     }
 }
 
+/// What the token of a joining participant grants.
+pub(super) fn grant(join: &mut Join) -> &mut VideoGrant {
+    join.claims.video.get_or_insert_default()
+}
+
 impl World {
     pub(super) fn new() -> Self {
         Self::with(Settings::default(), None)
     }
 
     pub(super) fn with(settings: Settings, config: Option<livekit::RoomConfiguration>) -> Self {
-        let now = Instant::now();
+        let now = crate::room::tests::first_moment();
         let server_info = livekit::ServerInfo {
             version: "1.13.5".into(),
             protocol: 17,

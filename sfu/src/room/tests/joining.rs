@@ -1,6 +1,6 @@
 //! Who comes in, and what it is told first.
 
-use super::harness::{World, camera, claims, microphone, subscribed, updates};
+use super::harness::{World, camera, claims, grant, microphone, subscribed, updates};
 use crate::media::message::Command as Media;
 use crate::room::Settings;
 use crate::room::command::{Admin, Command};
@@ -164,7 +164,7 @@ fn a_full_room_refuses_but_not_dependents_nor_a_replacement() {
     assert_eq!(world.refusals, vec![(bob.session, JoinRefusal::RoomFull)]);
     assert!(world.take(&bob).is_empty());
     world.enter_with("agent", |join| {
-        join.claims.kind = livekit::participant_info::Kind::Agent.into()
+        join.claims.kind = livekit::participant_info::Kind::Agent
     });
     world.enter("alice");
     assert_eq!(world.refusals.len(), 1);
@@ -244,7 +244,7 @@ fn a_hidden_participant_sees_all_and_is_seen_by_none() {
     let [alice] = world.quiet(["alice"]);
     let track = world.publish_camera(&alice);
     world.forget();
-    let ghost = world.enter_with("ghost", |join| join.claims.video.hidden = true.into());
+    let ghost = world.enter_with("ghost", |join| grant(join).hidden = true);
     assert_eq!(joined(&world.take(&ghost)).other_participants.len(), 1);
     assert_eq!(
         subscribed(&world.take_media()),
@@ -269,7 +269,7 @@ fn a_hidden_participant_sees_all_and_is_seen_by_none() {
 fn a_track_of_a_hidden_participant_is_named_to_nobody() {
     let mut world = World::new();
     let [_alice] = world.quiet(["alice"]);
-    let ghost = world.enter_with("ghost", |join| join.claims.video.hidden = true.into());
+    let ghost = world.enter_with("ghost", |join| grant(join).hidden = true);
     world.publish_camera(&ghost);
     world.enter("bob");
     assert!(subscribed(&world.take_media()).is_empty());

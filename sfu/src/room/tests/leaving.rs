@@ -177,7 +177,7 @@ fn dependents_do_not_keep_a_room_open() {
     let mut world = World::new();
     let alice = world.enter("alice");
     let agent = world.enter_with("agent", |join| {
-        join.claims.kind = livekit::participant_info::Kind::Agent.into()
+        join.claims.kind = livekit::participant_info::Kind::Agent
     });
     world.request(&alice, say_leave(DisconnectReason::ClientInitiated));
     world.advance(20_000);

@@ -1,6 +1,6 @@
 //! What participants change about themselves.
 
-use super::harness::{Client, World, replies, updates};
+use super::harness::{Client, World, grant, replies, updates};
 use proto::livekit;
 use proto::livekit::request_response::Reason;
 use proto::livekit::signal_request::Message as Request;
@@ -8,7 +8,7 @@ use proto::livekit::signal_response::Message;
 
 fn enter(world: &mut World, identity: &str) -> Client {
     let client = world.enter_with(identity, |join| {
-        join.claims.video.can_update_own_metadata = true.into();
+        grant(join).can_update_own_metadata = Some(true);
         join.claims.attributes = [
             ("a".to_owned(), "1".to_owned()),
             ("b".to_owned(), "2".to_owned()),
@@ -35,7 +35,7 @@ fn a_change_reaches_everybody_at_once_and_renews_the_token() {
         .into(),
         request_id: 9,
     };
-    world.request(&alice, Request::UpdateMetadata(update.clone()));
+    world.request(&alice, Request::UpdateMetadata(update));
     let own = world.take(&alice);
     for told in [updates(&own), updates(&world.take(&bob))] {
         assert_eq!(told[0].name, "Alice");
@@ -101,7 +101,7 @@ fn an_older_client_is_not_told_that_all_is_well() {
     let mut world = World::new();
     let alice = world.enter_with("alice", |join| {
         join.client.protocol = 14;
-        join.claims.video.can_update_own_metadata = true.into();
+        grant(join).can_update_own_metadata = Some(true);
     });
     world.forget();
     let update = livekit::UpdateParticipantMetadata {

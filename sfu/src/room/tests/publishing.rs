@@ -1,8 +1,11 @@
 //! Tracks announced, started, muted and ended.
 
-use super::harness::{World, camera, microphone, replies, subscribed, unsubscribed, updates};
+use super::harness::{
+    World, camera, grant, microphone, replies, subscribed, unsubscribed, updates,
+};
 use crate::config::codecs::Codec;
 use crate::media::message::{Command as Media, Event};
+use crate::room::effect::{Count, Limit};
 use proto::livekit;
 use proto::livekit::request_response::Reason;
 use proto::livekit::signal_request::Message as Request;
@@ -69,7 +72,7 @@ fn everybody_is_told_of_a_track_before_media_may_send_it() {
 fn each_check_of_a_new_track_has_its_reason() {
     let mut world = World::new();
     let alice = world.enter_with("alice", |join| {
-        join.claims.video.can_publish_sources = vec!["microphone".into()]
+        grant(join).can_publish_sources = vec![livekit::TrackSource::Microphone]
     });
     world.forget();
     let refused = |world: &mut World, request| {
@@ -105,7 +108,7 @@ fn each_check_of_a_new_track_has_its_reason() {
 #[test]
 fn a_refusal_repeats_the_request() {
     let mut world = World::new();
-    let alice = world.enter_with("alice", |join| join.claims.video.can_publish = false.into());
+    let alice = world.enter_with("alice", |join| grant(join).can_publish = Some(false));
     world.forget();
     world.announce(&alice, camera("c"));
     let messages = world.take(&alice);
@@ -132,6 +135,7 @@ fn twenty_tracks_may_wait_and_twenty_five_may_be() {
         .collect();
     world.forget();
     assert!(world.announce(&alice, microphone("more")).is_none());
+    assert_eq!(world.counts, vec![Count::LimitReached(Limit::Tracks)]);
     assert_eq!(
         replies(&world.take(&alice)),
         vec![(Reason::LimitExceeded, "20".into())]

@@ -1,6 +1,6 @@
 //! Any order of commands: what must hold whatever happens.
 
-use super::harness::{World, camera, microphone};
+use super::harness::{World, camera, grant, microphone};
 use crate::config::codecs::Codec;
 use crate::ids::{PeerId, SessionId, TrackKey};
 use crate::media::message::{
@@ -233,7 +233,7 @@ fn request(observer: &Observer, what: usize, pick: usize) -> Request {
         1 => Request::AddTrack(microphone(&cid)),
         2 => Request::Mute(livekit::MuteTrackRequest {
             sid,
-            muted: pick % 2 == 0,
+            muted: pick.is_multiple_of(2),
         }),
         3 => Request::Subscription(livekit::UpdateSubscription {
             track_sids: vec![sid],
@@ -247,7 +247,7 @@ fn request(observer: &Observer, what: usize, pick: usize) -> Request {
         }),
         5 => Request::TrackSetting(livekit::UpdateTrackSettings {
             track_sids: vec![sid],
-            disabled: pick % 2 == 0,
+            disabled: pick.is_multiple_of(2),
             quality: pick as i32,
             ..Default::default()
         }),
@@ -258,7 +258,7 @@ fn request(observer: &Observer, what: usize, pick: usize) -> Request {
             ..Default::default()
         }),
         7 => Request::SubscriptionPermission(livekit::SubscriptionPermission {
-            all_participants: pick % 2 == 0,
+            all_participants: pick.is_multiple_of(2),
             ..Default::default()
         }),
         8 => Request::SyncState(livekit::SyncState {
@@ -346,7 +346,7 @@ fn command(world: &mut World, observer: &mut Observer, step: Step) -> Option<Com
             adaptive,
         } => {
             let mut join = world.join_request(IDENTITIES[who]);
-            join.claims.video.hidden = hidden.into();
+            grant(&mut join).hidden = hidden;
             (join.auto_subscribe, join.adaptive_stream) = (auto, adaptive);
             observer.open.push(join.session);
             observer.owner.insert(join.session, join.peer);

@@ -1,6 +1,6 @@
 //! What participants hear of each other, and when.
 
-use super::harness::{World, updates};
+use super::harness::{World, grant, updates};
 use proto::livekit::participant_info::State;
 use proto::livekit::signal_response::Message;
 
@@ -103,6 +103,6 @@ fn counts_are_told_at_most_every_five_seconds_and_recording_at_once() {
     world.publish_camera(&alice);
     world.advance(5_000);
     assert_eq!(rooms(&world.take(&alice)), vec![(3, 1, false)]);
-    world.enter_with("recorder", |join| join.claims.video.recorder = true.into());
+    world.enter_with("recorder", |join| grant(join).recorder = true);
     assert_eq!(rooms(&world.take(&alice)), vec![(3, 1, true)]);
 }

@@ -91,10 +91,7 @@ fn speakers_are_told_at_most_every_interval_and_only_what_changed() {
     world.advance(5_000);
     assert!(speakers(&world.take(&bob)).is_empty());
     level(&mut world, &track, 0);
-    assert_eq!(
-        speakers(&world.take(&bob)),
-        vec![(alice.sid.clone(), 0.0, false)]
-    );
+    assert_eq!(speakers(&world.take(&bob)), vec![(alice.sid, 0.0, false)]);
 }
 
 #[test]

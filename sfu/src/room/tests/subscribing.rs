@@ -1,6 +1,6 @@
 //! Wishes, settings and permissions of subscribers.
 
-use super::harness::{Client, Track, World, subscribed, unsubscribed, wish};
+use super::harness::{Client, Track, World, grant, subscribed, unsubscribed, wish};
 use crate::media::message::{Event, Wish};
 use proto::livekit;
 use proto::livekit::SubscriptionError;
@@ -194,7 +194,7 @@ fn while_a_client_is_away_nothing_new_is_sent_to_it_and_nothing_fails() {
 fn who_may_not_subscribe_gets_nothing() {
     let mut world = World::new();
     let alice = world.enter("alice");
-    let bob = world.enter_with("bob", |join| join.claims.video.can_subscribe = false.into());
+    let bob = world.enter_with("bob", |join| grant(join).can_subscribe = Some(false));
     let track = world.publish_camera(&alice);
     world.subscribe(&bob, &[&track.sid], true);
     assert!(subscribed(&world.take_media()).is_empty());
@@ -224,7 +224,7 @@ fn a_publisher_takes_its_tracks_from_some_and_gives_them_back() {
 fn a_recorder_is_exempt_from_track_permissions() {
     let mut world = World::new();
     let alice = world.enter("alice");
-    let recorder = world.enter_with("recorder", |join| join.claims.video.recorder = true.into());
+    let recorder = world.enter_with("recorder", |join| grant(join).recorder = true);
     allow(&mut world, &alice, false, &[]);
     let track = world.publish_camera(&alice);
     assert_eq!(
