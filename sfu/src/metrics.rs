@@ -8,7 +8,7 @@ mod series;
 mod worker;
 
 use crate::ids::MediaKind;
-use crate::room::effect::Count;
+use crate::room::effect::{Count, Limit};
 use series::Series;
 use std::sync::{Arc, Mutex, PoisonError};
 pub use worker::{Counter, Counters, DropReason, Feedback, Population, Traffic, WorkerMetrics};
@@ -241,6 +241,10 @@ impl Metrics {
             }
             Count::SubscribeFailure(_) => tracks.subscribe("failure", "no common codec"),
             Count::Unsubscribed(of) => tracks.subscribed.with_label_values(&[kind(*of)]).dec(),
+            Count::LimitReached(Limit::Tracks) => self.limit_reached("participant_tracks"),
+            Count::LimitReached(Limit::Subscriptions) => {
+                self.limit_reached("participant_subscriptions");
+            }
             Count::Quality { rating } => self.0.series.quality.rating.observe(f64::from(*rating)),
         }
     }
