@@ -24,10 +24,22 @@ const BATCHES: usize = 250;
 const ROUNDS: usize = 15;
 
 fn main() {
-    println!("host: {} cores; fastest of {ROUNDS} rounds of {} packets", cores(), BATCH * BATCHES);
+    println!(
+        "host: {} cores; fastest of {ROUNDS} rounds of {} packets",
+        cores(),
+        BATCH * BATCHES
+    );
     println!(
         "{:>6} {:>5} {:>12} {:>12} {:>14} {:>14} {:>14} {:>7} {:>12}",
-        "bytes", "N", "total ns", "ingest ns", "per forward", "seal GCM-128", "seal GCM-256", "ratio", "allocations"
+        "bytes",
+        "N",
+        "total ns",
+        "ingest ns",
+        "per forward",
+        "seal GCM-128",
+        "seal GCM-256",
+        "ratio",
+        "allocations"
     );
     for bytes in [1200, 100] {
         let seal128 = bare_seal(Profile::Aes128Gcm, bytes);
@@ -56,15 +68,20 @@ fn per_packet(kind: Kind, subscribers: usize, bytes: usize) -> (f64, u64) {
     let mut fastest = Duration::MAX;
     let mut allocated = 0;
     for round in 0..=ROUNDS {
-        let batches: Vec<Vec<Vec<u8>>> =
-            (0..BATCHES).map(|_| world.sealed_batch(BATCH, bytes)).collect();
+        let batches: Vec<Vec<Vec<u8>>> = (0..BATCHES)
+            .map(|_| world.sealed_batch(BATCH, bytes))
+            .collect();
         let mut spent = Duration::ZERO;
         for mut batch in batches {
             let mut sent = 0;
             let start = Instant::now();
             let counted = allocation_counter::measure(|| sent = world.push(&mut batch));
             spent += start.elapsed();
-            assert_eq!(sent, subscribers * BATCH, "every subscriber gets every packet");
+            assert_eq!(
+                sent,
+                subscribers * BATCH,
+                "every subscriber gets every packet"
+            );
             if round > 0 {
                 allocated += counted.count_total;
             }
@@ -73,7 +90,10 @@ fn per_packet(kind: Kind, subscribers: usize, bytes: usize) -> (f64, u64) {
             fastest = fastest.min(spent);
         }
     }
-    (fastest.as_nanos() as f64 / (BATCH * BATCHES) as f64, allocated)
+    (
+        fastest.as_nanos() as f64 / (BATCH * BATCHES) as f64,
+        allocated,
+    )
 }
 
 /// The floor: sealing `bytes` in place, nothing else.

@@ -29,7 +29,10 @@ pub fn advertised(rtc: &Rtc, port: u16) -> io::Result<Vec<SocketAddr>> {
     } else {
         node
     };
-    Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+    Ok(ips
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip, port))
+        .collect())
 }
 
 /// The addresses the media sockets bind: everything, in both families where the machine has them.
@@ -93,7 +96,11 @@ mod tests {
         let lan = IpAddr::from([192, 168, 1, 2]);
         assert!(is_advertisable("eth0", lan, &rtc));
         assert!(!is_advertisable("docker0", lan, &rtc));
-        assert!(!is_advertisable("eth0", IpAddr::from([169, 254, 1, 1]), &rtc));
+        assert!(!is_advertisable(
+            "eth0",
+            IpAddr::from([169, 254, 1, 1]),
+            &rtc
+        ));
         assert!(!is_advertisable("lo", IpAddr::from([127, 0, 0, 1]), &rtc));
         rtc.enable_loopback_candidate = true;
         assert!(is_advertisable("lo", IpAddr::from([127, 0, 0, 1]), &rtc));

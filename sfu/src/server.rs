@@ -18,8 +18,8 @@ use crate::telemetry::Telemetry;
 use crate::worker::Workers;
 use axum::Router;
 use proto::token::Keys;
-use rand::{Rng, SeedableRng};
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -128,7 +128,10 @@ async fn serve(
     readiness.set(true);
     announce(config, &node_id, &bound);
     for address in &advertised {
-        tracing::info!("advertised candidate: udp{} host {address}", family(address));
+        tracing::info!(
+            "advertised candidate: udp{} host {address}",
+            family(address)
+        );
     }
     started(&bound);
 
@@ -142,7 +145,10 @@ async fn serve(
     workers.stop();
     // The threads stop within one pass; joining them waits for no client.
     let joined = tokio::task::spawn_blocking(move || threads.join());
-    if tokio::time::timeout(THREADS_STOP_WITHIN, joined).await.is_err() {
+    if tokio::time::timeout(THREADS_STOP_WITHIN, joined)
+        .await
+        .is_err()
+    {
         tracing::warn!("media threads did not stop in time");
     }
     Ok(())

@@ -94,7 +94,11 @@ impl Client {
         let (ufrag, pwd) = self.remote.as_ref().expect("answered");
         let mut message = vec![0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42];
         message.extend([7; 12]);
-        attribute(&mut message, 0x0006, format!("{ufrag}:{}", self.ufrag).as_bytes());
+        attribute(
+            &mut message,
+            0x0006,
+            format!("{ufrag}:{}", self.ufrag).as_bytes(),
+        );
         attribute(&mut message, 0x0024, &0x6E00_01FF_u32.to_be_bytes());
         attribute(&mut message, 0x802A, &1_u64.to_be_bytes());
         attribute(&mut message, 0x0025, &[]);

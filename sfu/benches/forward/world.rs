@@ -24,7 +24,11 @@ pub enum Kind {
 impl Kind {
     /// Small packets are audio.
     pub fn for_size(bytes: usize) -> Self {
-        if bytes < 500 { Self::Audio } else { Self::Video }
+        if bytes < 500 {
+            Self::Audio
+        } else {
+            Self::Video
+        }
     }
 
     fn section(self, direction: &str) -> String {
@@ -129,7 +133,9 @@ impl World {
         self.push(&mut batch);
         let started = self.events().into_iter();
         assert!(
-            started.into_iter().any(|event| matches!(event, Event::TrackStarted { .. })),
+            started
+                .into_iter()
+                .any(|event| matches!(event, Event::TrackStarted { .. })),
             "media starts the track"
         );
     }

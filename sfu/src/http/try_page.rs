@@ -27,7 +27,10 @@ pub fn router(keys: Arc<Keys>) -> Router {
     };
     Router::new()
         .route("/try", page("text/html; charset=utf-8", HTML))
-        .route("/try/try.js", page("text/javascript; charset=utf-8", SCRIPT))
+        .route(
+            "/try/try.js",
+            page("text/javascript; charset=utf-8", SCRIPT),
+        )
         .route("/try/try.css", page("text/css; charset=utf-8", STYLE))
         .route("/try/token", post(token))
         .with_state(keys)
@@ -42,7 +45,11 @@ struct Wanted {
 async fn token(State(keys): State<Arc<Keys>>, Query(wanted): Query<Wanted>) -> Response {
     let valid = |name: &str| !name.is_empty() && name.len() <= NAME_BYTES;
     if !valid(&wanted.room) || !valid(&wanted.identity) {
-        return (StatusCode::BAD_REQUEST, "room and identity take 1 to 64 bytes").into_response();
+        return (
+            StatusCode::BAD_REQUEST,
+            "room and identity take 1 to 64 bytes",
+        )
+            .into_response();
     }
     let claims = Claims {
         identity: wanted.identity.clone(),

@@ -6,9 +6,9 @@
 
 mod socket;
 
-use crate::metrics::JoinState;
 use super::front::Front;
 use crate::auth;
+use crate::metrics::JoinState;
 use crate::room::effect::JoinRefusal;
 use crate::rooms::{Attached, EnterError, Entry, Said};
 use crate::signal::client::Hints;

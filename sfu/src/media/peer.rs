@@ -9,8 +9,8 @@ pub mod uplink;
 use crate::ids::PeerId;
 use crate::media::estimate::feedback::FeedbackRecorder;
 use crate::media::message::PeerSetup;
-use crate::media::transport::negotiation::{Local, Negotiation};
 use crate::media::transport::Transport;
+use crate::media::transport::negotiation::{Local, Negotiation};
 use downlink::Downlink;
 use link::Link;
 use uplink::Uplink;
@@ -37,12 +37,7 @@ pub struct Peer {
 impl Peer {
     /// A peer that waits for its first offer.
     #[must_use]
-    pub fn new(
-        id: PeerId,
-        setup: &PeerSetup,
-        transport: Transport,
-        link: Link,
-    ) -> Self {
+    pub fn new(id: PeerId, setup: &PeerSetup, transport: Transport, link: Link) -> Self {
         Self {
             id,
             transport,

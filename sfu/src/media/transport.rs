@@ -139,12 +139,7 @@ impl Transport {
     }
 
     /// Sends what the handshake wants sent, takes the keys when it is done.
-    fn drain(
-        &mut self,
-        handled: Result<(), dtls::DtlsError>,
-        path: Path,
-        arena: &mut Arena<Path>,
-    ) {
+    fn drain(&mut self, handled: Result<(), dtls::DtlsError>, path: Path, arena: &mut Arena<Path>) {
         let mut buffer = [0; dtls::BUFFER];
         let mut outcome = handled;
         while outcome.is_ok() {

@@ -6,9 +6,9 @@
 use super::entry::EnterError;
 use super::keeper::{Keeper, Letter, MAILBOX_DEPTH};
 use super::surroundings::{Surroundings, unix_ms};
-use proto::livekit::RoomConfiguration;
 use crate::room::command::{Admin, Command};
 use crate::room::{Room, Setup};
+use proto::livekit::RoomConfiguration;
 use rand::Rng;
 use std::collections::HashMap;
 use tokio::sync::{mpsc, oneshot};
@@ -128,7 +128,11 @@ impl Directory {
         }
     }
 
-    fn open(&mut self, name: String, config: Option<RoomConfiguration>) -> Result<Found, EnterError> {
+    fn open(
+        &mut self,
+        name: String,
+        config: Option<RoomConfiguration>,
+    ) -> Result<Found, EnterError> {
         if self.awaiting_end.is_some() {
             return Err(EnterError::Draining);
         }

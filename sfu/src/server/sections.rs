@@ -70,7 +70,8 @@ pub(super) fn keys(config: &Config) -> Keys {
 pub(super) fn media(config: &Config) -> Result<worker::Setup, ServeError> {
     let port = config.rtc.udp_ports_in_use().first();
     let throttle = &config.rtc.pli_throttle;
-    let dtls = dtls::Shared::new().map_err(|error| ServeError::Start(std::io::Error::other(error)))?;
+    let dtls =
+        dtls::Shared::new().map_err(|error| ServeError::Start(std::io::Error::other(error)))?;
     Ok(worker::Setup {
         bind: addresses::bind(port),
         plane: plane::Setup {

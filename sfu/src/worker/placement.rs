@@ -55,28 +55,22 @@ impl Workers {
     ///
     /// # Errors
     /// A socket that cannot be bound, or a thread that cannot be made.
-    pub fn start(
-        setup: &Setup,
-        metrics: &Metrics,
-        seed: [u8; 32],
-    ) -> io::Result<(Self, Threads)> {
+    pub fn start(setup: &Setup, metrics: &Metrics, seed: [u8; 32]) -> io::Result<(Self, Threads)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), MAILBOX)?;
         let mux = UdpMux::bind(&setup.bind, poll.registry())?;
         let (outbox, inbox) = mailbox(waker);
         let worker = Worker::new(setup, mux, poll, inbox, metrics.worker(0), seed);
         let alive = Arc::new(AtomicBool::new(true));
-        let thread = std::thread::Builder::new()
-            .name("media-0".into())
-            .spawn({
-                let alive = Arc::clone(&alive);
-                move || {
-                    if let Err(error) = worker.run() {
-                        tracing::error!(%error, "media worker stopped");
-                    }
-                    alive.store(false, Ordering::Relaxed);
+        let thread = std::thread::Builder::new().name("media-0".into()).spawn({
+            let alive = Arc::clone(&alive);
+            move || {
+                if let Err(error) = worker.run() {
+                    tracing::error!(%error, "media worker stopped");
                 }
-            })?;
+                alive.store(false, Ordering::Relaxed);
+            }
+        })?;
         let handle = Handle {
             outbox,
             peers: AtomicU32::new(0),

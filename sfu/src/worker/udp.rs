@@ -60,9 +60,8 @@ impl UdpMux {
     pub fn bind(addresses: &[SocketAddr], registry: &Registry) -> io::Result<Self> {
         let mut sockets = Vec::with_capacity(addresses.len());
         for (index, address) in addresses.iter().enumerate() {
-            let mut bound = bind(*address).map_err(|error| {
-                io::Error::new(error.kind(), format!("udp {address}: {error}"))
-            })?;
+            let mut bound = bind(*address)
+                .map_err(|error| io::Error::new(error.kind(), format!("udp {address}: {error}")))?;
             registry.register(&mut bound.socket, Token(index), Interest::READABLE)?;
             sockets.push(bound);
         }
@@ -121,9 +120,8 @@ impl MuxSocket {
     ) {
         let mut meta = [RecvMeta::default(); BATCH_SIZE];
         let received = {
-            let mut slices: [IoSliceMut<'_>; BATCH_SIZE] = std::array::from_fn(|_| {
-                IoSliceMut::new(&mut [])
-            });
+            let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
+                std::array::from_fn(|_| IoSliceMut::new(&mut []));
             for (slice, buffer) in slices.iter_mut().zip(buffers.iter_mut()) {
                 *slice = IoSliceMut::new(buffer);
             }
@@ -153,7 +151,10 @@ impl MuxSocket {
 
     fn send_run(&self, run: &Run<'_, Path>, counters: &mut UdpCounters) {
         let segments = self.state.max_gso_segments().max(1);
-        for piece in run.bytes.chunks(run.segment.saturating_mul(segments).max(1)) {
+        for piece in run
+            .bytes
+            .chunks(run.segment.saturating_mul(segments).max(1))
+        {
             let count = piece.len().div_ceil(run.segment.max(1)) as u64;
             let transmit = Transmit {
                 destination: run.to.remote,

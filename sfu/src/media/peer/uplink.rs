@@ -108,7 +108,8 @@ impl Uplink {
     /// Finds out what an unknown SSRC is: by the offer's SSRCs, else by mid and rid.
     #[must_use]
     pub fn recognise(&self, header: &Header, extensions: &Extensions<'_>) -> Option<Recognised> {
-        self.by_ssrc(header).or_else(|| self.by_mid(header, extensions))
+        self.by_ssrc(header)
+            .or_else(|| self.by_mid(header, extensions))
     }
 
     fn by_ssrc(&self, header: &Header) -> Option<Recognised> {

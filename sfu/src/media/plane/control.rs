@@ -4,9 +4,7 @@ use super::tracks::{SUBSCRIBERS_MAX, Subscriber};
 use super::{Plane, candidates};
 use crate::ids::{MediaKind, PeerId, TrackKey};
 use crate::media::demux::Place;
-use crate::media::forward::downstream::{
-    Downstream, DownstreamSetup, PayloadTypes, RtxSetup,
-};
+use crate::media::forward::downstream::{Downstream, DownstreamSetup, PayloadTypes, RtxSetup};
 use crate::media::message::{
     Event, PeerFailure, PeerSetup, ScoredStream, StreamLabel, TrackSpec, Wish,
 };
@@ -56,7 +54,10 @@ impl Plane {
         let Some(index) = self.index_of(id) else {
             return;
         };
-        let published = self.peers.at(index).map(|peer| peer.uplink.tracks().to_vec());
+        let published = self
+            .peers
+            .at(index)
+            .map(|peer| peer.uplink.tracks().to_vec());
         for track in published.unwrap_or_default() {
             self.end_track(track, now);
         }
@@ -328,8 +329,10 @@ impl Plane {
             Ok(()) => peer.downlink.wait(key, Waiting { wish, cname }),
             Err(error) => {
                 tracing::debug!(peer = ?id, track = ?key, %error, "subscription refused");
-                self.events
-                    .push_back(Event::SubscriptionRefused { peer: id, track: key });
+                self.events.push_back(Event::SubscriptionRefused {
+                    peer: id,
+                    track: key,
+                });
             }
         }
         self.reschedule(index, now);
@@ -369,4 +372,3 @@ impl Plane {
         }
     }
 }
-

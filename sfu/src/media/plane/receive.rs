@@ -54,10 +54,7 @@ impl Plane {
 
     /// The peer whose address this is, learned from an authentic check.
     fn sender_of(&mut self, path: &Path) -> Option<u32> {
-        let index = self
-            .demux
-            .by_path(path)
-            .and_then(|id| self.peers.index(id));
+        let index = self.demux.by_path(path).and_then(|id| self.peers.index(id));
         if index.is_none() {
             self.counters.dropped.unknown_address += 1;
         }
@@ -300,12 +297,7 @@ impl Plane {
         }
     }
 
-    fn take_blocks(
-        &mut self,
-        index: u32,
-        blocks: impl Iterator<Item = ReportBlock>,
-        now: Instant,
-    ) {
+    fn take_blocks(&mut self, index: u32, blocks: impl Iterator<Item = ReportBlock>, now: Instant) {
         let Some(peer) = self.peers.at_mut(index) else {
             return;
         };
@@ -336,13 +328,7 @@ impl Plane {
     }
 
     /// Sends again what a subscriber misses, as far as the history still has it.
-    fn resend(
-        &mut self,
-        index: u32,
-        media: u32,
-        lost: impl Iterator<Item = u16>,
-        now: Instant,
-    ) {
+    fn resend(&mut self, index: u32, media: u32, lost: impl Iterator<Item = u16>, now: Instant) {
         let Some(peer) = self.peers.at_mut(index) else {
             return;
         };

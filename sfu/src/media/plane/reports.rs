@@ -1,14 +1,14 @@
 //! What is due at a peer: consent, retransmitted handshakes, NACKs, key-frame requests, reports,
 //! transport-wide feedback, quality, sections to ask for.
 
-use super::tracks::Tracks;
 use super::Plane;
+use super::tracks::Tracks;
 use crate::media::counters::Counters;
 use crate::media::demux::Path;
 use crate::media::forward::report::Reception;
+use crate::media::ingest::track::SPATIAL_LAYERS;
 use crate::media::message::{Event, ScoredStream};
 use crate::media::pacer::Arena;
-use crate::media::ingest::track::SPATIAL_LAYERS;
 use crate::media::peer::Peer;
 use crate::media::transport::srtp;
 use crate::rtp::rtcp::{MAX_BLOCKS, ReportBlock, SenderInfo, Writer};
@@ -285,12 +285,7 @@ fn seal(
 }
 
 /// Seals a compound into the arena.
-fn copy(
-    peer: &mut Peer,
-    arena: &mut Arena<Path>,
-    counters: &mut Counters,
-    compound: &Compound,
-) {
+fn copy(peer: &mut Peer, arena: &mut Arena<Path>, counters: &mut Counters, compound: &Compound) {
     let Some((path, sealer)) = peer.transport.sending_mut() else {
         return;
     };

@@ -114,7 +114,9 @@ impl Fanout {
             track: Track::new(setup),
             publisher,
             section: Section {
-                layers: layers.fold(0, |mask, layer| mask | 1_u8.wrapping_shl(layer.spatial.into())),
+                layers: layers.fold(0, |mask, layer| {
+                    mask | 1_u8.wrapping_shl(layer.spatial.into())
+                }),
                 codecs: section.codecs.clone(),
                 rtx: section.rtx.clone(),
                 nack: section.feedback.nack,
@@ -139,11 +141,17 @@ impl Fanout {
             codec: self.track.setup().codec,
             payload_type,
             other_payload_type: other.map(|(pt, _)| *pt).find(|pt| *pt != payload_type),
-            rtx_payload_type: rtx.into_iter().find(|(_, apt)| *apt == payload_type).map(|(pt, _)| *pt),
+            rtx_payload_type: rtx
+                .into_iter()
+                .find(|(_, apt)| *apt == payload_type)
+                .map(|(pt, _)| *pt),
             spatial,
             screen_share: self.track.setup().screen_share,
             nack: self.section.nack,
-            key_frame_throttle: *self.throttle.get(usize::from(spatial)).unwrap_or(&THROTTLE[0]),
+            key_frame_throttle: *self
+                .throttle
+                .get(usize::from(spatial))
+                .unwrap_or(&THROTTLE[0]),
         };
         if self.track.add_layer(setup)
             && known

@@ -8,12 +8,12 @@ use super::codecs::{self, Choice, Feedback};
 use super::extensions;
 use super::layers::layers;
 use crate::config::codecs::Codec;
-use crate::rtp::extension::ExtensionIds;
 use crate::ids::{MediaKind, TrackKey};
 use crate::media::message::{NegotiatedLayer, PeerSetup, StreamLabel, TrackSpec};
 use crate::media::transport::sdp::{
     AnswerMedia, AnswerSection, Body, Direction, RtpCodec, Section, SectionKind, SentStream,
 };
+use crate::rtp::extension::ExtensionIds;
 
 /// A section the client sends in.
 #[derive(Debug, Clone, PartialEq, Eq)]
