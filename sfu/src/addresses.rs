@@ -76,10 +76,10 @@ fn is_advertisable(name: &str, ip: IpAddr, rtc: &Rtc) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::check::Config;
+    use crate::settings::Sources;
 
     fn rtc() -> Rtc {
-        Config::default().rtc
+        Sources::default().load().config.rtc
     }
 
     #[test]

@@ -4,8 +4,22 @@ use super::*;
 use crate::ids::ParticipantSid;
 use std::collections::BTreeSet;
 
+/// The values of `label` among the series `name` that have counted something, in alphabetic order.
+pub(crate) fn labels(metrics: &Metrics, name: &str, label: &str) -> Vec<String> {
+    let page = metrics.page();
+    let of_name = page
+        .lines()
+        .filter(|line| line.starts_with(&format!("{name}{{")) && !line.ends_with(" 0"));
+    let mut found: Vec<String> = of_name
+        .filter_map(|line| line.split_once(&format!("{label}=\""))?.1.split('"').next())
+        .map(str::to_owned)
+        .collect();
+    found.sort();
+    found
+}
+
 /// The value of the series `name` with all of `labels`, whose order is not fixed.
-fn value(page: &str, name: &str, labels: &[&str]) -> String {
+pub(crate) fn value(page: &str, name: &str, labels: &[&str]) -> String {
     page.lines()
         .filter(|line| line.starts_with(&format!("{name}{{")))
         .find(|line| labels.iter().all(|label| line.contains(label)))

@@ -36,3 +36,38 @@ pub fn unix_ms() -> u64 {
             u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
         })
 }
+
+#[cfg(test)]
+impl Surroundings {
+    /// Surroundings with a running media thread on a free port of loopback.
+    pub(crate) fn on_loopback(settings: Settings) -> Self {
+        use crate::media::plane;
+        use crate::media::plane::tracks::TrackSettings;
+        use crate::media::transport::dtls;
+        let metrics = Metrics::new("ND_test");
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let setup = crate::worker::Setup {
+            bind: vec![address],
+            plane: plane::Setup {
+                dtls: Arc::new(dtls::Shared::new().expect("certificate")),
+                advertised: vec![address],
+                node: 0,
+                process: 0,
+                worker: 0,
+                track: TrackSettings::default(),
+            },
+        };
+        let (workers, _threads) = Workers::start(&setup, &metrics, [1; 32]).expect("started");
+        let secret = proto::token::Secret::new("secret");
+        Self {
+            workers,
+            metrics,
+            keys: Arc::new([("key".to_owned(), secret)].into_iter().collect()),
+            settings,
+            server_info: ServerInfo {
+                version: "1.0.0".into(),
+                ..ServerInfo::default()
+            },
+        }
+    }
+}

@@ -1,6 +1,5 @@
 use super::*;
 use crate::media::message::Event;
-use crate::metrics::Metrics;
 use crate::room::Settings;
 use crate::room::command::{Join, Resume};
 use proto::livekit::signal_response::Message;
@@ -14,12 +13,7 @@ fn keys() -> Keys {
 }
 
 fn rooms() -> Rooms {
-    Rooms::start(Surroundings {
-        workers: Workers::default(),
-        metrics: Metrics::default(),
-        keys: Arc::new(keys()),
-        settings: Settings::default(),
-    })
+    Rooms::start(Surroundings::on_loopback(Settings::default()))
 }
 
 fn join(rooms: &Rooms, identity: &str) -> Entry {
@@ -186,6 +180,7 @@ async fn whoever_meets_a_closing_room_gets_a_fresh_one() {
     let found = rooms
         .ask(|reply| Ask::Open {
             name: "lobby".into(),
+            config: None,
             reply,
         })
         .await
@@ -201,6 +196,7 @@ async fn whoever_meets_a_closing_room_gets_a_fresh_one() {
     assert!(matches!(message(&mut alice).await, Message::Join(_)));
     let again = rooms.ask(|reply| Ask::Open {
         name: "lobby".into(),
+        config: None,
         reply,
     });
     let again = again.await.expect("answer").expect("room");

@@ -1,10 +1,9 @@
 use super::*;
 use crate::config::codecs::Codec;
-use crate::metrics::Metrics;
+use crate::metrics::tests::labels;
 use crate::room::Settings;
 use crate::rooms::{Rooms, Surroundings};
 use crate::signal::join::Policy;
-use crate::worker::Workers;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method};
 use axum::routing::get;
@@ -46,17 +45,12 @@ fn keys() -> Keys {
 }
 
 fn front(draining: bool, auto_create: bool) -> Front {
-    let (keys, workers, metrics) = (Arc::new(keys()), Workers::default(), Metrics::default());
+    let surroundings = Surroundings::on_loopback(Settings::default());
     Front {
-        rooms: Rooms::start(Surroundings {
-            workers: workers.clone(),
-            metrics: metrics.clone(),
-            keys: Arc::clone(&keys),
-            settings: Settings::default(),
-        }),
-        workers,
-        metrics,
-        keys,
+        rooms: Rooms::start(surroundings.clone()),
+        workers: surroundings.workers,
+        metrics: surroundings.metrics,
+        keys: surroundings.keys,
         policy: Policy {
             codecs: Codec::ALL.to_vec(),
             ice_servers: Vec::new(),
@@ -66,6 +60,11 @@ fn front(draining: bool, auto_create: bool) -> Front {
         prefixes: vec!["/calls/".into(), "/".into()],
         max_body_bytes: 100,
     }
+}
+
+/// How far joins have come.
+fn states(metrics: &crate::metrics::Metrics) -> Vec<String> {
+    labels(metrics, "livekit_participant_join_total", "state")
 }
 
 async fn ask(front: Front, method: Method, uri: &str, headers: &[(&str, &str)]) -> Answer {
@@ -163,7 +162,10 @@ async fn the_root_says_how_the_server_is() {
         503
     );
     let stuck = front(false, true);
-    stuck.workers.set_stuck(true);
+    stuck.workers.stop();
+    while stuck.workers.ready() {
+        tokio::task::yield_now().await;
+    }
     let answer = ask(stuck, Method::GET, "/", &[]).await;
     answer.is(406, "Not Ready\nmedia threads do not answer");
 }
@@ -259,7 +261,7 @@ async fn validating_judges_like_connecting() {
         let metrics = front.metrics.clone();
         let answer = ask(front, Method::GET, &format!("/rtc/v1?{query}"), &UPGRADE).await;
         answer.is(status, body);
-        assert_eq!(metrics.states(), ["signal_validation_failed"]);
+        assert_eq!(states(&metrics), ["signal_validation_failed"]);
     }
 }
 
@@ -289,7 +291,7 @@ async fn a_half_asked_for_upgrade_joins_no_room() {
     let uri = format!("/rtc/v1?{}", query());
     let answer = ask(front, Method::GET, &uri, &UPGRADE[..2]).await;
     assert_eq!(answer.status, 400);
-    assert_eq!(metrics.states(), ["signal_upgrade_failed"]);
+    assert_eq!(states(&metrics), ["signal_upgrade_failed"]);
     assert!(!rooms.exists("lobby").await);
 }
 
