@@ -79,7 +79,11 @@ mod tests {
     use crate::settings::Sources;
 
     fn rtc() -> Rtc {
-        Sources::default().load().config.rtc
+        let sources = Sources {
+            body: Some("keys: {k: 0123456789abcdef0123456789abcdef}".into()),
+            ..Sources::default()
+        };
+        sources.load().config.rtc
     }
 
     #[test]

@@ -44,7 +44,9 @@ pub fn run() -> ExitCode {
                 ))
             })
             .unwrap_or(ExitCode::FAILURE),
-        Some("ports") => usable(&loaded).unwrap_or_else(|| show::out(&show::ports(&loaded.config))),
+        Some("ports") => {
+            usable(&loaded).unwrap_or_else(|| show::out(&show::port_list(&loaded.config)))
+        }
         _ => usable(&loaded).unwrap_or_else(|| serve(&loaded, &sources)),
     }
 }

@@ -78,23 +78,6 @@ pub enum SignalDirection {
     Response,
 }
 
-/// One report on one stream's quality. (RFC 3550 §6.4)
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StreamReport {
-    /// True from a publisher to us, false from us to a subscriber.
-    pub incoming: bool,
-    /// Audio or video.
-    pub kind: MediaKind,
-    /// Packets lost since the last report.
-    pub lost: u64,
-    /// Of the packets expected since the last report, 0 to 100.
-    pub lost_percent: f64,
-    /// Interarrival jitter.
-    pub jitter_us: f64,
-    /// Round trip, where known.
-    pub rtt_ms: Option<f64>,
-}
-
 const fn kind(kind: MediaKind) -> &'static str {
     match kind {
         MediaKind::Audio => "AUDIO",
@@ -167,8 +150,8 @@ impl Metrics {
         duration.with_label_values(&[version.as_str()]).observe(ms);
     }
 
-    /// A peer connection reached `state`: `started`, `ice_connected`, `connected` or
-    /// `fully_established`. A single peer connection counts as the publisher's.
+    /// A peer connection reached `state`: `started`, `ice_connected` or `connected`. A single peer
+    /// connection counts as the publisher's.
     pub fn peer_connection(&self, state: &'static str) {
         let states = &self.0.series.sessions.peer_connections;
         states.with_label_values(&["PUBLISHER", state]).inc();
@@ -185,34 +168,6 @@ impl Metrics {
         messages
             .with_label_values(&["signal", status, direction])
             .inc();
-    }
-
-    /// A stream's quality over one report interval.
-    pub fn stream_report(&self, report: &StreamReport) {
-        let direction = if report.incoming {
-            "incoming"
-        } else {
-            "outgoing"
-        };
-        let labels = [direction, "", kind(report.kind), ""];
-        let quality = &self.0.series.quality;
-        quality.lost.with_label_values(&labels).inc_by(report.lost);
-        quality
-            .lost_percent
-            .with_label_values(&labels)
-            .observe(report.lost_percent);
-        quality
-            .jitter
-            .with_label_values(&labels)
-            .observe(report.jitter_us);
-        if let Some(rtt) = report.rtt_ms {
-            quality.rtt.with_label_values(&labels).observe(rtt);
-        }
-    }
-
-    /// A participant's quality as a score, 0 to 5.
-    pub fn quality_score(&self, score: f64) {
-        self.0.series.quality.score.observe(score);
     }
 
     /// What a room wants counted.
@@ -245,7 +200,7 @@ impl Metrics {
             Count::LimitReached(Limit::Subscriptions) => {
                 self.limit_reached("participant_subscriptions");
             }
-            Count::Quality { rating } => self.0.series.quality.rating.observe(f64::from(*rating)),
+            Count::Quality { rating } => self.0.series.rating.observe(f64::from(*rating)),
         }
     }
 

@@ -7,6 +7,8 @@
 mod entry;
 mod surroundings;
 
+mod people;
+
 mod keeper;
 
 mod directory;

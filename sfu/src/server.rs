@@ -7,8 +7,10 @@ mod listen;
 mod sections;
 mod stop;
 
-use crate::config::check::Config;
+use crate::config::check::{Config, SHORT_SECRET};
+use crate::config::ports;
 use crate::http::admin::{self, Readiness};
+use crate::http::connection::Places;
 use crate::http::front::Front;
 use crate::http::{self, try_page};
 use crate::metrics::Metrics;
@@ -28,6 +30,13 @@ use tokio::sync::watch;
 
 /// What media threads get to finish their pass.
 const THREADS_STOP_WITHIN: Duration = Duration::from_secs(1);
+
+/// Connections of the main port at a time: some 30 KiB each, and more than one machine's media
+/// threads serve.
+const MAX_CONNECTIONS: u32 = 16_384;
+
+/// Connections of the metrics port: a handful of scrapers.
+const MAX_SCRAPERS: u32 = 64;
 
 /// The LiveKit server version told to clients: they choose their behaviour by it.
 pub const LIVEKIT_VERSION: &str = "1.13.5";
@@ -73,7 +82,11 @@ pub fn run(
 ) -> Result<(), ServeError> {
     let telemetry = Telemetry::start(&loaded.config.logging)?;
     for complaint in loaded.complaints.list() {
-        tracing::warn!("{complaint}");
+        if complaint.cause == SHORT_SECRET {
+            tracing::error!(apiKey = complaint.key, "{SHORT_SECRET}");
+        } else {
+            tracing::warn!("{complaint}");
+        }
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -114,6 +127,7 @@ async fn serve(
         policy: sections::policy(config),
         draining: is_draining,
         prefixes: config.http.path_prefixes.clone(),
+        max_message_bytes: config.http.signal_message_size_limit,
         max_body_bytes: config.http.max_api_request_body_size,
     });
     let main = listen::bind("port", config.http.port, &config.http.bind_addresses).await?;
@@ -122,9 +136,11 @@ async fn serve(
 
     let stopping = stop::Stopping::default();
     let router = main_router(config, front, keys, readiness.clone());
-    let mut tasks = listen::spawn(main, &router, &stopping);
+    let places = Places::new(MAX_CONNECTIONS, metrics.clone());
+    let mut tasks = listen::spawn(main, &router, &stopping, &places);
+    let scrapers = Places::new(MAX_SCRAPERS, metrics.clone());
     let page = admin::router(&config.prometheus, metrics, readiness.clone());
-    tasks.extend(listen::spawn(prometheus, &page, &stopping));
+    tasks.extend(listen::spawn(prometheus, &page, &stopping, &scrapers));
     readiness.set(true);
     announce(config, &node_id, &bound);
     for address in &advertised {
@@ -141,6 +157,8 @@ async fn serve(
     // Every session is told to come back before its socket closes.
     tasks.push(tokio::spawn(async move { rooms.shut_down().await }));
     stopping.begin();
+    // The sockets of the sessions included: each has said farewell before it frees its place.
+    tasks.push(tokio::spawn(async move { places.emptied().await }));
     stop::drain(tasks, &mut signals, config.drain_timeout).await;
     workers.stop();
     // The threads stop within one pass; joining them waits for no client.
@@ -194,6 +212,11 @@ fn announce(config: &Config, node_id: &str, bound: &[SocketAddr]) {
         portPrometheus = config.prometheus.port,
         region = config.region,
         "starting Foci"
+    );
+    tracing::info!(
+        inUse = ports::listed(&config.ports()),
+        notYet = ports::LATER,
+        "ports"
     );
     if !config.rtc.udp_port_configured {
         tracing::info!(

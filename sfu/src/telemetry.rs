@@ -86,4 +86,4 @@ const fn filter(level: Level) -> LevelFilter {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,6 +3,7 @@
 use crate::config::check::Config;
 use crate::config::complaint::Complaints;
 use crate::config::keys::{DEVELOPMENT_KEY, DEVELOPMENT_SECRET};
+use crate::config::ports;
 use rand::Rng;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -51,12 +52,13 @@ pub(super) fn complaints(complaints: &Complaints) -> String {
 }
 
 /// The ports a configuration listens on.
-pub(super) fn ports(config: &Config) -> String {
+pub(super) fn port_list(config: &Config) -> String {
     let mut text = String::new();
     for used in config.ports() {
         let port = format!("{}/{}", used.ports, used.protocol);
         let _ = writeln!(text, "{port:<16} {:<20} {}", used.purpose, used.key);
     }
+    let _ = writeln!(text, "not opened yet: {}", ports::LATER);
     text
 }
 
@@ -107,7 +109,7 @@ mod tests {
     #[test]
     fn ports_and_next_steps_name_the_ports_in_use() {
         let config = Sources::default().load().config;
-        let text = ports(&config);
+        let text = port_list(&config);
         assert!(
             text.contains("7880/tcp") && text.contains("7882/udp"),
             "{text}"

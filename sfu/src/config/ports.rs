@@ -137,6 +137,19 @@ pub struct PortUse {
     pub purpose: &'static str,
 }
 
+/// Ports of features that are still to come: they are not opened.
+pub const LATER: &str =
+    "7881/tcp media over TCP, 3479/udp TURN, 5350/tcp TURN over TLS, 30000-30020/udp TURN relays";
+
+/// The ports in one line: `7880/tcp HTTP and WebSocket, 7882/udp media (ICE/UDP)`.
+#[must_use]
+pub fn listed(uses: &[PortUse]) -> String {
+    let each = uses
+        .iter()
+        .map(|used| format!("{}/{} {}", used.ports, used.protocol, used.purpose));
+    each.collect::<Vec<_>>().join(", ")
+}
+
 /// Every pair of uses that share a port, in the order given.
 #[must_use]
 pub fn conflicts(uses: &[PortUse]) -> Vec<(PortUse, PortUse)> {

@@ -25,6 +25,8 @@ pub struct Front {
     pub draining: watch::Receiver<bool>,
     /// Path prefixes under which everything is served too, such as `/livekit/sfu`.
     pub prefixes: Vec<String>,
+    /// The largest signalling message in bytes.
+    pub max_message_bytes: usize,
     /// The largest request body in bytes; 0 for no limit.
     pub max_body_bytes: usize,
 }

@@ -6,6 +6,7 @@
 
 mod socket;
 
+use super::connection::Place;
 use super::front::Front;
 use crate::auth;
 use crate::metrics::JoinState;
@@ -19,11 +20,11 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use proto::signal::{FrameBuf, MAX_FRAME_BYTES};
+use proto::signal::FrameBuf;
 use proto::token::{Claims, Verified};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// How long a room may take for its first message: LiveKit's three attempts of 3, 4 and 5 s.
 const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(12);
@@ -55,6 +56,7 @@ pub async fn validate(State(front): State<Arc<Front>>, request: Request) -> Resp
 
 /// `/rtc/v1`: checks, waits for the room's first message, then upgrades.
 pub async fn connect(State(front): State<Arc<Front>>, request: Request) -> Response {
+    let accepted = Instant::now();
     let (mut parts, _) = request.into_parts();
     if !asks_for_upgrade(&parts.headers) {
         return StatusCode::NOT_FOUND.into_response();
@@ -82,10 +84,12 @@ pub async fn connect(State(front): State<Arc<Front>>, request: Request) -> Respo
         .selected_protocol()
         .and_then(|name| name.to_str().ok());
     let mut session = Session::new(opening, chosen);
-    match first_frame(&front, admission, &mut session).await {
+    let place = parts.extensions.get::<Place>().cloned();
+    match first_frame(&front, admission, &mut session, accepted).await {
         Ok((attached, first)) => {
             front.metrics.join_state(JoinState::SignalConnected);
-            open(&front, upgrade, socket::Line::new(attached, session), first)
+            let line = socket::Line::new(attached, session, place);
+            open(&front, upgrade, line, first)
         }
         Err(Failure::Refused(error)) => {
             front.metrics.join_state(JoinState::SignalFailed);
@@ -103,8 +107,8 @@ fn open(front: &Front, upgrade: WebSocketUpgrade, line: socket::Line, first: Fra
     let metrics = front.metrics.clone();
     let failures = front.metrics.clone();
     upgrade
-        .max_message_size(MAX_FRAME_BYTES)
-        .max_frame_size(MAX_FRAME_BYTES)
+        .max_message_size(front.max_message_bytes)
+        .max_frame_size(front.max_message_bytes)
         .read_buffer_size(SOCKET_BUFFER_BYTES)
         .write_buffer_size(SOCKET_BUFFER_BYTES)
         .on_failed_upgrade(move |_| failures.join_state(JoinState::SignalUpgradeFailed))
@@ -156,6 +160,7 @@ async fn first_frame(
     front: &Front,
     admission: Admission,
     session: &mut Session,
+    accepted: Instant,
 ) -> Result<(Attached, FrameBuf), Failure> {
     let id = front.rooms.open_session();
     let room = admission.room().to_owned();
@@ -165,9 +170,17 @@ async fn first_frame(
         let peer = front.rooms.place();
         Entry::Join(Box::new(admission.into_join(id, peer, &front.policy)))
     };
+    let joins = match &entry {
+        Entry::Join(join) => Some(join.client.protocol),
+        Entry::Resume(_) => None,
+    };
     let answered = async {
         let mut attached = front.rooms.enter(&room, entry).await?;
         let first = first_message(&mut attached, session).await?;
+        if let Some(version) = joins {
+            let waited = accepted.elapsed().as_secs_f64() * 1000.0;
+            front.metrics.join_latency(version, waited);
+        }
         Ok((attached, first))
     };
     timeout(FIRST_MESSAGE_WITHIN, answered)

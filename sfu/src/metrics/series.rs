@@ -8,9 +8,6 @@ use prometheus::{
 };
 use std::collections::HashMap;
 
-/// Labels of LiveKit's per-stream series; `source` and `country` stay empty.
-const STREAM: [&str; 4] = ["direction", "source", "type", "country"];
-
 /// Seconds. (LK: server ops §10)
 const ROOM_S: [f64; 10] = [
     5.0, 10.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 18_000.0, 36_000.0,
@@ -28,13 +25,7 @@ const SESSION_MS: [f64; 9] = [
     3_600_000.0,
     14_400_000.0,
 ];
-const PERCENT: [f64; 10] = [0.0, 0.1, 0.3, 0.5, 1.0, 5.0, 10.0, 40.0, 70.0, 100.0];
-const JITTER_US: [f64; 9] = [
-    100.0, 500.0, 1000.0, 5000.0, 10_000.0, 30_000.0, 50_000.0, 100_000.0, 500_000.0,
-];
-const RTT_MS: [f64; 9] = [10.0, 30.0, 50.0, 100.0, 150.0, 200.0, 300.0, 500.0, 1000.0];
 const RATING: [f64; 4] = [0.0, 1.0, 2.0, 3.0];
-const SCORE: [f64; 5] = [1.0, 2.0, 3.0, 4.0, 5.0];
 
 /// Rooms and participants.
 pub(super) struct Rooms {
@@ -71,23 +62,13 @@ pub(super) struct Sessions {
     pub(super) messages: IntCounterVec,
 }
 
-/// Quality of streams and participants.
-pub(super) struct Quality {
-    pub(super) lost: IntCounterVec,
-    pub(super) lost_percent: HistogramVec,
-    pub(super) jitter: HistogramVec,
-    pub(super) rtt: HistogramVec,
-    pub(super) rating: Histogram,
-    pub(super) score: Histogram,
-}
-
 /// All series that are written when something happens.
 pub(super) struct Series {
     registry: Registry,
     pub(super) rooms: Rooms,
     pub(super) tracks: Tracks,
     pub(super) sessions: Sessions,
-    pub(super) quality: Quality,
+    pub(super) rating: Histogram,
     pub(super) limits: IntCounterVec,
 }
 
@@ -147,7 +128,11 @@ impl Series {
             rooms: rooms(&shelf),
             tracks: tracks(&shelf),
             sessions: sessions(&shelf),
-            quality: quality(&shelf),
+            rating: shelf.histogram(
+                "livekit_quality_rating",
+                "Connection quality: 0 poor, 1 good, 2 excellent, 3 lost",
+                &RATING,
+            ),
             limits: shelf.counters(
                 "foci_limits_reached_total",
                 "Named limits that were reached",
@@ -244,35 +229,6 @@ fn sessions(shelf: &Shelf) -> Sessions {
     }
 }
 
-fn quality(shelf: &Shelf) -> Quality {
-    Quality {
-        lost: shelf.counters("livekit_packet_loss_total", "Packets lost", &STREAM),
-        lost_percent: shelf.histograms(
-            "livekit_packet_loss_percent",
-            "Loss of a report interval",
-            &PERCENT,
-            &STREAM,
-        ),
-        jitter: shelf.histograms(
-            "livekit_jitter_us",
-            "Interarrival jitter",
-            &JITTER_US,
-            &STREAM,
-        ),
-        rtt: shelf.histograms("livekit_rtt_ms", "Round trip", &RTT_MS, &STREAM),
-        rating: shelf.histogram(
-            "livekit_quality_rating",
-            "Connection quality: 0 poor, 1 good, 2 excellent, 3 lost",
-            &RATING,
-        ),
-        score: shelf.histogram(
-            "livekit_quality_score",
-            "Connection quality as a score",
-            &SCORE,
-        ),
-    }
-}
-
 /// LiveKit's packet series: sums over all media threads.
 fn media(shelf: &Shelf, workers: &[WorkerMetrics]) {
     let sum = |of: fn(&Counters) -> &Counter| workers.iter().map(|w| of(w).value()).sum::<u64>();
@@ -304,12 +260,7 @@ fn media(shelf: &Shelf, workers: &[WorkerMetrics]) {
         sum(|w| &w.sent.repeated_packets),
     );
     put(&bytes, "incoming", "initial", sum(|w| &w.received.bytes));
-    put(
-        &bytes,
-        "incoming",
-        "retransmit",
-        sum(|w| &w.received.repeated_bytes),
-    );
+    // Bytes of received retransmissions are not told apart.
     put(&bytes, "outgoing", "initial", sum(|w| &w.sent.bytes));
     put(
         &bytes,

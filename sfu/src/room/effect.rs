@@ -71,6 +71,8 @@ pub enum Count {
     ParticipantLeft {
         /// Who, for the shell's tables.
         sid: ParticipantSid,
+        /// Why.
+        reason: livekit::DisconnectReason,
         /// Join to leave, in ms.
         after_ms: u64,
     },

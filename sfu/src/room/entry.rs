@@ -120,7 +120,7 @@ fn register(state: &mut State, claims: Claims, join: &Join, now: Instant) {
     let peer = join.peer;
     let dependent = claims.is_dependent();
     let sid = ParticipantSid::random(&mut state.rng);
-    tracing::info!(participant = %sid, ?peer, "participant joined");
+    tracing::debug!(participantID = %sid, ?peer, "participant joined");
     state.index.sessions.insert(join.session, peer);
     state.index.identities.insert(claims.identity.clone(), peer);
     let participant = Participant {

@@ -90,8 +90,12 @@ pub(super) fn remove(state: &mut State, peer: PeerId, farewell: Farewell, now: I
     let after = now.saturating_duration_since(participant.presence.joined);
     let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
     let sid = participant.profile.sid.clone();
-    tracing::info!(participant = %sid, reason = ?farewell.reason, "participant left");
-    state.count(Count::ParticipantLeft { sid, after_ms });
+    tracing::debug!(participantID = %sid, reason = ?farewell.reason, "participant left");
+    state.count(Count::ParticipantLeft {
+        sid,
+        reason: farewell.reason,
+        after_ms,
+    });
     if !participant.is_hidden() {
         let replaced = farewell.reason == DisconnectReason::DuplicateIdentity;
         announce::departed(state, participant.farewell(farewell.reason), replaced, now);
@@ -252,12 +256,13 @@ pub(super) fn close_room(state: &mut State, farewell: Farewell, now: Instant) {
         }
         state.count(Count::ParticipantLeft {
             sid: participant.profile.sid,
+            reason: farewell.reason,
             after_ms,
         });
     }
     state.index = Index::default();
     state.deadlines = Deadlines::default();
     state.closed = true;
-    tracing::info!(reason = ?farewell.reason, "room closed");
+    tracing::debug!(reason = ?farewell.reason, "room closed");
     state.effects.push(Effect::Closed);
 }

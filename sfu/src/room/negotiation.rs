@@ -125,7 +125,7 @@ pub(super) fn handle_connected(state: &mut State, peer: PeerId, now: Instant) {
     }
     let after_ms =
         u64::try_from(now.saturating_duration_since(joined).as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(?peer, after_ms, "participant active");
+    tracing::debug!(?peer, after_ms, "participant active");
     state.count(Count::ParticipantActive { after_ms });
     announce::changed(state, peer, Change::Progress, now);
     subscribing::reconcile_all(state, peer, now);

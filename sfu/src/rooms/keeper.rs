@@ -4,9 +4,10 @@
 //! behind the room is full. Run by `directory`.
 
 use super::entry::{Entry, Said};
+use super::people::People;
 use super::surroundings::{Surroundings, unix_ms};
 use crate::ids::{PeerId, SessionId};
-use crate::media::message::{self, Event, PathReport, PeerFailure};
+use crate::media::message::{self, Event, PeerFailure};
 use crate::room::Room;
 use crate::room::command::Command;
 use crate::room::effect::{Effect, JoinRefusal};
@@ -14,11 +15,10 @@ use crate::worker::Workers;
 use proto::livekit::signal_response;
 use proto::token::Claims;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{info, warn};
+use tracing::{Instrument, info, info_span, warn};
 
 /// Letters that may wait for a room. A room answers in microseconds; who finds it full waits.
 pub(super) const MAILBOX_DEPTH: usize = 1024;
@@ -36,6 +36,10 @@ const REFRESH_MIN_S: u64 = 600;
 /// A removal that found the worker's mailbox full is tried again this often, this many times.
 const REMOVE_RETRY: Duration = Duration::from_millis(100);
 const REMOVE_ATTEMPTS: usize = 600;
+
+/// A room is made for somebody who enters at once; should he not, the room is told the time, so
+/// that it knows when it has been empty for too long.
+const FIRST_WAKE: Duration = Duration::from_secs(1);
 
 /// What a room's task may be sent.
 pub(super) enum Letter {
@@ -67,8 +71,7 @@ pub(super) struct Keeper {
     room: Room,
     surroundings: Surroundings,
     sessions: BTreeMap<SessionId, mpsc::Sender<Said>>,
-    /// Whose peers they are, for the log; as many as the room has participants.
-    peers: BTreeMap<PeerId, String>,
+    people: People,
     events: mpsc::Sender<Event>,
     wake: Option<Instant>,
     /// Commands that follow from applying effects.
@@ -90,11 +93,11 @@ impl Keeper {
         let keeper = Self {
             name,
             room,
+            people: People::new(surroundings.metrics.clone()),
             surroundings,
             sessions: BTreeMap::new(),
-            peers: BTreeMap::new(),
             events,
-            wake: None,
+            wake: Some(Instant::now() + FIRST_WAKE),
             follow_ups: VecDeque::new(),
             turned_away: None,
             closed: false,
@@ -104,7 +107,12 @@ impl Keeper {
     }
 
     /// Runs until the room is over, or until nobody is left who could write to it.
-    pub(super) async fn run(
+    pub(super) async fn run(self, letters: mpsc::Receiver<Letter>, events: mpsc::Receiver<Event>) {
+        let room = info_span!("room", room = %self.name);
+        self.keep(letters, events).instrument(room).await;
+    }
+
+    async fn keep(
         mut self,
         mut letters: mpsc::Receiver<Letter>,
         mut events: mpsc::Receiver<Event>,
@@ -116,7 +124,7 @@ impl Keeper {
                     Some(letter) => self.open(letter),
                     None => break,
                 },
-                Some(event) = events.recv() => self.hear(event),
+                Some(event) = events.recv() => self.handle(Command::Media(event)),
                 () = until(self.wake) => {
                     self.wake = None;
                     self.handle(Command::Wake);
@@ -124,7 +132,7 @@ impl Keeper {
             }
         }
         let lasted = self.started.elapsed();
-        info!(room = %self.name, duration = ?lasted, "room closed");
+        info!(duration = ?lasted, "room closed");
         self.surroundings.metrics.room_closed(lasted.as_secs_f64());
     }
 
@@ -149,39 +157,12 @@ impl Keeper {
             self.surroundings.metrics.limit_reached("room_sessions");
             return Verdict::Full;
         }
-        if let Entry::Join(join) = &entry {
-            info!(room = %self.name, participant = %join.claims.identity, "starting RTC session");
-            self.peers.insert(join.peer, join.claims.identity.clone());
-        }
         self.sessions.insert(session, outbox);
         self.handle(entry.into());
         if self.turned_away.take() == Some(session) || self.closed {
             return Verdict::Closing;
         }
         Verdict::Entered
-    }
-
-    /// A change of media, logged in the words operators look for. (LK: operation §12)
-    fn hear(&mut self, event: Event) {
-        let participant = self.peers.get(&event.peer()).map_or("", String::as_str);
-        match &event {
-            Event::Connected { path, .. } => {
-                info!(
-                    room = %self.name, participant,
-                    publisherCandidates = %candidates(path), connectionType = "udp",
-                    "participant active"
-                );
-            }
-            Event::PathChanged { path, .. } => {
-                info!(
-                    room = %self.name, participant,
-                    publisherCandidates = %candidates(path),
-                    "ice reconnected or switched pair"
-                );
-            }
-            _ => {}
-        }
-        self.handle(Command::Media(event));
     }
 
     /// Hands the room a command and applies what it wants done, and what follows from that.
@@ -192,15 +173,22 @@ impl Keeper {
                 self.follow_ups.clear();
                 return;
             }
+            let peer = self.people.hear(&command);
             for effect in self.room.handle(command, Instant::now().into_std()) {
-                self.apply(effect);
+                self.apply(effect, peer);
             }
         }
     }
 
-    fn apply(&mut self, effect: Effect) {
+    /// Applies what the room wants done after a command about `peer`.
+    fn apply(&mut self, effect: Effect, peer: Option<PeerId>) {
         match effect {
-            Effect::Signal { session, message } => self.say(session, Said::Message(message)),
+            Effect::Signal { session, message } => {
+                if let signal_response::Message::Join(response) = &*message {
+                    self.people.joined(response);
+                }
+                self.say(session, Said::Message(message));
+            }
             Effect::RefreshToken { session, claims } => self.refresh(session, &claims),
             Effect::CloseSession { session } => {
                 self.sessions.remove(&session);
@@ -208,13 +196,16 @@ impl Keeper {
             Effect::RefuseJoin { session, reason } => self.refuse(session, reason),
             Effect::Media(command) => self.tell_media(command),
             Effect::WakeAt(at) => self.wake = Some(at.into()),
-            Effect::Count(count) => self.surroundings.metrics.apply(&count),
+            Effect::Count(count) => {
+                self.surroundings.metrics.apply(&count);
+                self.people.count(peer, &count);
+            }
             Effect::Closed => self.closed = true,
         }
     }
 
     fn refuse(&mut self, session: SessionId, reason: JoinRefusal) {
-        info!(room = %self.name, ?reason, "join refused");
+        info!(?reason, "join refused");
         if reason == JoinRefusal::Closing {
             self.turned_away = Some(session);
         } else {
@@ -232,7 +223,7 @@ impl Keeper {
                 let message = signal_response::Message::RefreshToken(token);
                 self.say(session, Said::Message(Box::new(message)));
             }
-            Err(error) => warn!(room = %self.name, %error, "cannot renew a token"),
+            Err(error) => warn!(%error, "cannot renew a token"),
         }
     }
 
@@ -253,7 +244,7 @@ impl Keeper {
         let adds = matches!(command, message::Command::AddPeer { .. });
         let removes = matches!(command, message::Command::RemovePeer { .. });
         if removes {
-            self.peers.remove(&peer);
+            self.people.removed(peer);
         }
         let events = adds.then(|| self.events.clone());
         if self.surroundings.workers.send(command, events).is_ok() {
@@ -288,16 +279,4 @@ async fn until(at: Option<Instant>) {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-/// The selected pair as LiveKit prints it.
-fn candidates(path: &PathReport) -> String {
-    let network = |address: SocketAddr| if address.is_ipv4() { "udp4" } else { "udp6" };
-    format!(
-        "[local][selected:1] {} host {} [remote][selected:1] {} prflx {}",
-        network(path.local),
-        path.local,
-        network(path.remote),
-        path.remote
-    )
 }

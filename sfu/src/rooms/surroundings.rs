@@ -58,7 +58,7 @@ impl Surroundings {
             },
         };
         let (workers, _threads) = Workers::start(&setup, &metrics, [1; 32]).expect("started");
-        let secret = proto::token::Secret::new("secret");
+        let secret = proto::token::Secret::new("open-sesame-open-sesame-open-sesame");
         Self {
             workers,
             metrics,

@@ -7,9 +7,12 @@ use proto::token::{Claims, Keys, Secret, VideoGrant};
 use std::time::Duration;
 
 fn keys() -> Keys {
-    [("key".to_owned(), Secret::new("secret"))]
-        .into_iter()
-        .collect()
+    [(
+        "key".to_owned(),
+        Secret::new("open-sesame-open-sesame-open-sesame"),
+    )]
+    .into_iter()
+    .collect()
 }
 
 fn rooms() -> Rooms {
@@ -269,4 +272,97 @@ async fn events_for_a_stranger_hurt_nobody() {
     alice.letters.send(letter).await.expect("sent");
     let bob = rooms.enter("lobby", join(&rooms, "bob")).await;
     assert!(bob.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_nobody_joins_ends_after_its_time() {
+    let rooms = rooms();
+    let opened = rooms.ask(|reply| Ask::Open {
+        name: "lobby".into(),
+        config: None,
+        reply,
+    });
+    opened.await.expect("answer").expect("room");
+    let empty_timeout = Settings::default().empty_timeout.as_secs();
+    let mut waited = 0;
+    while rooms.exists("lobby").await {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        waited += 1;
+        assert!(waited < empty_timeout + 5, "the room does not end");
+    }
+    assert!(waited >= empty_timeout, "it ended after {waited} s");
+}
+
+/// What the room of `attached` is told.
+async fn tell(attached: &Attached, command: Command) {
+    let letter = Letter::Tell(Box::new(command));
+    attached.letters.send(letter).await.expect("sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_step_of_a_stay_is_logged_and_counted_once() {
+    let (log, _guard) = crate::telemetry::tests::captured();
+    let surroundings = Surroundings::on_loopback(Settings::default());
+    let metrics = surroundings.metrics.clone();
+    let rooms = Rooms::start(surroundings);
+    let Entry::Join(entry) = join(&rooms, "alice") else {
+        unreachable!("a join");
+    };
+    let peer = entry.peer;
+    let entered = rooms.enter("lobby", Entry::Join(entry)).await;
+    let mut alice = entered.expect("entered");
+    let path = crate::media::message::PathReport {
+        local: "192.0.2.1:7882".parse().expect("address"),
+        remote: "198.51.100.7:40000".parse().expect("address"),
+        transport: crate::media::message::PathTransport::Udp,
+    };
+    for _ in 0..2 {
+        tell(&alice, Command::Media(Event::Connected { peer, path })).await;
+    }
+    let leave = signal_request::Message::Leave(proto::livekit::LeaveRequest::default());
+    alice.request(leave).await;
+    while alice.next().await.is_some() {}
+    let bob = rooms.enter("lobby", join(&rooms, "bob")).await;
+    drop(bob);
+    rooms.shut_down().await;
+    let text = log.text();
+    let lines = |message: &str| -> Vec<&str> {
+        let info = text.lines().filter(|line| line.contains(" INFO "));
+        info.filter(|line| line.contains(message)).collect()
+    };
+    assert_eq!(lines("starting RTC session").len(), 2, "{text}");
+    let active = lines("participant active");
+    assert_eq!(active.len(), 1, "{text}");
+    for part in [
+        "room{room=lobby}",
+        "participant=alice",
+        "udp4 host 192.0.2.1:7882",
+    ] {
+        assert!(active[0].contains(part), "{part} in {}", active[0]);
+    }
+    assert_eq!(lines("ice reconnected or switched pair").len(), 1, "{text}");
+    let closing = lines("participant closing");
+    assert_eq!(closing.len(), 2, "{text}");
+    assert!(closing[0].contains("CLIENT_INITIATED"), "{}", closing[0]);
+    assert!(closing[1].contains("active=false"), "{}", closing[1]);
+    assert_eq!(
+        lines("participant left").len() + lines("participant joined").len(),
+        0
+    );
+    assert_eq!(lines("room closed").len(), 1, "{text}");
+    let states = crate::metrics::tests::labels(&metrics, "livekit_participant_join_total", "state");
+    let wanted = [
+        "rtc_active",
+        "rtc_canceled",
+        "rtc_connected",
+        "rtc_init",
+        "rtc_success",
+    ];
+    assert_eq!(states, wanted);
+    let page = metrics.page();
+    let count = |name: &str| crate::metrics::tests::value(&page, name, &[]);
+    assert_eq!(count("livekit_session_start_time_ms_count"), "1");
+    assert_eq!(count("livekit_session_duration_ms_count"), "2");
+    assert_eq!(count("livekit_participant_total"), "0");
+    assert_eq!(count("livekit_room_total"), "0");
 }

@@ -1,13 +1,28 @@
 //! The TCP listeners of the main and the metrics port.
 
 use crate::config::check::Prometheus;
+use crate::http::connection::{Place, Places};
 use crate::server::ServeError;
 use crate::server::stop::Stopping;
-use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use tokio::net::TcpListener;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+/// How long a request's head may take, and how long a connection may wait for its next request: a
+/// client that sends a byte a minute must not hold a place for ever.
+const HEADERS_WITHIN: Duration = Duration::from_secs(30);
+
+/// Until the next attempt after the system could not accept.
+const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Listens on `port` at each address, or everywhere if none is given. With port 0 the system
 /// chooses for the first, and the others follow.
@@ -95,29 +110,79 @@ pub(super) fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// Serves `router` on each of them until told to stop.
+/// Serves `router` on each of them until told to stop; then no connection is taken any more. Those
+/// that are open hold their place until they are over.
 pub(super) fn spawn(
     listeners: Vec<TcpListener>,
     router: &Router,
     stopping: &Stopping,
+    places: &Places,
 ) -> Vec<JoinHandle<()>> {
     listeners
         .into_iter()
         .map(|listener| {
-            let service = router
-                .clone()
-                .into_make_service_with_connect_info::<SocketAddr>();
-            let stopped = stopping.clone();
+            let (router, stopping, places) = (router.clone(), stopping.clone(), places.clone());
             tokio::spawn(async move {
-                let served = axum::serve(listener, service)
-                    .with_graceful_shutdown(async move { stopped.begun().await })
-                    .await;
-                if let Err(error) = served {
-                    tracing::error!(%error, "listener ended");
+                tokio::select! {
+                    () = accept(listener, router, &stopping, places) => {}
+                    () = stopping.begun() => {}
                 }
             })
         })
         .collect()
+}
+
+async fn accept(listener: TcpListener, router: Router, stopping: &Stopping, places: Places) {
+    while let Some(place) = places.take().await {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let router = router
+                    .clone()
+                    .layer(Extension(ConnectInfo(peer)))
+                    .layer(Extension(place.clone()));
+                tokio::spawn(serve(stream, router, place, stopping.clone()));
+            }
+            Err(error) if is_the_client_s(&error) => {}
+            // Out of file descriptors, mostly: some must be closed first.
+            Err(error) => {
+                tracing::error!(%error, "cannot accept a connection");
+                sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// The connection was gone before it was accepted.
+fn is_the_client_s(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    )
+}
+
+/// One connection, until it is over or has become a WebSocket.
+async fn serve(stream: TcpStream, router: Router, place: Place, stopping: Stopping) {
+    // Signalling messages are small and wait for nothing. A socket that is gone tells so when read.
+    let _ = stream.set_nodelay(true);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_WITHIN);
+    let service = TowerToHyperService::new(router);
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection.with_upgrades());
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopping.begun() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+    drop(place);
 }
 
 #[cfg(test)]
@@ -156,5 +221,29 @@ mod tests {
         assert_eq!(listeners.len(), 1);
         assert!(bind("port", 0, &[foreign]).await.is_err());
         assert!(bind("port", 0, &[foreign, foreign]).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_never_asks_is_closed_and_stopping_frees_every_place() {
+        use tokio::io::AsyncReadExt as _;
+        let listeners = bind("port", 0, &[[127, 0, 0, 1].into()])
+            .await
+            .expect("bound");
+        let address = addresses(&listeners)[0];
+        let stopping = Stopping::default();
+        let places = Places::new(2, crate::metrics::Metrics::new("n"));
+        let tasks = spawn(listeners, &Router::new(), &stopping, &places);
+        let mut silent = TcpStream::connect(address).await.expect("connected");
+        let mut late = TcpStream::connect(address).await.expect("connected");
+        // Time runs to the next timer whenever nobody has anything to do.
+        tokio::time::pause();
+        let mut read = Vec::new();
+        silent.read_to_end(&mut read).await.expect("closed");
+        late.read_to_end(&mut read).await.expect("closed");
+        stopping.begin();
+        for task in tasks {
+            task.await.expect("ended");
+        }
+        places.emptied().await;
     }
 }

@@ -3,8 +3,27 @@
 use super::*;
 use std::sync::{Arc, Mutex};
 
+/// Where lines go.
 #[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Sink {
+    /// All lines so far.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("sink").clone()).expect("text")
+    }
+}
+
+/// All that this thread logs from now on, of the server and of what serves its connections.
+pub(crate) fn captured() -> (Sink, tracing::subscriber::DefaultGuard) {
+    let sink = Sink::default();
+    let writer = sink.clone();
+    let loud = ["sfu", "foci", "proto", "axum", "hyper", "hyper_util"];
+    let filter = Targets::new().with_targets(loud.map(|target| (target, LevelFilter::TRACE)));
+    let lines = lines(false, move || writer.clone()).with_filter(filter);
+    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines));
+    (sink, guard)
+}
 
 impl io::Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -32,8 +51,7 @@ fn logged(logging: &Logging, write: impl FnOnce()) -> String {
     let writer = sink.clone();
     let lines = lines(logging.json, move || writer.clone()).with_filter(targets(logging));
     tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), write);
-    let bytes = sink.0.lock().expect("sink").clone();
-    String::from_utf8(bytes).expect("text")
+    sink.text()
 }
 
 #[test]

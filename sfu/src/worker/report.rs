@@ -26,6 +26,7 @@ pub(super) fn publish(
     metrics.feedback_in.nacks.set(feedback.nacks_in);
     metrics.feedback_in.plis.set(feedback.plis_in);
     metrics.feedback_in.firs.set(feedback.firs_in);
+    metrics.feedback_in.firs.set(feedback.firs_in);
     metrics.feedback_out.nacks.set(feedback.nacks_out);
     metrics.feedback_out.plis.set(feedback.plis_out);
     metrics.population.peers.set(population.peers);

@@ -3,6 +3,7 @@
 use crate::config::check::addresses;
 use crate::config::complaint::{Complaints, quoted};
 use crate::config::raw::Values;
+use proto::signal::MAX_FRAME_BYTES;
 use std::net::IpAddr;
 
 /// Prefixes at most; each is one more mount of the whole router.
@@ -49,7 +50,21 @@ impl Http {
             bind_addresses: addresses("bind_addresses", values, complaints),
             path_prefixes: prefixes(values, complaints),
             max_api_request_body_size: size("limit.max_api_request_body_size"),
-            signal_message_size_limit: size("limit.signal_message_size_limit"),
+            signal_message_size_limit: message_size(values, complaints),
+        }
+    }
+}
+
+/// Bytes of a message: what the operator allows, as far as a frame can hold it.
+fn message_size(values: &Values, complaints: &mut Complaints) -> usize {
+    const KEY: &str = "limit.signal_message_size_limit";
+    match usize::try_from(values.uint(KEY)) {
+        Ok(bytes @ 1..=MAX_FRAME_BYTES) => bytes,
+        Ok(0) => MAX_FRAME_BYTES,
+        _ => {
+            let cause = format!("Foci takes {MAX_FRAME_BYTES} bytes at most, and does so");
+            complaints.warning(KEY, values.place(KEY), cause, "lower it");
+            MAX_FRAME_BYTES
         }
     }
 }

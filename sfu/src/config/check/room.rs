@@ -22,8 +22,6 @@ pub struct Room {
     pub empty_timeout: Duration,
     /// Until a room is closed that the last participant left.
     pub departure_timeout: Duration,
-    /// One stream id for all tracks of a participant.
-    pub sync_streams: bool,
     /// Bytes of one batch of participant updates.
     pub update_batch_target_size: usize,
 }
@@ -55,10 +53,6 @@ pub struct Limit {
     pub max_metadata_size: usize,
     /// All attributes of a participant.
     pub max_attributes_size: usize,
-    /// A room's name.
-    pub max_room_name_length: usize,
-    /// An identity.
-    pub max_participant_identity_length: usize,
     /// A participant's name.
     pub max_participant_name_length: usize,
 }
@@ -72,7 +66,6 @@ impl Room {
             max_participants: values.count("room.max_participants"),
             empty_timeout: seconds("room.empty_timeout"),
             departure_timeout: seconds("room.departure_timeout"),
-            sync_streams: values.flag("room.sync_streams"),
             update_batch_target_size: size(values, "room.update_batch_target_size"),
         }
     }
@@ -110,8 +103,6 @@ impl Limit {
         Self {
             max_metadata_size: size(values, "limit.max_metadata_size"),
             max_attributes_size: size(values, "limit.max_attributes_size"),
-            max_room_name_length: size(values, "limit.max_room_name_length"),
-            max_participant_identity_length: size(values, "limit.max_participant_identity_length"),
             max_participant_name_length: size(values, "limit.max_participant_name_length"),
         }
     }

@@ -27,14 +27,10 @@ pub struct Rtc {
     pub ips: IpFilter,
     /// Offer loopback addresses too.
     pub enable_loopback_candidate: bool,
-    /// Media threads, 1 or more.
+    /// Media threads; one so far.
     pub workers: u8,
     /// Least time between key-frame requests.
     pub pli_throttle: PliThrottle,
-    /// Packets kept of each video layer, 1 or more.
-    pub packet_buffer_video: u16,
-    /// Packets kept of each audio track, 1 or more.
-    pub packet_buffer_audio: u16,
 }
 
 /// At most one address of each family.
@@ -70,7 +66,6 @@ impl Rtc {
 
     pub(super) fn read(values: &Values, complaints: &mut Complaints) -> Self {
         let (udp_port, udp_port_configured) = udp_port(values, complaints);
-        let packets = |path| u16::try_from(values.uint(path)).unwrap_or(u16::MAX).max(1);
         Self {
             udp_port,
             udp_port_configured,
@@ -85,14 +80,12 @@ impl Rtc {
                 excludes: blocks("rtc.ips.excludes", values, complaints),
             },
             enable_loopback_candidate: values.flag("rtc.enable_loopback_candidate"),
-            workers: workers(udp_port, values, complaints),
+            workers: workers(values, complaints),
             pli_throttle: PliThrottle {
                 low: values.duration("rtc.pli_throttle.low_quality"),
                 mid: values.duration("rtc.pli_throttle.mid_quality"),
                 high: values.duration("rtc.pli_throttle.high_quality"),
             },
-            packet_buffer_video: packets("rtc.packet_buffer_size_video"),
-            packet_buffer_audio: packets("rtc.packet_buffer_size_audio"),
         }
     }
 }
@@ -108,6 +101,12 @@ fn udp_port(values: &Values, complaints: &mut Complaints) -> (PortRange, bool) {
     let fallback = fallback.expect("7882 is a port");
     let (start, end) = (values.port(START), values.port(END));
     if start == 0 && end == 0 {
+        if fallback.count() > 1 {
+            let first = fallback.first();
+            let cause = format!("only the first port, {first}, is used");
+            let fix = format!("write rtc.udp_port: {first}");
+            complaints.warning(KEY, values.place(KEY), cause, fix);
+        }
         return (fallback, values.is_set(KEY));
     }
     if values.is_set(KEY) {
@@ -117,7 +116,7 @@ fn udp_port(values: &Values, complaints: &mut Complaints) -> (PortRange, bool) {
     }
     match PortRange::new(start, end) {
         Ok(range) => {
-            let cause = "Foci needs only one port for each media thread, from the range's start";
+            let cause = "Foci uses only the first port of the range";
             let fix = format!("write rtc.udp_port: {start}");
             complaints.warning(START, values.place(START), cause, fix);
             (range, true)
@@ -131,27 +130,20 @@ fn udp_port(values: &Values, complaints: &mut Complaints) -> (PortRange, bool) {
     }
 }
 
-fn workers(ports: PortRange, values: &Values, complaints: &mut Complaints) -> u8 {
+fn workers(values: &Values, complaints: &mut Complaints) -> u8 {
     const KEY: &str = "rtc.workers";
-    let workers = u8::try_from(values.uint(KEY)).unwrap_or(u8::MAX);
-    if workers == 0 {
-        complaints.error(
-            KEY,
-            values.place(KEY),
-            "there must be one media thread",
-            "set 1",
-        );
-        return 1;
+    match values.uint(KEY) {
+        1 => {}
+        0 => {
+            let cause = "there must be one media thread";
+            complaints.error(KEY, values.place(KEY), cause, "set 1");
+        }
+        _ => {
+            let cause = "Foci has one media thread so far, and starts one";
+            complaints.warning(KEY, values.place(KEY), cause, "set 1");
+        }
     }
-    if ports.count() > 1 && ports.count() < u32::from(workers) {
-        let cause = format!(
-            "{workers} media threads share the {} ports {ports}",
-            ports.count()
-        );
-        let fix = "give one port, or one for each thread";
-        complaints.error(KEY, values.place(KEY), cause, fix);
-    }
-    workers
+    1
 }
 
 fn node_ip(values: &Values, complaints: &mut Complaints) -> NodeIp {

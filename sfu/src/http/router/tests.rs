@@ -39,9 +39,12 @@ impl Answer {
 }
 
 fn keys() -> Keys {
-    [("key".to_owned(), Secret::new("secret"))]
-        .into_iter()
-        .collect()
+    [(
+        "key".to_owned(),
+        Secret::new("open-sesame-open-sesame-open-sesame"),
+    )]
+    .into_iter()
+    .collect()
 }
 
 fn front(draining: bool, auto_create: bool) -> Front {
@@ -58,6 +61,7 @@ fn front(draining: bool, auto_create: bool) -> Front {
         },
         draining: watch::channel(draining).1,
         prefixes: vec!["/calls/".into(), "/".into()],
+        max_message_bytes: proto::signal::MAX_FRAME_BYTES,
         max_body_bytes: 100,
     }
 }

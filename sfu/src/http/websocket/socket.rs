@@ -4,8 +4,8 @@
 //! is said, and when, is decided by `signal::session` and the room. Spawned by `http/websocket`.
 //! (LK: signalling §3)
 
-use crate::metrics::JoinState;
-use crate::metrics::Metrics;
+use crate::http::connection::Place;
+use crate::metrics::{JoinState, Metrics, SignalDirection};
 use crate::rooms::{Attached, Said, unix_ms};
 use crate::signal::outbox::{Outbox, Overflow};
 use crate::signal::session::Session;
@@ -35,11 +35,17 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 pub(super) struct Line {
     attached: Attached,
     session: Session,
+    /// Held until the socket is closed; `None` outside a listener.
+    place: Option<Place>,
 }
 
 impl Line {
-    pub(super) const fn new(attached: Attached, session: Session) -> Self {
-        Self { attached, session }
+    pub(super) const fn new(attached: Attached, session: Session, place: Option<Place>) -> Self {
+        Self {
+            attached,
+            session,
+            place,
+        }
     }
 }
 
@@ -61,8 +67,10 @@ enum End {
 /// Runs the socket until it ends. `first` was written by the session already.
 pub(super) async fn run(websocket: WebSocket, mut line: Line, first: FrameBuf, metrics: Metrics) {
     let mut wire = Wire::new(websocket);
+    let place = line.place.take();
     let end = if wire.outbox.push(first).is_ok() && wire.flush().await {
-        serve(&mut wire, &mut line).await
+        metrics.signal_message(SignalDirection::Response, true);
+        serve(&mut wire, &mut line, &metrics).await
     } else {
         metrics.join_state(JoinState::SignalWriteInitialResponseFailed);
         End::Client
@@ -76,16 +84,31 @@ pub(super) async fn run(websocket: WebSocket, mut line: Line, first: FrameBuf, m
     if end != End::Client {
         wire.close().await;
     }
+    drop(place);
 }
 
-async fn serve(wire: &mut Wire, line: &mut Line) -> End {
+async fn serve(wire: &mut Wire, line: &mut Line, metrics: &Metrics) -> End {
     let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let write_by = wire.write_by;
         let done = tokio::select! {
-            said = line.attached.next() => say(wire, line, said),
-            heard = poll_fn(|cx| wire.poll(cx)) => hear(wire, line, heard).await,
+            said = line.attached.next() => {
+                let end = say(wire, line, said);
+                if end != Some(End::Room) {
+                    metrics.signal_message(SignalDirection::Response, end.is_none());
+                }
+                end
+            }
+            heard = poll_fn(|cx| wire.poll(cx)) => {
+                let speaks = matches!(heard, Some(Message::Text(_) | Message::Binary(_)));
+                let end = hear(wire, line, heard).await;
+                if speaks {
+                    let understood = end != Some(End::BadFrame);
+                    metrics.signal_message(SignalDirection::Request, understood);
+                }
+                end
+            }
             _ = pings.tick() => {
                 wire.ping(Instant::now());
                 None

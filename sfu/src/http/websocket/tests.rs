@@ -42,9 +42,12 @@ impl Server {
 }
 
 fn keys() -> Keys {
-    [("key".to_owned(), Secret::new("secret"))]
-        .into_iter()
-        .collect()
+    [(
+        "key".to_owned(),
+        Secret::new("open-sesame-open-sesame-open-sesame"),
+    )]
+    .into_iter()
+    .collect()
 }
 
 async fn serve(settings: Settings) -> Server {
@@ -62,6 +65,7 @@ async fn serve(settings: Settings) -> Server {
         },
         draining: watch::channel(false).1,
         prefixes: Vec::new(),
+        max_message_bytes: proto::signal::MAX_FRAME_BYTES,
         max_body_bytes: 0,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
@@ -374,4 +378,46 @@ async fn a_dropped_connection_makes_place_in_the_room() {
         attempts += 1;
         assert!(attempts < 1000, "alice is still there");
     }
+}
+
+#[tokio::test]
+async fn no_token_and_no_secret_is_ever_logged() {
+    let (log, _guard) = crate::telemetry::tests::captured();
+    let server = serve(Settings::default()).await;
+    let mut client = connect(&server, "alice", false, None)
+        .await
+        .expect("connected");
+    // The refreshed token passes the log as well.
+    find(&mut client, |message| {
+        matches!(message, Response::RefreshToken(_))
+    })
+    .await;
+    client
+        .send(Message::text(r#"{"leave":{}}"#))
+        .await
+        .expect("sent");
+    closes_normally(&mut client).await;
+    let stale = keys().sign(&Claims::default(), Duration::from_secs(1), 1000);
+    let stale = stale.expect("signed");
+    let uri = format!("ws://{}/rtc/v1?access_token={stale}", server.address);
+    assert!(connect_async(uri).await.is_err());
+    let text = log.text();
+    assert!(text.contains("starting RTC session"), "{text}");
+    assert!(text.contains("participant closing"), "{text}");
+    let refused = text.lines().find(|line| line.contains("error handling"));
+    assert!(
+        refused.is_some_and(|line| line.contains("clientIP=\"127.0.0.1\"")),
+        "{text}"
+    );
+    // Every JSON Web Token begins like this.
+    assert!(!text.contains("eyJ"), "{text}");
+    assert!(!text.contains("open-sesame"), "{text}");
+    let joins = labels(
+        &server.metrics,
+        "livekit_session_join_latency_ms_count",
+        "protocol_version",
+    );
+    assert_eq!(joins, ["17"]);
+    let messages = labels(&server.metrics, "livekit_node_messages", "direction");
+    assert_eq!(messages, ["request", "response"]);
 }

@@ -21,18 +21,20 @@ pub(super) const KEYS: &[Key] = &[
         "65536",
         "Bytes of all attributes of a participant.",
     ),
-    Key::built(
+    Key::not_yet(
         "limit.max_room_name_length",
         COUNT,
         "256",
         "Bytes of a room's name.",
-    ),
-    Key::built(
+    )
+    .instead("it is always 256"),
+    Key::not_yet(
         "limit.max_participant_identity_length",
         COUNT,
         "256",
         "Bytes of an identity.",
-    ),
+    )
+    .instead("it is always 256"),
     Key::built(
         "limit.max_participant_name_length",
         COUNT,
@@ -43,7 +45,7 @@ pub(super) const KEYS: &[Key] = &[
         "limit.signal_message_size_limit",
         BYTES,
         "2097152",
-        "Bytes of one signalling message, before and after decompression.",
+        "Bytes of one signalling message, 2097152 at most.",
     ),
     Key::built(
         "limit.max_api_request_body_size",

@@ -49,7 +49,7 @@ pub(super) const KEYS: &[Key] = &[
         "20",
         "Seconds until a room is closed that the last participant left.",
     ),
-    Key::built(
+    Key::not_yet(
         "room.sync_streams",
         Bool,
         "false",

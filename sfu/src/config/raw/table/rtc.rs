@@ -13,13 +13,13 @@ pub(super) const KEYS: &[Key] = &[
         "rtc.udp_port",
         Ports,
         "7882",
-        "UDP port of all media, or a range: one port for each worker, from its start. LiveKit without this key would use 50000-60000.",
+        "UDP port of all media; of a range the first port is used. LiveKit without this key would use 50000-60000.",
     ),
     Key::built(
         "rtc.port_range_start",
         Uint(65_535),
         "",
-        "First UDP port of a range, LiveKit's other way to say `udp_port`; Foci needs one port for each worker only.",
+        "First UDP port of a range, LiveKit's other way to say `udp_port`; only this one is used.",
     ),
     Key::built(
         "rtc.port_range_end",
@@ -27,7 +27,12 @@ pub(super) const KEYS: &[Key] = &[
         "",
         "Last UDP port of that range.",
     ),
-    Key::built("rtc.workers", Uint(64), "1", "Media threads. (Foci only)"),
+    Key::built(
+        "rtc.workers",
+        Uint(64),
+        "1",
+        "Media threads; one so far. (Foci only)",
+    ),
     Key::built(
         "rtc.node_ip",
         Addresses,
@@ -64,18 +69,20 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         "Offer 127.0.0.1 and ::1 as well; for clients on this machine.",
     ),
-    Key::built(
+    Key::not_yet(
         "rtc.packet_buffer_size_video",
         Uint(8_192),
         "500",
         "Packets kept of each video layer to answer NACKs.",
-    ),
-    Key::built(
+    )
+    .instead("Foci's history has a fixed size in bytes for each layer"),
+    Key::not_yet(
         "rtc.packet_buffer_size_audio",
         Uint(8_192),
         "200",
         "Packets kept of each audio track to answer NACKs.",
-    ),
+    )
+    .instead("Foci's history has a fixed size in bytes for each layer"),
     Key::built(
         "rtc.pli_throttle.low_quality",
         Duration,

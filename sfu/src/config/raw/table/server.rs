@@ -21,7 +21,7 @@ pub(super) const KEYS: &[Key] = &[
         "keys",
         SecretMap,
         "",
-        "API keys and their secrets, `key: secret`; a secret has 32 characters or more.",
+        "API keys and their secrets, `key: secret`; a secret should have 32 characters or more.",
     ),
     Key::built(
         "key_file",

@@ -1,0 +1,200 @@
+//! Who is in a room, as log and counters see it: one line and one count for each step of a stay.
+//!
+//! Owns names and paths of the present for these lines. Decides nothing; the room told each step.
+//! Called by `keeper`. (LK: server ops §10, §12)
+
+use crate::ids::PeerId;
+use crate::media::message::{Event, PathReport};
+use crate::metrics::{JoinState, Metrics};
+use crate::room::command::{Command, Join};
+use crate::room::effect::Count;
+use proto::livekit::{DisconnectReason, JoinResponse};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tracing::{Span, info, info_span};
+
+/// One participant.
+struct Person {
+    identity: String,
+    sid: String,
+    protocol: i32,
+    active: bool,
+    path: Option<PathReport>,
+}
+
+impl Person {
+    fn span(&self) -> Span {
+        info_span!("participant", participant = %self.identity, participantID = %self.sid)
+    }
+}
+
+/// The participants of one room; as many as the room has.
+pub(super) struct People {
+    metrics: Metrics,
+    present: BTreeMap<PeerId, Person>,
+    /// Whose join the room is deciding about.
+    joining: Option<(PeerId, Person)>,
+    /// Whose media was just taken away: the room counts the leave next.
+    leaving: Option<Person>,
+}
+
+impl People {
+    pub(super) const fn new(metrics: Metrics) -> Self {
+        Self {
+            metrics,
+            present: BTreeMap::new(),
+            joining: None,
+            leaving: None,
+        }
+    }
+
+    /// The peer a command is about, noted before the room hears of it.
+    pub(super) fn hear(&mut self, command: &Command) -> Option<PeerId> {
+        self.joining = None;
+        match command {
+            Command::Join(join) => {
+                self.joining = Some((join.peer, person(join)));
+                Some(join.peer)
+            }
+            Command::Media(event) => {
+                self.hear_media(event);
+                Some(event.peer())
+            }
+            _ => None,
+        }
+    }
+
+    fn hear_media(&mut self, event: &Event) {
+        let (Event::Connected { peer, path } | Event::PathChanged { peer, path }) = event else {
+            return;
+        };
+        let Some(person) = self.present.get_mut(peer) else {
+            return;
+        };
+        person.path = Some(*path);
+        if person.active {
+            let _participant = person.span().entered();
+            info!(
+                publisherCandidates = candidates(path),
+                "ice reconnected or switched pair"
+            );
+        }
+    }
+
+    /// The room let in whom it was asked about.
+    pub(super) fn joined(&mut self, response: &JoinResponse) {
+        let Some((peer, mut person)) = self.joining.take() else {
+            return;
+        };
+        if let Some(info) = &response.participant {
+            person.sid.clone_from(&info.sid);
+        }
+        let room = response.room.as_ref().map_or("", |room| room.sid.as_str());
+        let participants = response.other_participants.len() + 1;
+        person.span().in_scope(|| {
+            info!(
+                roomID = room,
+                numParticipants = participants,
+                "starting RTC session"
+            );
+        });
+        self.metrics.peer_connection("started");
+        self.present.insert(peer, person);
+    }
+
+    /// A peer's media was taken away.
+    pub(super) fn removed(&mut self, peer: PeerId) {
+        self.leaving = self.present.remove(&peer);
+    }
+
+    /// A step the room counted while it handled a command about `peer`.
+    pub(super) fn count(&mut self, peer: Option<PeerId>, count: &Count) {
+        match count {
+            Count::ParticipantActive { after_ms } => {
+                let person = peer.and_then(|peer| self.present.get_mut(&peer));
+                if let Some(person) = person {
+                    person.active = true;
+                    activated(&self.metrics, person, *after_ms);
+                }
+            }
+            Count::ParticipantLeft {
+                reason, after_ms, ..
+            } => {
+                if let Some(person) = self.leaving.take() {
+                    left(&self.metrics, &person, *reason, *after_ms);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn person(join: &Join) -> Person {
+    Person {
+        identity: join.claims.identity.clone(),
+        sid: String::new(),
+        protocol: join.client.protocol,
+        active: false,
+        path: None,
+    }
+}
+
+fn activated(metrics: &Metrics, person: &Person, after_ms: u64) {
+    // One event of media tells both: ICE has a pair and DTLS its keys.
+    metrics.peer_connection("ice_connected");
+    metrics.peer_connection("connected");
+    metrics.join_state(JoinState::RtcConnected);
+    metrics.start_time(person.protocol, ms(after_ms));
+    let _participant = person.span().entered();
+    info!(
+        publisherCandidates = person.path.as_ref().map(candidates).unwrap_or_default(),
+        connectionType = "udp",
+        connectTime = ?Duration::from_millis(after_ms),
+        "participant active"
+    );
+}
+
+fn left(metrics: &Metrics, person: &Person, reason: DisconnectReason, after_ms: u64) {
+    metrics.session_duration(person.protocol, ms(after_ms));
+    if !person.active {
+        let failed = matches!(
+            reason,
+            DisconnectReason::JoinFailure
+                | DisconnectReason::ConnectionTimeout
+                | DisconnectReason::StateMismatch
+        );
+        metrics.join_state(if failed {
+            JoinState::RtcFailure
+        } else {
+            JoinState::RtcCanceled
+        });
+    }
+    let _participant = person.span().entered();
+    info!(
+        reason = reason.as_str_name(),
+        sessionDuration = ?Duration::from_millis(after_ms),
+        active = person.active,
+        "participant closing"
+    );
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "milliseconds of a stay are far below 2^52"
+)]
+const fn ms(ms: u64) -> f64 {
+    ms as f64
+}
+
+/// The selected pair as LiveKit prints it.
+fn candidates(path: &PathReport) -> String {
+    let network = |address: SocketAddr| if address.is_ipv4() { "udp4" } else { "udp6" };
+    format!(
+        "[local][selected:1] {} host {} [remote][selected:1] {} prflx {}",
+        network(path.local),
+        path.local,
+        network(path.remote),
+        path.remote
+    )
+}
