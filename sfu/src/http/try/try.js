@@ -107,10 +107,16 @@ async function devices() {
     try {
       tracks.push(...named(await capture(wish)));
     } catch (error) {
-      problems.push(`no ${source.toLowerCase()} (${reason(error)})`);
+      problems.push({ what: source.toLowerCase(), why: reason(error) });
     }
   }
-  return { tracks, missing: problems.length ? `You are in with ${problems.join(" and ")}.` : "" };
+  return { tracks, missing: problems.length ? `You are in, but ${lacking(problems)}.` : "" };
+}
+
+function lacking(problems) {
+  const reasons = new Set(problems.map(({ why }) => why));
+  if (reasons.size > 1) return problems.map(({ what, why }) => `without ${what} (${why})`).join(" and ");
+  return `without ${problems.map(({ what }) => what).join(" and ")}: ${[...reasons][0]}`;
 }
 
 function reason(error) {
@@ -183,7 +189,7 @@ function own() {
   };
   const microphone = call.own("MICROPHONE");
   const list = [["own", {
-    name: `${myName} (you)`, own: true, track: picture("CAMERA"), speaking: call.speaking.has(call.me?.sid),
+    name: `${myName} (you)`, person: myName, own: true, track: picture("CAMERA"), speaking: call.speaking.has(call.me?.sid),
     silent: silence(microphone),
   }]];
   if (call.own("SCREEN_SHARE")) {
@@ -212,12 +218,12 @@ function others(one) {
 
 const silence = (microphone) => (!microphone ? "no microphone" : microphone.muted ? "muted" : "");
 
-function draw(key, { name, own: mine, screen, track, sid, silent = "", speaking = false }) {
+function draw(key, { name, person = name, own: mine, screen, track, sid, silent = "", speaking = false }) {
   let tile = tiles.get(key);
   if (!tile) {
     tile = $("tile").content.firstElementChild.cloneNode(true);
     // Somebody's picture is always of the same colour.
-    tile.style.setProperty("--hue", [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7));
+    tile.style.setProperty("--hue", [...person].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7));
     tiles.set(key, tile);
     $("tiles").append(tile);
     resized.observe(tile);
