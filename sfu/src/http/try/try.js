@@ -7,6 +7,8 @@ import { Panel } from "./panel.js";
 const $ = (id) => document.getElementById(id);
 /** The server's paths lie one above this script, whatever prefix a proxy puts before them. */
 const base = new URL("../", import.meta.url);
+/** Long enough to be read twice. */
+const NOTICE_MS = 20000;
 const IDLE = "Open this page in two tabs and join in both.";
 
 let call;
@@ -324,9 +326,12 @@ function status(kind, text) {
   $("status").textContent = text;
 }
 
+let noticeGoes;
 function notice(text) {
   $("notice").textContent = text;
   $("notice").hidden = !text;
+  clearTimeout(noticeGoes);
+  noticeGoes = setTimeout(() => { $("notice").hidden = true; }, NOTICE_MS);
 }
 
 $("room").value = new URLSearchParams(location.search).get("room")?.slice(0, 64) || "try";
