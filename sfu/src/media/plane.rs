@@ -214,3 +214,6 @@ impl Plane {
 fn candidates(setup: &Setup) -> Vec<String> {
     transport::candidates::host(&setup.advertised)
 }
+
+#[cfg(test)]
+mod tests;
