@@ -10,6 +10,7 @@ use crate::ids::PeerId;
 use crate::media::estimate::feedback::FeedbackRecorder;
 use crate::media::message::PeerSetup;
 use crate::media::transport::Transport;
+use crate::media::transport::ice::Credentials;
 use crate::media::transport::negotiation::{Local, Negotiation};
 use downlink::Downlink;
 use link::Link;
@@ -32,6 +33,8 @@ pub struct Peer {
     pub feedback: FeedbackRecorder,
     /// Round trip, report times, announced tracks.
     pub link: Link,
+    /// Waits in the plane's list of peers whose deadlines may have moved.
+    pub stirred: bool,
 }
 
 impl Peer {
@@ -46,13 +49,13 @@ impl Peer {
             downlink: Downlink::default(),
             feedback: FeedbackRecorder::new(link.ssrc),
             link,
+            stirred: false,
         }
     }
 
-    /// Our side of the next answer.
+    /// Our side of the next answer, with the credentials it is to tell.
     #[must_use]
-    pub fn local(&self, candidates: Vec<String>) -> Local {
-        let credentials = self.transport.credentials();
+    pub fn local(&self, credentials: &Credentials, candidates: Vec<String>) -> Local {
         Local {
             ufrag: credentials.ufrag.clone(),
             pwd: credentials.pwd.clone(),

@@ -191,16 +191,21 @@ impl Plane {
 
     /// Looks at a peer again when its next deadline comes.
     fn reschedule(&mut self, index: u32, now: Instant) {
-        if let Some(peer) = self.peers.at(index)
-            && let Some(at) = reports::next_deadline(peer, &self.tracks, now)
-        {
+        let Some(peer) = self.peers.at_mut(index) else {
+            return;
+        };
+        peer.stirred = false;
+        if let Some(at) = reports::next_deadline(peer, &self.tracks, now) {
             self.schedule.wake_by(index, at);
         }
     }
 
     /// A peer's deadlines may have moved closer; looked at after the batch.
     fn stir(&mut self, index: u32) {
-        if self.stirred.last() != Some(&index) {
+        if let Some(peer) = self.peers.at_mut(index)
+            && !peer.stirred
+        {
+            peer.stirred = true;
             self.stirred.push(index);
         }
     }
@@ -214,3 +219,6 @@ impl Plane {
 fn candidates(setup: &Setup) -> Vec<String> {
     transport::candidates::host(&setup.advertised)
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,8 +51,10 @@ pub struct Transport {
     /// The handshake broke; told once.
     broken: Option<PeerFailure>,
     dead: bool,
-    /// [`Change::Connected`] is to be told.
-    keyed: bool,
+    /// [`Change::Connected`] was told, and no silence since.
+    up: bool,
+    /// The path told last.
+    told: Option<Path>,
 }
 
 impl Transport {
@@ -66,7 +68,8 @@ impl Transport {
             fingerprint: format!("sha-256 {}", shared.fingerprint()),
             broken: None,
             dead: false,
-            keyed: false,
+            up: false,
+            told: None,
         }
     }
 
@@ -120,22 +123,24 @@ impl Transport {
         answer.verdict == ice::Verdict::Accepted
     }
 
-    /// Takes a DTLS datagram and answers by the path it came.
+    /// Takes a DTLS datagram and answers by the path it came; false once the handshake has failed.
     pub fn handle_dtls(
         &mut self,
         datagram: &[u8],
         path: Path,
         arena: &mut Arena<Path>,
         now: Instant,
-    ) {
+    ) -> bool {
         if self.dead {
-            return;
+            return false;
         }
+        let keyed = self.srtp.is_some();
         let handled = self.dtls.handle(datagram, now);
         self.drain(handled, path, arena);
-        if self.srtp.is_some() && self.keyed {
+        if !keyed && self.srtp.is_some() {
             self.ice.handle_authenticated(path, now);
         }
+        !self.dead
     }
 
     /// Sends what the handshake wants sent, takes the keys when it is done.
@@ -153,7 +158,9 @@ impl Transport {
                 Ok(Some(Output::Connected(keying))) => {
                     let keys = srtp::keyed(&keying, srtp::Side::Server);
                     self.srtp = keys.map(|(opener, sealer)| Srtp { opener, sealer });
-                    self.keyed = true;
+                    if self.srtp.is_none() {
+                        self.fail(PeerFailure::Handshake);
+                    }
                 }
                 // Data channels are not built yet, and a closing client says so in signalling.
                 Ok(Some(Output::Data(_) | Output::Closed)) => {}
@@ -179,9 +186,10 @@ impl Transport {
         self.srtp.as_mut().map(|srtp| &mut srtp.opener)
     }
 
-    /// Authentic media or feedback came by `path`.
-    pub fn handle_authenticated(&mut self, path: Path, now: Instant) {
+    /// Authentic media or feedback came by `path`; true if there is a change to tell of.
+    pub fn handle_authenticated(&mut self, path: Path, now: Instant) -> bool {
         self.ice.handle_authenticated(path, now);
+        !self.up || self.told != Some(path)
     }
 
     /// Where to send and with what; `None` until there are both.
@@ -229,28 +237,32 @@ impl Transport {
         if let Some(reason) = self.broken.take() {
             return Some(Change::Failed(reason));
         }
-        if self.keyed
-            && let Some(path) = self.ice.selected()
-        {
-            self.keyed = false;
-            return Some(Change::Connected(path));
-        }
         while let Some(event) = self.ice.poll_event() {
             match event {
                 ice::Event::Retired(ufrag) => return Some(Change::Retired(ufrag)),
-                ice::Event::Selected(path) if self.srtp.is_some() => {
-                    return Some(Change::Moved(path));
+                ice::Event::State(State::Disconnected) => {
+                    self.up = false;
+                    return Some(Change::Disconnected);
                 }
-                ice::Event::State(State::Disconnected) => return Some(Change::Disconnected),
                 ice::Event::State(State::Failed) => {
+                    self.up = false;
                     return Some(Change::Failed(PeerFailure::ConsentExpired));
-                }
-                ice::Event::State(State::Connected) if self.srtp.is_some() => {
-                    return self.ice.selected().map(Change::Connected);
                 }
                 ice::Event::Selected(_) | ice::Event::State(_) => {}
             }
         }
-        None
+        self.poll_path()
+    }
+
+    /// Tells of a connection once, and then of each path that differs from the one told before.
+    fn poll_path(&mut self) -> Option<Change> {
+        let usable = self.srtp.is_some() && !self.dead && self.ice.state() == State::Connected;
+        let path = self.ice.selected().filter(|_| usable)?;
+        let told = self.told.replace(path);
+        if !self.up {
+            self.up = true;
+            return Some(Change::Connected(path));
+        }
+        (told != Some(path)).then_some(Change::Moved(path))
     }
 }

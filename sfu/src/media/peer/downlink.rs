@@ -144,6 +144,11 @@ impl Downlink {
         self.waiting.get_mut(&key)
     }
 
+    /// Every track forwarded or waited for.
+    pub fn keys(&self) -> impl Iterator<Item = TrackKey> {
+        self.by_track.keys().chain(self.waiting.keys()).copied()
+    }
+
     /// Every stream.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
         self.streams.iter_mut().flatten()

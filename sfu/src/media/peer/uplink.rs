@@ -87,6 +87,18 @@ impl Uplink {
         &self.tracks
     }
 
+    /// How many streams are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// No stream is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+
     /// Remembers a stream; false if there are too many.
     pub fn insert(&mut self, ssrc: u32, stream: Stream) -> bool {
         if self.streams.len() >= STREAMS_MAX && !self.streams.contains_key(&ssrc) {

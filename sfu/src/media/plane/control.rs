@@ -63,13 +63,26 @@ impl Plane {
         }
         self.demux.remove(id);
         self.schedule.remove(index);
-        let Some(mut peer) = self.peers.remove(index) else {
+        let Some(peer) = self.peers.remove(index) else {
             return;
         };
-        for stream in peer.downlink.iter_mut() {
-            if let Some(fanout) = self.tracks.at_mut(stream.track) {
-                fanout.remove_subscriber(index);
-            }
+        for key in peer.downlink.keys() {
+            self.remove_subscriber(key, index);
+        }
+    }
+
+    /// Takes a subscriber off a track, also in the middle of its fan-out.
+    fn remove_subscriber(&mut self, key: TrackKey, index: u32) {
+        let Some(track) = self.tracks.index(key) else {
+            return;
+        };
+        let Some(fanout) = self.tracks.at_mut(track) else {
+            return;
+        };
+        let removed = fanout.remove_subscriber(index);
+        let touched = self.touched.iter().position(|&one| one == track);
+        if let (Some(at), Some(touched)) = (removed, touched) {
+            self.cursor.handle_subscriber_removed(touched, at);
         }
     }
 
@@ -82,18 +95,22 @@ impl Plane {
             return;
         };
         let restart = peer.negotiation.restarting(sdp);
-        if let Some(remote_ufrag) = &restart {
-            let credentials = Credentials::random(place, &mut self.rng);
-            if self.demux.insert(&credentials.ufrag, id).is_err() {
-                self.counters.dropped.limit += 1;
-            }
-            peer.transport.restart(credentials, remote_ufrag);
-        }
         let fresh = restart.is_some() || !peer.link.answered;
-        let local = peer.local(candidates(&self.setup));
+        let credentials = match restart {
+            Some(_) => Credentials::random(place, &mut self.rng),
+            None => peer.transport.credentials().clone(),
+        };
+        let local = peer.local(&credentials, candidates(&self.setup));
         match peer.negotiation.handle_offer(sdp, &local, now) {
             Ok(answered) => {
                 peer.link.answered = true;
+                // Only now: a refused offer must leave the credentials in force.
+                if let Some(remote_ufrag) = &restart {
+                    if self.demux.insert(&credentials.ufrag, id).is_err() {
+                        self.counters.dropped.limit += 1;
+                    }
+                    peer.transport.restart(credentials, remote_ufrag);
+                }
                 peer.transport.set_remote(&answered.remote);
                 self.apply_answer(index, &answered, now);
                 self.events.push_back(Event::Answer {
@@ -104,6 +121,7 @@ impl Plane {
                     candidates: if fresh { local.candidates } else { Vec::new() },
                 });
                 self.tell_bound(index);
+                self.tell_changes(index, now);
                 self.reschedule(index, now);
             }
             Err(error) => self.events.push_back(Event::OfferRefused {
@@ -117,26 +135,32 @@ impl Plane {
     /// Brings tracks and streams in line with the sections just answered.
     fn apply_answer(&mut self, index: u32, answered: &Answered, now: Instant) {
         for key in &answered.ended {
-            if let Some(track) = self.tracks.index(*key) {
-                self.end_track(track, now);
-            }
+            self.finish(*key, now);
             self.events.push_back(Event::TrackEnded { track: *key });
         }
         let Some(peer) = self.peers.at_mut(index) else {
             return;
         };
         peer.uplink.set_sections(answered.receiving.clone());
-        let id = peer.id;
         for key in &answered.refused {
-            peer.downlink.take_waiting(*key);
-            self.events.push_back(Event::SubscriptionRefused {
-                peer: id,
-                track: *key,
-            });
+            self.refuse(index, *key);
         }
         for sending in &answered.sending {
             self.bind(index, sending, now);
         }
+    }
+
+    /// The peer cannot receive the track, or not any more.
+    fn refuse(&mut self, index: u32, key: TrackKey) {
+        self.remove_subscriber(key, index);
+        let Some(peer) = self.peers.at_mut(index) else {
+            return;
+        };
+        peer.downlink.remove(key);
+        self.events.push_back(Event::SubscriptionRefused {
+            peer: peer.id,
+            track: key,
+        });
     }
 
     /// Starts the stream of a section that sends a track.
@@ -155,8 +179,11 @@ impl Plane {
         };
         if fanout.subscribers.len() >= SUBSCRIBERS_MAX {
             self.counters.dropped.limit += 1;
+            peer.negotiation.unsubscribe(sending.track, now);
+            self.refuse(index, sending.track);
             return;
         }
+        fanout.waiting.retain(|&one| one != index);
         let rng = &mut self.rng;
         let rtx = sending.rtx_ssrc.zip(sending.rtx_payload_type);
         let setup = DownstreamSetup {
@@ -214,11 +241,14 @@ impl Plane {
         let Some(peer) = self.peers.at_mut(index) else {
             return;
         };
-        peer.link.announce(key, &spec);
-        match peer.negotiation.publish(key, spec, now) {
-            // Its section was answered before it was announced.
-            Ok(Some(_)) => peer.uplink.set_sections(peer.negotiation.receiving()),
-            Ok(None) => {}
+        match peer.negotiation.publish(key, spec.clone(), now) {
+            Ok(bound) => {
+                peer.link.announce(key, &spec);
+                // Its section was answered before it was announced.
+                if bound.is_some() {
+                    peer.uplink.set_sections(peer.negotiation.receiving());
+                }
+            }
             Err(error) => {
                 self.counters.dropped.limit += 1;
                 tracing::debug!(?key, %error, "announced track not taken");
@@ -228,36 +258,49 @@ impl Plane {
     }
 
     pub(super) fn unpublish(&mut self, key: TrackKey, now: Instant) {
-        if let Some(track) = self.tracks.index(key) {
-            self.end_track(track, now);
-        }
+        self.finish(key, now);
         let Some(index) = self.index_of(key.peer) else {
             return;
         };
         if let Some(peer) = self.peers.at_mut(index) {
-            peer.link.forget(key);
             peer.negotiation.unpublish(key);
             peer.uplink.set_sections(peer.negotiation.receiving());
         }
     }
 
-    /// Takes a track away from its publisher and from everyone who receives it.
+    /// A track is over, whether its media ever came or not.
+    fn finish(&mut self, key: TrackKey, now: Instant) {
+        if let Some(track) = self.tracks.index(key) {
+            self.end_track(track, now);
+        }
+        if let Some(index) = self.index_of(key.peer)
+            && let Some(peer) = self.peers.at_mut(index)
+        {
+            peer.link.forget(key);
+        }
+    }
+
+    /// Takes a track away from its publisher and from everyone who receives it or waits to.
     fn end_track(&mut self, track: u32, now: Instant) {
         let Some(fanout) = self.tracks.remove(track) else {
             return;
         };
-        self.touched.retain(|&one| one != track);
+        if let Some(at) = self.touched.iter().position(|&one| one == track) {
+            self.touched.remove(at);
+            self.cursor.handle_track_removed(at);
+        }
         let key = fanout.track.key();
         if let Some(peer) = self.peers.at_mut(fanout.publisher) {
             peer.uplink.remove(track);
             peer.link.forget(key);
         }
-        for subscriber in fanout.subscribers {
-            if let Some(peer) = self.peers.at_mut(subscriber.peer) {
+        let receivers = fanout.subscribers.iter().map(|one| one.peer);
+        for index in receivers.chain(fanout.waiting) {
+            if let Some(peer) = self.peers.at_mut(index) {
                 peer.downlink.remove(key);
                 peer.negotiation.unsubscribe(key, now);
             }
-            self.reschedule(subscriber.peer, now);
+            self.reschedule(index, now);
         }
     }
 
@@ -305,7 +348,8 @@ impl Plane {
         let (Some(index), Some(track)) = (self.index_of(id), self.tracks.index(key)) else {
             return;
         };
-        let (Some(peer), Some(fanout)) = (self.peers.at_mut(index), self.tracks.at(track)) else {
+        let (Some(peer), Some(fanout)) = (self.peers.at_mut(index), self.tracks.at_mut(track))
+        else {
             return;
         };
         if peer.downlink.knows(key) {
@@ -326,7 +370,10 @@ impl Plane {
             rtx_ssrc,
         };
         match peer.negotiation.subscribe(forwarding, now) {
-            Ok(()) => peer.downlink.wait(key, Waiting { wish, cname }),
+            Ok(()) => {
+                peer.downlink.wait(key, Waiting { wish, cname });
+                fanout.waiting.push(index);
+            }
             Err(error) => {
                 tracing::debug!(peer = ?id, track = ?key, %error, "subscription refused");
                 self.events.push_back(Event::SubscriptionRefused {
@@ -350,9 +397,7 @@ impl Plane {
         }
         peer.downlink.remove(key);
         peer.negotiation.unsubscribe(key, now);
-        if let Some(fanout) = self.tracks.by_key_mut(key) {
-            fanout.remove_subscriber(index);
-        }
+        self.remove_subscriber(key, index);
         self.reschedule(index, now);
     }
 

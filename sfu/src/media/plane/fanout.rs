@@ -13,6 +13,7 @@ use crate::media::packet::Outgoing;
 use crate::media::peer::Peer;
 use crate::media::transport::srtp::{self, Sealer};
 use crate::rtp::header::{FIXED_LEN, FixedHeader};
+use std::cmp::Ordering;
 use std::time::Instant;
 
 /// Room one outgoing packet may take: what comes in fits a datagram of 1,500 bytes; a new
@@ -26,6 +27,24 @@ pub(super) struct Cursor {
     track: usize,
     /// Index into its subscribers.
     subscriber: usize,
+}
+
+impl Cursor {
+    /// A track left the list of touched ones.
+    pub(super) fn handle_track_removed(&mut self, at: usize) {
+        match at.cmp(&self.track) {
+            Ordering::Less => self.track -= 1,
+            Ordering::Equal => self.subscriber = 0,
+            Ordering::Greater => {}
+        }
+    }
+
+    /// A subscriber left the list of the touched track at `track`.
+    pub(super) fn handle_subscriber_removed(&mut self, track: usize, at: usize) {
+        if track == self.track && at < self.subscriber {
+            self.subscriber -= 1;
+        }
+    }
 }
 
 impl Plane {

@@ -46,8 +46,10 @@ impl Plane {
         let Some(peer) = self.peers.at_mut(index) else {
             return;
         };
-        peer.transport
-            .handle_dtls(datagram, path, &mut self.arena, now);
+        let transport = &mut peer.transport;
+        if !transport.handle_dtls(datagram, path, &mut self.arena, now) {
+            self.counters.dropped.dtls += 1;
+        }
         self.tell_changes(index, now);
         self.reschedule(index, now);
     }
@@ -114,7 +116,12 @@ impl Plane {
         let Some(peer) = self.peers.at_mut(index) else {
             return;
         };
-        peer.transport.handle_authenticated(path, now);
+        if peer.transport.handle_authenticated(path, now) {
+            self.tell_changes(index, now);
+        }
+        let Some(peer) = self.peers.at_mut(index) else {
+            return;
+        };
         let packet = &datagram[..len];
         let extensions = Extensions::parse(&header, packet, peer.uplink.extensions());
         if let Some(seq) = extensions.transport_sequence {
@@ -172,6 +179,10 @@ impl Plane {
         let Some(fanout) = self.tracks.at_mut(stream.track) else {
             return;
         };
+        if !stream.rtx && fanout.ssrc(stream.spatial) != Some(header.ssrc) {
+            self.counters.dropped.unknown_stream += 1;
+            return;
+        }
         let traffic = &mut self.counters.traffic;
         if stream.rtx {
             traffic.retransmitted_in += 1;
@@ -256,7 +267,9 @@ impl Plane {
             Ok(len) => len,
             Err(refused) => return self.count_refused(refused),
         };
-        peer.transport.handle_authenticated(path, now);
+        if peer.transport.handle_authenticated(path, now) {
+            self.tell_changes(index, now);
+        }
         for packet in rtcp::packets(&datagram[..len]) {
             match packet {
                 Ok(packet) => self.take_feedback(index, packet, now),
@@ -275,6 +288,7 @@ impl Plane {
                     .and_then(|peer| peer.uplink.stream(ssrc));
                 if let Some(stream) = stream.filter(|stream| !stream.rtx)
                     && let Some(fanout) = self.tracks.at_mut(stream.track)
+                    && fanout.ssrc(stream.spatial) == Some(ssrc)
                     && let Some(layer) = fanout.track.layer_mut(stream.spatial)
                 {
                     layer.handle_sender_report(&info, now);

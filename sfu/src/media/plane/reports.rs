@@ -10,7 +10,7 @@ use crate::media::ingest::track::SPATIAL_LAYERS;
 use crate::media::message::{Event, ScoredStream};
 use crate::media::pacer::Arena;
 use crate::media::peer::Peer;
-use crate::media::transport::srtp;
+use crate::media::transport::{Transport, srtp};
 use crate::rtp::rtcp::{MAX_BLOCKS, ReportBlock, SenderInfo, Writer};
 use std::time::Instant;
 
@@ -80,15 +80,25 @@ impl Plane {
                 if !self.lost.is_empty() {
                     self.counters.feedback.nacks_out += self.lost.len() as u64;
                     let lost = &self.lost;
-                    seal(peer, &mut self.arena, &mut self.counters, |writer| {
-                        writer.nack(sender, media, lost);
-                    });
+                    seal(
+                        &mut peer.transport,
+                        &mut self.arena,
+                        &mut self.counters,
+                        |writer| {
+                            writer.nack(sender, media, lost);
+                        },
+                    );
                 }
                 if key_frame {
                     self.counters.feedback.plis_out += 1;
-                    seal(peer, &mut self.arena, &mut self.counters, |writer| {
-                        let _ = writer.picture_loss(sender, media);
-                    });
+                    seal(
+                        &mut peer.transport,
+                        &mut self.arena,
+                        &mut self.counters,
+                        |writer| {
+                            let _ = writer.picture_loss(sender, media);
+                        },
+                    );
                 }
             }
             if let Some(loudness) = track.poll_level() {
@@ -111,7 +121,7 @@ impl Plane {
         }
         let tracks = &self.tracks;
         let mut compound = Compound::default();
-        let mut full = Vec::new();
+        let transport = &mut peer.transport;
         for stream in peer.downlink.iter_mut() {
             let Some(fanout) = tracks.at(stream.track) else {
                 continue;
@@ -127,13 +137,13 @@ impl Plane {
                 bytes: report.octets,
             };
             if !compound.add(stream.ssrc, &info, &stream.cname) {
-                full.push(std::mem::take(&mut compound));
+                copy(transport, &mut self.arena, &mut self.counters, &compound);
+                compound.len = 0;
                 compound.add(stream.ssrc, &info, &stream.cname);
             }
         }
-        full.push(compound);
-        for compound in full.iter().filter(|compound| compound.len > 0) {
-            copy(peer, &mut self.arena, &mut self.counters, compound);
+        if compound.len > 0 {
+            copy(transport, &mut self.arena, &mut self.counters, &compound);
         }
     }
 
@@ -152,16 +162,26 @@ impl Plane {
                 }
             }
             for some in blocks.chunks(MAX_BLOCKS) {
-                seal(peer, &mut self.arena, &mut self.counters, |writer| {
-                    let _ = writer.receiver_report(sender, some);
-                });
+                seal(
+                    &mut peer.transport,
+                    &mut self.arena,
+                    &mut self.counters,
+                    |writer| {
+                        let _ = writer.receiver_report(sender, some);
+                    },
+                );
             }
         }
         let mut buffer = [0; RTCP_BYTES];
         while let Some(len) = peer.feedback.poll_feedback(&mut buffer, now) {
             self.counters.feedback.twcc_out += 1;
             let compound = Compound { buffer, len };
-            copy(peer, &mut self.arena, &mut self.counters, &compound);
+            copy(
+                &mut peer.transport,
+                &mut self.arena,
+                &mut self.counters,
+                &compound,
+            );
         }
     }
 
@@ -272,7 +292,7 @@ impl Compound {
 
 /// Writes, seals and sends one RTCP datagram to a connected peer.
 fn seal(
-    peer: &mut Peer,
+    transport: &mut Transport,
     arena: &mut Arena<Path>,
     counters: &mut Counters,
     write: impl FnOnce(&mut Writer<'_>),
@@ -281,12 +301,17 @@ fn seal(
     let mut writer = Writer::new(&mut compound.buffer);
     write(&mut writer);
     compound.len = writer.len();
-    copy(peer, arena, counters, &compound);
+    copy(transport, arena, counters, &compound);
 }
 
 /// Seals a compound into the arena.
-fn copy(peer: &mut Peer, arena: &mut Arena<Path>, counters: &mut Counters, compound: &Compound) {
-    let Some((path, sealer)) = peer.transport.sending_mut() else {
+fn copy(
+    transport: &mut Transport,
+    arena: &mut Arena<Path>,
+    counters: &mut Counters,
+    compound: &Compound,
+) {
+    let Some((path, sealer)) = transport.sending_mut() else {
         return;
     };
     let Some(slot) = arena.slot(path, compound.len + srtp::OVERHEAD_MAX) else {

@@ -29,6 +29,8 @@ pub struct Fanout {
     pub section: Section,
     /// Who receives it.
     pub subscribers: Vec<Subscriber>,
+    /// Indices of the peers that are to receive it once they have a section.
+    pub waiting: Vec<u32>,
     /// Waits in the plane's list of tracks with a batch.
     pub touched: bool,
     scorer: Scorer,
@@ -123,6 +125,7 @@ impl Fanout {
                 stereo: announced.stereo,
             },
             subscribers: Vec::new(),
+            waiting: Vec::new(),
             touched: false,
             scorer: Scorer::new(loss_weight(codec, codec.kind() == MediaKind::Audio)),
             expected: Some(SPATIAL_LAYERS as u8 - 1),
@@ -229,9 +232,18 @@ impl Fanout {
         self.track.poll_timeout()
     }
 
-    /// Takes a subscriber off the list.
-    pub fn remove_subscriber(&mut self, peer: u32) {
-        self.subscribers.retain(|one| one.peer != peer);
+    /// Takes a subscriber off the lists; its place among those that receive.
+    pub fn remove_subscriber(&mut self, peer: u32) -> Option<usize> {
+        self.waiting.retain(|&one| one != peer);
+        let at = self.subscribers.iter().position(|one| one.peer == peer)?;
+        self.subscribers.remove(at);
+        Some(at)
+    }
+
+    /// The SSRC a layer's media has now; an earlier one is over.
+    #[must_use]
+    pub fn ssrc(&self, spatial: u8) -> Option<u32> {
+        Some(self.track.layer(spatial)?.setup().ssrc)
     }
 }
 

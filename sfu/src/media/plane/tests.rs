@@ -1,0 +1,10 @@
+//! The plane as a whole: clients in memory, real handshakes and keys, virtual time.
+
+mod client;
+mod ending;
+mod forwarding;
+mod hostile;
+mod joining;
+mod paths;
+mod repair;
+mod world;

@@ -1,0 +1,145 @@
+//! Addresses that change, restarts, silence.
+
+use super::client::Client;
+use super::world::{AUDIO_SSRC, World, audio, ms};
+use crate::media::message::{Event, PeerFailure};
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+fn kinds(events: &[Event]) -> Vec<&'static str> {
+    let kind = |event: &Event| match event {
+        Event::Connected { .. } => Some("connected"),
+        Event::PathChanged { .. } => Some("moved"),
+        Event::Disconnected { .. } => Some("disconnected"),
+        Event::Failed { reason, .. } if *reason == PeerFailure::ConsentExpired => Some("failed"),
+        _ => None,
+    };
+    events.iter().filter_map(kind).collect()
+}
+
+#[test]
+fn silence_is_told_after_ten_seconds_and_ends_after_fifteen() {
+    let mut world = World::new();
+    let who = world.join(&[audio("recvonly")]);
+    world.take_events();
+    world.advance(ms(9_900));
+    assert!(kinds(&world.take_events()).is_empty());
+    world.advance(ms(200));
+    assert_eq!(kinds(&world.take_events()), ["disconnected"]);
+    world.check(who, true);
+    assert_eq!(kinds(&world.take_events()), ["connected"]);
+    world.advance(ms(15_100));
+    assert_eq!(kinds(&world.take_events()), ["disconnected", "failed"]);
+    world.check(who, true);
+    assert_eq!(kinds(&world.take_events()), ["connected"]);
+}
+
+#[test]
+fn media_follows_an_authentic_packet_to_a_new_address() {
+    let mut world = World::new();
+    let (publisher, track) = world.speaker();
+    let who = world.watcher(track, audio("recvonly"));
+    world.take_events();
+    world.clients[who].path.remote.set_port(50_000);
+    world.check(who, false);
+    world.feedback(who, &super::world::receiver_report(1, 1));
+    assert_eq!(kinds(&world.take_events()), ["moved"]);
+    world.speak(publisher, 1);
+    assert_eq!(world.take_media(who).len(), 1);
+}
+
+#[test]
+fn what_others_send_in_a_clients_name_moves_nothing() {
+    let mut world = World::new();
+    let (publisher, track) = world.speaker();
+    let who = world.watcher(track, audio("recvonly"));
+    world.take_events();
+    let home = world.clients[who].path;
+    world.clients[who].path.remote.set_port(50_000);
+    let ufrag = world.clients[who]
+        .answer
+        .lines()
+        .find_map(|line| line.strip_prefix("a=ice-ufrag:"));
+    let forged =
+        world.clients[who].check_as((ufrag.expect("ufrag"), "not the password it is"), true);
+    world.send(who, vec![forged]);
+    let packet = world.clients[publisher].rtp(&super::client::Rtp {
+        ssrc: AUDIO_SSRC,
+        payload_type: 111,
+        payload: b"forged",
+        ..Default::default()
+    });
+    let before = world.plane.counters().dropped;
+    // Authentic, yet of the publisher, from an address nobody knows; then in the watcher's name.
+    world.send(who, vec![packet.clone()]);
+    world.clients[who].path = home;
+    world.send(who, vec![packet]);
+    let dropped = world.plane.counters().dropped;
+    assert_eq!(dropped.unknown_address, before.unknown_address + 1);
+    assert_eq!(dropped.srtp_auth, before.srtp_auth + 1);
+    assert!(kinds(&world.take_events()).is_empty());
+    world.speak(publisher, 2);
+    assert_eq!(world.take_media(who).len(), 1);
+}
+
+#[test]
+fn a_restart_keeps_media_on_the_old_path_until_the_new_one_is_used() {
+    let mut world = World::new();
+    let (publisher, track) = world.speaker();
+    let who = world.watcher(track, audio("recvonly"));
+    let before = world.clients[who].answer.clone();
+    world.clients[who].ufrag = "restarted".into();
+    world.offer(who);
+    assert_ne!(world.clients[who].answer, before);
+    world.take_events();
+    world.speak(publisher, 1);
+    assert_eq!(world.take_media(who).len(), 1);
+    let old = world.clients[who].path;
+    world.clients[who].path.remote.set_port(50_000);
+    world.check(who, true);
+    world.feedback(who, &super::world::receiver_report(1, 1));
+    world.speak(publisher, 2);
+    assert_eq!(world.take_media(who).len(), 1);
+    assert_eq!(kinds(&world.take_events()), ["moved"]);
+    assert_ne!(world.clients[who].path, old);
+}
+
+#[test]
+fn refused_offers_that_restart_leave_the_credentials_in_force() {
+    let mut world = World::new();
+    let who = world.join(&[audio("recvonly"), audio("recvonly")]);
+    let sections = world.clients[who].sections.clone();
+    let ufrag = world.clients[who].ufrag.clone();
+    for attempt in 0..3 {
+        world.clients[who].ufrag = format!("restart{attempt}");
+        world.clients[who].sections.truncate(1);
+        world.offer(who);
+    }
+    let refused = |event: &&Event| matches!(event, Event::OfferRefused { .. });
+    assert_eq!(world.take_events().iter().filter(refused).count(), 3);
+    world.clients[who].sections = sections;
+    world.clients[who].ufrag = ufrag;
+    world.live(Duration::from_secs(20));
+    assert!(kinds(&world.take_events()).is_empty());
+}
+
+#[test]
+fn media_flows_by_ipv6() {
+    let mut world = World::new();
+    let (publisher, track) = world.speaker();
+    let client = Client::at(7, IpAddr::V6(Ipv6Addr::LOCALHOST), world.now);
+    let who = world.add_client(client);
+    world.clients[who]
+        .sections
+        .push(("0".into(), audio("recvonly")));
+    world.offer(who);
+    world.check(who, true);
+    world.shake(who);
+    world.subscribe(who, track);
+    world.offer(who);
+    world.speak(publisher, 1);
+    assert_eq!(world.take_media(who).len(), 1);
+    let events = world.take_events();
+    assert!(events.iter().any(|event| matches!(event,
+        Event::Connected { path, .. } if path.local.is_ipv6() && path.remote.is_ipv6())));
+}
