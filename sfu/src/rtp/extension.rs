@@ -311,7 +311,7 @@ mod tests {
             let all = ExtensionIds {
                 mid: Some(1), rid: Some(2), repaired_rid: Some(3), audio_level: Some(4),
                 transport_cc: Some(5), abs_send_time: Some(6), abs_capture_time: Some(7),
-                playout_delay: Some(8),
+                playout_delay: Some(8), dependency_descriptor: Some(9), frame_marking: Some(10),
             };
             let _ = Extensions::parse(&header, &bytes, &all);
         }

@@ -207,7 +207,7 @@ mod tests {
         assert!(!losses.handle_gap(ExtSeq(1), 2, now));
         let mut out = Vec::new();
         losses.poll_nacks(None, now + ms(19), &mut out);
-        assert_eq!(out, []);
+        assert!(out.is_empty());
         losses.handle_arrival(ExtSeq(1));
         losses.poll_nacks(None, now + ms(20), &mut out);
         assert_eq!(out, [2]);

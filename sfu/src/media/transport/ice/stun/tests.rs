@@ -34,7 +34,7 @@ fn the_sample_request_of_rfc_5769_is_read_and_verified() {
     assert_eq!(request.priority, Some(0x6E00_01FF));
     assert_eq!(request.role, Some(Role::Controlled));
     assert!(!request.use_candidate);
-    assert_eq!(request.unknown.as_slice(), []);
+    assert!(request.unknown.as_slice().is_empty());
     assert!(request.verify(&Key::new(PASSWORD)));
     assert!(!request.verify(&Key::new("another")));
 }
