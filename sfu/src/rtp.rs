@@ -5,6 +5,7 @@ pub mod header;
 pub mod extension;
 #[cfg(test)]
 mod oracle;
+pub mod red;
 pub mod rtcp;
 pub mod twcc;
 

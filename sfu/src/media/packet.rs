@@ -48,6 +48,11 @@ pub enum CodecInfo {
     None,
     /// The VP8 payload descriptor and its length in bytes.
     Vp8(vp8::Descriptor),
+    /// Redundant audio.
+    Red {
+        /// Where the newest block begins; it reaches to the payload's end and may be empty.
+        primary: u16,
+    },
 }
 
 /// A packet as one subscriber is to get it; the payload is taken from the source packet.
@@ -65,8 +70,8 @@ pub struct Outgoing {
     pub marker: bool,
     /// Bytes put in front of the payload: RTX's original sequence number, a new descriptor.
     pub head: Head,
-    /// Bytes of the source payload that `head` replaces.
-    pub skip: u8,
+    /// Bytes of the source payload that `head` replaces: a descriptor, or RED's older blocks.
+    pub skip: u16,
 }
 
 /// Up to eight bytes written in front of a payload.

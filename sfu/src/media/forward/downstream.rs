@@ -11,7 +11,7 @@ use super::select::{Choice, Selector};
 use crate::config::codecs::Codec;
 use crate::ids::{MediaKind, TrackKey};
 use crate::media::message::Wish;
-use crate::media::packet::{Outgoing, Packet};
+use crate::media::packet::{CodecInfo, Outgoing, Packet};
 use crate::units::ExtSeq;
 use std::time::Instant;
 
@@ -74,7 +74,7 @@ pub struct Drops {
     pub layer: u64,
     /// Of a temporal layer not wanted.
     pub temporal: u64,
-    /// RED, and the subscriber cannot read it.
+    /// RED, the subscriber does not read it, and it holds no newest block to send instead.
     pub red: u64,
     /// Sent before.
     pub duplicate: u64,
@@ -139,6 +139,11 @@ impl Downstream {
         }
     }
 
+    /// Which layers live at the start, a bit mask; later every packet's source tells.
+    pub const fn handle_layers(&mut self, alive: u8) {
+        self.selector.handle_layers(alive);
+    }
+
     /// The publisher muted or unmuted the track.
     pub fn handle_publisher_muted(&mut self, muted: bool, now: Instant) {
         self.muted = muted;
@@ -167,7 +172,7 @@ impl Downstream {
             self.rewriter.pause(false);
         }
         let order = self.rewriter.order(packet, source);
-        let Some(payload_type) = self.payload_type(packet) else {
+        let Some((payload_type, redundant)) = self.payload_type(packet) else {
             self.rewriter.skip(packet, order);
             self.drops.red += 1;
             return None;
@@ -183,7 +188,8 @@ impl Downstream {
         };
         match numbers {
             Ok(numbers) => {
-                let outgoing = self.outgoing(packet, numbers, payload_type);
+                let mut outgoing = self.outgoing(packet, numbers, payload_type);
+                outgoing.skip += redundant;
                 self.note_sent(packet, source, outgoing, now);
                 Some(outgoing)
             }
@@ -213,13 +219,21 @@ impl Downstream {
         Ok(numbers)
     }
 
-    /// The payload type to send; `None` for RED to a subscriber that cannot read it.
-    fn payload_type(&self, packet: &Packet) -> Option<u8> {
+    /// The payload type to send, and how many bytes of redundancy to leave out: a subscriber that
+    /// does not read RED gets its newest block. `None` if there is none, or it cannot be told.
+    fn payload_type(&self, packet: &Packet) -> Option<(u8, u16)> {
         let types = &self.setup.payload_types;
-        if types.source_red == Some(packet.payload_type) {
-            types.red
-        } else {
-            Some(types.primary)
+        if types.source_red != Some(packet.payload_type) {
+            return Some((types.primary, 0));
+        }
+        if let Some(red) = types.red {
+            return Some((red, 0));
+        }
+        match packet.codec {
+            CodecInfo::Red { primary } if primary < packet.span.len => {
+                Some((types.primary, primary))
+            }
+            _ => None,
         }
     }
 
@@ -231,7 +245,7 @@ impl Downstream {
             payload_type,
             marker: packet.marker,
             head: numbers.head,
-            skip: numbers.skip,
+            skip: numbers.skip as u16,
         }
     }
 

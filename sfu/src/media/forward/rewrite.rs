@@ -210,7 +210,7 @@ impl Rewriter {
         let descriptor = match (&self.pictures, packet.codec) {
             (None, _) => None,
             (Some(_), CodecInfo::Vp8(descriptor)) => Some(descriptor),
-            (Some(_), CodecInfo::None) => return Err(Refusal::Unreadable),
+            (Some(_), _) => return Err(Refusal::Unreadable),
         };
         let stream = Stream {
             spatial: packet.spatial,

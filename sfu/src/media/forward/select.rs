@@ -7,8 +7,9 @@ use crate::media::message::Wish;
 use crate::media::packet::{CodecInfo, Packet};
 use std::time::{Duration, Instant};
 
-/// How long a start waits for a key frame of the wanted layer; after that any layer will do.
-/// (LK: sfu-media §2.4, EnableStartAtDesiredQuality)
+/// How long a start waits for a key frame of the wanted layer, if that lives; after that any layer
+/// will do. One that does not live, because the publisher's uplink is too narrow or dynacast has
+/// switched it off, is not waited for at all. (LK: sfu-media §2.4, EnableStartAtDesiredQuality)
 const HOLD: Duration = Duration::from_secs(1);
 
 /// What to do with a packet.
@@ -74,6 +75,11 @@ impl Selector {
         self.hold_until = None;
     }
 
+    /// Which layers live, as far as known before the first packet: a key frame can be asked for.
+    pub const fn handle_layers(&mut self, alive: u8) {
+        self.alive = alive;
+    }
+
     /// What to do with `packet`. `fresh` says that it is newer than all forwarded of its layer.
     pub fn choose(&mut self, packet: &Packet, alive: u8, fresh: bool, now: Instant) -> Choice {
         self.alive = alive;
@@ -127,7 +133,7 @@ impl Selector {
     }
 
     fn holds(&self, now: Instant) -> bool {
-        self.hold_until.is_none_or(|until| now < until)
+        has(self.alive, self.aim()) && self.hold_until.is_none_or(|until| now < until)
     }
 
     /// The negotiated layer nearest to the wish: below if there is one, else the lowest.

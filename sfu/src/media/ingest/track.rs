@@ -46,6 +46,8 @@ pub struct TrackWindow {
     pub reception: Window,
     /// Layers that should have been there and were not, averaged over time.
     pub missing_layers: f64,
+    /// It was asked for and not muted all the time: having delivered nothing would be a fault.
+    pub whole: bool,
 }
 
 /// A published track.
@@ -59,6 +61,8 @@ pub struct Track {
     trackers: [LayerTracker; SPATIAL_LAYERS],
     layers_changed: bool,
     missing: MissingLayers,
+    /// Asked for and not muted since the last window.
+    whole: bool,
     meter: Option<LevelMeter>,
     batch: Vec<Packet>,
     overflowed: u64,
@@ -106,6 +110,7 @@ impl Track {
                 .map(|spatial| LayerTracker::new(Rule::of(spatial, setup.screen_share))),
             layers_changed: false,
             missing: MissingLayers::default(),
+            whole: true,
             meter: (kind == MediaKind::Audio)
                 .then(|| LevelMeter::new(setup.level, setup.codec.clock_rate())),
             batch: Vec::new(),
@@ -192,7 +197,7 @@ impl Track {
         let index = usize::from(packet.spatial).min(SPATIAL_LAYERS - 1);
         let temporal = match packet.codec {
             CodecInfo::Vp8(found) => found.temporal.map_or(0, |temporal| temporal.layer),
-            CodecInfo::None => 0,
+            CodecInfo::None | CodecInfo::Red { .. } => 0,
         };
         if self.kind() == MediaKind::Video
             && let Some(change) = self.trackers[index].handle_packet(temporal, bytes, now)
@@ -245,6 +250,7 @@ impl Track {
     /// once; a layer newly asked for starts with its first packet. (LK: sfu-media §4.8)
     pub fn expect_layers(&mut self, max: Option<u8>, now: Instant) {
         self.expected = max;
+        self.whole &= max.is_some();
         for (spatial, tracker) in (0u8..).zip(&mut self.trackers) {
             let expected = max.is_some_and(|max| spatial <= max);
             tracker.expect(expected, self.muted);
@@ -259,6 +265,7 @@ impl Track {
             return;
         }
         self.muted = muted;
+        self.whole &= !muted;
         self.layers
             .iter_mut()
             .flatten()
@@ -376,6 +383,7 @@ impl Track {
         TrackWindow {
             reception: sum,
             missing_layers: self.missing.take_average(now),
+            whole: std::mem::replace(&mut self.whole, !self.muted && self.expected.is_some()),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::media::ingest::order::{Arrival, Order, Place, Rejected};
 use crate::media::ingest::reception::{Reception, Window};
 use crate::media::packet::{CodecInfo, Packet, Span};
 use crate::rtp::header::Header;
+use crate::rtp::red;
 use crate::rtp::rtcp::{ReportBlock, SenderInfo};
 use crate::rtp::vp8;
 use crate::units::ExtSeq;
@@ -30,6 +31,8 @@ pub struct UpstreamSetup {
     pub payload_type: u8,
     /// A second one it may use: plain Opus in a RED track.
     pub other_payload_type: Option<u8>,
+    /// Which of the two is RED, if one is.
+    pub red_payload_type: Option<u8>,
     /// The payload type of RTX whose `apt` is ours.
     pub rtx_payload_type: Option<u8>,
     /// Spatial layer, 0 lowest.
@@ -132,7 +135,7 @@ impl Upstream {
             self.counters.foreign += 1;
             return None;
         }
-        let codec = self.inspect(payload);
+        let codec = self.inspect(payload_type, payload);
         let kind = match codec {
             Some(_) => Arrival::Media,
             None => Arrival::Empty,
@@ -164,7 +167,7 @@ impl Upstream {
             self.counters.padding += 1;
             return None;
         };
-        let codec = self.inspect(payload)?;
+        let codec = self.inspect(self.setup.payload_type, payload)?;
         let number = u16::from_be_bytes(*number);
         let place = self.place(number, header.timestamp, Arrival::Repair)?;
         self.reception.handle_repair(payload.len());
@@ -180,7 +183,7 @@ impl Upstream {
     }
 
     /// What the payload's clear header says; `None` if the packet is not to be forwarded.
-    fn inspect(&mut self, payload: &[u8]) -> Option<CodecInfo> {
+    fn inspect(&mut self, payload_type: u8, payload: &[u8]) -> Option<CodecInfo> {
         if payload.is_empty() {
             self.counters.padding += 1;
             return None;
@@ -190,7 +193,7 @@ impl Upstream {
             return None;
         }
         match self.setup.codec {
-            Codec::Opus | Codec::Red => Some(CodecInfo::None),
+            Codec::Opus | Codec::Red => Some(self.redundancy(payload_type, payload)),
             Codec::Vp8 => {
                 let descriptor = vp8::Descriptor::parse(payload)
                     .filter(|found| usize::from(found.len) < payload.len());
@@ -200,6 +203,18 @@ impl Upstream {
                 descriptor.map(CodecInfo::Vp8)
             }
         }
+    }
+
+    /// What RED's headers say, if the packet is RED and they can be read: encrypted ones cannot.
+    fn redundancy(&self, payload_type: u8, payload: &[u8]) -> CodecInfo {
+        let known = [Some(self.setup.payload_type), self.setup.other_payload_type];
+        let mut others = known.into_iter().flatten().filter(|pt| *pt != payload_type);
+        others
+            .next()
+            .filter(|_| self.setup.red_payload_type == Some(payload_type))
+            .and_then(|opus| red::primary(payload, opus))
+            .and_then(|primary| u16::try_from(primary).ok())
+            .map_or(CodecInfo::None, |primary| CodecInfo::Red { primary })
     }
 
     fn place(&mut self, seq: u16, timestamp: u32, kind: Arrival) -> Option<Place> {

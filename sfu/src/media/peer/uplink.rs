@@ -134,8 +134,14 @@ impl Uplink {
         let repaired = section.ssrcs.fid.iter().find(|(_, rtx)| *rtx == ssrc);
         let media = repaired.map_or(ssrc, |(media, _)| *media);
         let position = section.ssrcs.sim.iter().position(|one| *one == media);
-        let layer = section.layers.get(position.unwrap_or(0))?;
-        Self::recognised(section, index, header, layer.spatial, repaired.is_some())
+        let spatial = match (position, section.layers.as_slice()) {
+            (Some(position), layers) => layers.get(position)?.spatial,
+            (None, [layer]) => layer.spatial,
+            // Only the rid tells the layers apart; of a retransmission, what was learned of its
+            // stream, for Firefox sends the rid no longer once it heard of us.
+            (None, _) => self.streams.get(&media)?.spatial,
+        };
+        Self::recognised(section, index, header, spatial, repaired.is_some())
     }
 
     fn by_mid(&self, header: &Header, extensions: &Extensions<'_>) -> Option<Recognised> {
@@ -181,5 +187,80 @@ impl Uplink {
             codec,
             payload_type,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{MediaKind, PeerId};
+    use crate::media::message::NegotiatedLayer;
+    use crate::media::transport::negotiation::AnnouncedSsrcs;
+    use crate::media::transport::negotiation::Feedback;
+    use crate::rtp::header::FixedHeader;
+
+    /// A section as Firefox offers one: SSRCs with their retransmissions, but only rids for layers.
+    fn firefox() -> Uplink {
+        let peer = PeerId {
+            worker: 0,
+            slot: 0,
+            generation: 0,
+        };
+        let layer = |(spatial, rid): (u8, &str)| NegotiatedLayer {
+            spatial,
+            rid: rid.to_owned(),
+        };
+        let mut uplink = Uplink::default();
+        uplink.set_sections(vec![Receiving {
+            mid: "1".to_owned(),
+            kind: MediaKind::Video,
+            track: Some(TrackKey { peer, index: 0 }),
+            codecs: vec![(120, Codec::Vp8)],
+            rtx: vec![(124, 120)],
+            extensions: ExtensionIds::default(),
+            ssrcs: AnnouncedSsrcs {
+                all: vec![10, 20, 11, 21, 12, 22],
+                fid: vec![(10, 20), (11, 21), (12, 22)],
+                sim: Vec::new(),
+            },
+            layers: [(0, "q"), (1, "h"), (2, "f")].map(layer).to_vec(),
+            feedback: Feedback::default(),
+        }]);
+        uplink
+    }
+
+    fn header(ssrc: u32, payload_type: u8) -> Header {
+        let fixed = FixedHeader {
+            marker: false,
+            payload_type,
+            sequence: 1,
+            timestamp: 1,
+            ssrc,
+        };
+        Header::parse(&fixed.to_bytes()).expect("own header")
+    }
+
+    #[test]
+    fn announced_ssrcs_without_their_order_are_told_apart_by_rid() {
+        let mut uplink = firefox();
+        let nothing = Extensions::default();
+        assert_eq!(uplink.recognise(&header(11, 120), &nothing), None);
+        let named = Extensions {
+            mid: Some("1"),
+            rid: Some("h"),
+            ..nothing
+        };
+        let media = uplink.recognise(&header(11, 120), &named).expect("known");
+        assert_eq!((media.spatial, media.rtx), (1, false));
+        // Its retransmissions come after the first report: without any name.
+        assert_eq!(uplink.recognise(&header(21, 124), &nothing), None);
+        let stream = Stream {
+            track: 0,
+            spatial: 1,
+            rtx: false,
+        };
+        assert!(uplink.insert(11, stream));
+        let rtx = uplink.recognise(&header(21, 124), &nothing).expect("known");
+        assert_eq!((rtx.spatial, rtx.rtx, rtx.payload_type), (1, true, 120));
     }
 }

@@ -207,6 +207,8 @@ impl Plane {
         };
         let mut downstream = Downstream::new(setup, now);
         downstream.handle_publisher_muted(fanout.track.is_muted(), now);
+        // Its key frame is asked for now, not when something else makes us look at the peer.
+        downstream.handle_layers(fanout.source().alive);
         let stream = Stream::new(downstream, track, waiting.cname);
         let stream = peer.downlink.insert(stream, sending.rtx_ssrc);
         fanout.subscribers.push(Subscriber {

@@ -87,6 +87,11 @@ impl Plane {
         }
         fanout.track.clear_batch();
         fanout.touched = false;
+        if fanout.track.poll_layers_changed() {
+            // Selections may change, and with them the key frames to ask for.
+            let peers = fanout.subscribers.iter().map(|subscriber| subscriber.peer);
+            self.stirred.extend(peers);
+        }
         Progress::Done
     }
 }

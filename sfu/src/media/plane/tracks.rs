@@ -34,8 +34,6 @@ pub struct Fanout {
     /// Waits in the plane's list of tracks with a batch.
     pub touched: bool,
     scorer: Scorer,
-    /// The highest layer the publisher was asked for.
-    expected: Option<u8>,
     /// Shortest time between key-frame requests, for each layer.
     throttle: [Duration; SPATIAL_LAYERS],
     /// For each layer, how often its stream began anew.
@@ -128,7 +126,6 @@ impl Fanout {
             waiting: Vec::new(),
             touched: false,
             scorer: Scorer::new(loss_weight(codec, codec.kind() == MediaKind::Audio)),
-            expected: Some(SPATIAL_LAYERS as u8 - 1),
             throttle: settings.key_frame_throttle,
             generations: [0; SPATIAL_LAYERS],
         })
@@ -144,6 +141,7 @@ impl Fanout {
             codec: self.track.setup().codec,
             payload_type,
             other_payload_type: other.map(|(pt, _)| *pt).find(|pt| *pt != payload_type),
+            red_payload_type: self.section.red(),
             rtx_payload_type: rtx
                 .into_iter()
                 .find(|(_, apt)| *apt == payload_type)
@@ -200,7 +198,6 @@ impl Fanout {
 
     /// The publisher was asked for layers up to `max`.
     pub fn expect_layers(&mut self, max: Option<u8>, now: Instant) {
-        self.expected = max;
         self.track.expect_layers(max, now);
     }
 
@@ -213,7 +210,8 @@ impl Fanout {
     /// The quality of the window that ends now, if it changed.
     pub fn poll_score(&mut self, now: Instant) -> Option<u8> {
         let window = self.track.take_window(now);
-        if self.track.is_muted() || self.expected.is_none() {
+        // One that began muted or unasked says nothing: its packets may not have come yet.
+        if !window.whole {
             return None;
         }
         self.scorer.handle_window(&Sample {

@@ -465,6 +465,31 @@ fn audio_passes_with_its_marker_and_red_only_to_those_who_read_it() {
 }
 
 #[test]
+fn who_does_not_read_red_gets_its_newest_block_and_again_when_resent() {
+    let now = epoch();
+    let source = Source::default();
+    let mut plain = Downstream::new(setup(Codec::Red, false), now);
+    let red = |seq, primary| Packet {
+        codec: CodecInfo::Red { primary },
+        span: Span { start: 0, len: 700 },
+        ..audio(seq, 63, true, now)
+    };
+    let first = plain.forward(&red(1, 655), &source, now).expect("sent");
+    assert_eq!((first.payload_type, first.skip), (100, 655));
+    assert!(first.marker);
+    assert_eq!(plain.totals().octets, 45);
+    // Nothing new in it: left out without a hole.
+    assert_eq!(plain.forward(&red(2, 700), &source, now), None);
+    let next = plain.forward(&red(3, 5), &source, now).expect("sent");
+    assert_eq!(next.seq.0, first.seq.0 + 1);
+    let later = now + Duration::from_secs(1);
+    let mut resends = Vec::new();
+    let lost = [first.seq.wire()].into_iter();
+    plain.handle_nack(lost, &source, &mut resends, later);
+    assert_eq!(resends[0].outgoing, first);
+}
+
+#[test]
 fn a_muted_track_asks_for_no_key_frame_and_for_one_as_soon_as_it_is_back() {
     let now = epoch();
     let mut downstream = Downstream::new(setup(Codec::Vp8, true), now);

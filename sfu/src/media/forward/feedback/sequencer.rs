@@ -47,18 +47,22 @@ struct Entry {
     /// Milliseconds since the sequencer's start.
     sent_ms: u32,
     head: [u8; MAX_LEN],
-    head_len: u8,
+    skip: u16,
     payload_type: u8,
-    skip: u8,
     spatial: u8,
     /// Low bits of the source's generation.
     generation: u8,
-    /// Resends, and the marker bit on top.
-    resends: u8,
+    /// From the top: the marker bit, the length of the head, the resends.
+    flags: u8,
 }
 
-/// The marker bit among the resends.
+/// The marker bit among the flags.
 const MARKER: u8 = 0x80;
+/// Where the length of the head stands, in three bits.
+const HEAD_SHIFT: u32 = 4;
+/// The resends among the flags.
+const RESENDS: u8 = 0x0F;
+const _: () = assert!(MAX_LEN < 8 && MAX_RESENDS < RESENDS && size_of::<Entry>() == 32);
 
 impl Entry {
     const EMPTY: Self = Self {
@@ -67,17 +71,16 @@ impl Entry {
         time: 0,
         sent_ms: 0,
         head: [0; MAX_LEN],
-        head_len: 0,
-        payload_type: 0,
         skip: 0,
+        payload_type: 0,
         spatial: EMPTY,
         generation: 0,
-        resends: 0,
+        flags: 0,
     };
 
     fn sent(&self, seq: ExtSeq, generation: u32) -> Sent {
         let mut head = Head::EMPTY;
-        let len = usize::from(self.head_len);
+        let len = usize::from((self.flags & !MARKER) >> HEAD_SHIFT);
         head.push(self.head.get(..len).unwrap_or_default());
         Sent {
             spatial: self.spatial,
@@ -88,7 +91,7 @@ impl Entry {
                 seq,
                 time: self.time,
                 payload_type: self.payload_type,
-                marker: self.resends & MARKER != 0,
+                marker: self.flags & MARKER != 0,
                 head,
                 skip: self.skip,
             },
@@ -142,12 +145,12 @@ impl Sequencer {
             time: out.time,
             sent_ms,
             head,
-            head_len: bytes.len() as u8,
-            payload_type: out.payload_type,
             skip: out.skip,
+            payload_type: out.payload_type,
             spatial: sent.spatial,
             generation: sent.generation as u8,
-            resends: if out.marker { MARKER } else { 0 },
+            flags: if out.marker { MARKER } else { 0 }
+                | (bytes.len().min(MAX_LEN) as u8) << HEAD_SHIFT,
         };
     }
 
@@ -170,10 +173,10 @@ impl Sequencer {
             return Err(Miss::Unknown);
         }
         let since = Duration::from_millis(u64::from(now_ms.wrapping_sub(entry.sent_ms)));
-        if since < pause || entry.resends & !MARKER >= MAX_RESENDS {
+        if since < pause || entry.flags & RESENDS >= MAX_RESENDS {
             return Err(Miss::Throttled);
         }
-        entry.resends += 1;
+        entry.flags += 1;
         entry.sent_ms = now_ms;
         Ok(entry.sent(seq, generation))
     }

@@ -66,6 +66,47 @@ fn a_start_waits_a_second_for_the_wanted_layer_and_then_takes_any() {
 }
 
 #[test]
+fn a_wanted_layer_that_does_not_live_is_not_waited_for() {
+    let now = epoch();
+    let mut selector = Selector::new(true, 0b111, Wish::ALL);
+    selector.handle_layers(0b001);
+    assert_eq!(selector.wants_key_frame(now), Some(0), "before any packet");
+    assert_eq!(
+        selector.choose(&packet(0, false, now), 0b001, false, now),
+        Choice::Drop
+    );
+    assert_eq!(selector.wants_key_frame(now), Some(0));
+    assert_eq!(
+        selector.choose(&packet(0, true, now), 0b001, false, now),
+        Choice::Switch
+    );
+    selector.handle_switched(0);
+    assert_eq!(selector.wants_key_frame(now), None);
+    // Dynacast, or the uplink, lets the wanted layer come.
+    assert_eq!(
+        selector.choose(&packet(2, false, now), 0b101, false, now),
+        Choice::Drop
+    );
+    assert_eq!(selector.wants_key_frame(now), Some(2));
+    assert_eq!(
+        selector.choose(&packet(2, true, now), 0b101, false, now),
+        Choice::Switch
+    );
+}
+
+#[test]
+fn a_wanted_layer_that_dies_while_a_start_waits_for_it_is_given_up() {
+    let now = epoch();
+    let mut selector = Selector::new(true, 0b111, Wish::ALL);
+    selector.choose(&packet(0, false, now), 0b101, false, now);
+    assert_eq!(selector.wants_key_frame(now), Some(2));
+    assert_eq!(
+        selector.choose(&packet(0, true, now), 0b001, false, now),
+        Choice::Switch
+    );
+}
+
+#[test]
 fn the_wanted_layer_starts_at_once() {
     let now = epoch();
     let mut selector = Selector::new(true, 0b111, wish(1, 3));

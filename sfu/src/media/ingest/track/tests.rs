@@ -41,6 +41,7 @@ fn track(codec: Codec, layers: u8) -> Track {
             codec,
             payload_type: 96,
             other_payload_type: None,
+            red_payload_type: None,
             rtx_payload_type: Some(97),
             spatial,
             screen_share: false,
@@ -193,6 +194,23 @@ fn a_missing_layer_counts_by_the_time_it_was_missing() {
     camera.run(ms(4000), &[0, 1]);
     let window = camera.track.take_window(camera.now);
     assert!(window.missing_layers < 0.01, "{window:?}");
+}
+
+#[test]
+fn a_window_with_a_mute_or_a_pause_in_it_is_not_whole() {
+    let mut camera = Camera::new(3);
+    camera.run(ms(1000), &[0, 1, 2]);
+    let mut whole = |change: fn(&mut Track, Instant)| {
+        change(&mut camera.track, camera.now);
+        camera.track.take_window(camera.now).whole
+    };
+    assert!(whole(|_, _| {}));
+    assert!(!whole(|track, _| track.set_muted(true)));
+    assert!(!whole(|track, _| track.set_muted(false)));
+    assert!(whole(|_, _| {}));
+    assert!(!whole(|track, now| track.expect_layers(None, now)));
+    assert!(!whole(|track, now| track.expect_layers(Some(2), now)));
+    assert!(whole(|track, now| track.expect_layers(Some(0), now)));
 }
 
 #[test]

@@ -27,6 +27,7 @@ fn setup(codec: Codec) -> UpstreamSetup {
         codec,
         payload_type: 96,
         other_payload_type: (codec == Codec::Red).then_some(111),
+        red_payload_type: (codec == Codec::Red).then_some(96),
         rtx_payload_type: Some(97),
         spatial: 0,
         screen_share: false,
@@ -182,6 +183,25 @@ fn a_red_track_may_carry_plain_opus() {
     let opus = upstream.handle_packet(&header(111, 2, 960), &[1], now);
     assert_eq!(red.map(|packet| packet.payload_type), Some(96));
     assert_eq!(opus.map(|packet| packet.payload_type), Some(111));
+}
+
+#[test]
+fn the_newest_block_of_red_is_found_and_of_nothing_else() {
+    let mut upstream = Upstream::new(setup(Codec::Red));
+    let now = instant();
+    let block = [0x80 | 111, 0x0F, 0, 2, 111, 1, 1, 9, 9, 9];
+    let mut codec = |payload_type, seq, payload: &[u8]| {
+        let packet = upstream.handle_packet(&header(payload_type, seq, 0), payload, now);
+        packet.map(|packet| packet.codec)
+    };
+    let found = Some(CodecInfo::Red { primary: 7 });
+    assert_eq!(codec(96, 1, &block), found);
+    assert_eq!(codec(111, 2, &block), Some(CodecInfo::None), "plain Opus");
+    assert_eq!(
+        codec(96, 3, &[1, 2, 3]),
+        Some(CodecInfo::None),
+        "unreadable"
+    );
 }
 
 #[test]
