@@ -120,7 +120,7 @@ impl Worker {
     /// Applies waiting commands; false once the worker is to stop.
     fn take_commands(&mut self, now: Instant) -> bool {
         for _ in 0..COMMANDS_PER_PASS {
-            match self.inbox.next() {
+            match self.inbox.take() {
                 Some(Message::Command { command, events }) => self.apply(command, events, now),
                 Some(Message::Stop) => return false,
                 None => break,
