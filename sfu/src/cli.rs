@@ -3,9 +3,9 @@
 //! Owns what is printed for a person at a terminal and the exit status. `main` calls [`run`].
 //! (LK: server ops §7)
 
-mod flags;
 mod show;
 mod token;
+mod flags;
 
 use crate::server;
 use crate::settings::Loaded;

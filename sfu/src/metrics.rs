@@ -4,8 +4,8 @@
 //! a lock; it is read only when someone scrapes. No label names a room or a person.
 //! (LK: server ops §10)
 
-mod series;
 mod worker;
+mod series;
 
 use crate::ids::MediaKind;
 use crate::room::effect::{Count, Limit};

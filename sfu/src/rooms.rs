@@ -90,7 +90,7 @@ impl Rooms {
             let found = self
                 .ask(|reply| Ask::Open {
                     name: asked,
-                    config: entry.room_config(),
+                    config: entry.room_config().map(Box::new),
                     reply,
                 })
                 .await

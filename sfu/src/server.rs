@@ -3,9 +3,9 @@
 //! Owns the order of starting and stopping, the main listeners and the reaction to signals. It
 //! decides nothing about calls. `cli` calls [`run`].
 
+mod stop;
 mod listen;
 mod sections;
-mod stop;
 
 use crate::config::check::{Config, SHORT_SECRET};
 use crate::config::ports;
@@ -143,12 +143,7 @@ async fn serve(
     tasks.extend(listen::spawn(prometheus, &page, &stopping, &scrapers));
     readiness.set(true);
     announce(config, &node_id, &bound);
-    for address in &advertised {
-        tracing::info!(
-            "advertised candidate: udp{} host {address}",
-            family(address)
-        );
-    }
+    announce_candidates(&advertised);
     started(&bound);
 
     stop::until_told(&mut signals, || reload(sources, telemetry)).await;
@@ -170,6 +165,16 @@ async fn serve(
         tracing::warn!("media threads did not stop in time");
     }
     Ok(())
+}
+
+/// One line for each address clients are told to send media to.
+fn announce_candidates(advertised: &[SocketAddr]) {
+    for address in advertised {
+        tracing::info!(
+            "advertised candidate: udp{} host {address}",
+            family(address)
+        );
+    }
 }
 
 /// 4 or 6.

@@ -9,9 +9,9 @@
 )]
 
 pub mod mailbox;
+pub mod udp;
 mod report;
 pub mod placement;
-pub mod udp;
 
 use crate::media::message::{Command, Event, PeerFailure};
 use crate::media::plane::{self, Plane, Progress};
@@ -64,15 +64,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(
-        setup: &Setup,
-        mux: UdpMux,
-        poll: Poll,
-        inbox: Inbox,
-        metrics: WorkerMetrics,
-        seed: [u8; 32],
-    ) -> Self {
-        let plane = Plane::new(setup.plane.clone(), seed);
+    fn new(plane: Plane, mux: UdpMux, poll: Poll, inbox: Inbox, metrics: WorkerMetrics) -> Self {
         Self {
             poll,
             inbox,
@@ -128,7 +120,7 @@ impl Worker {
     /// Applies waiting commands; false once the worker is to stop.
     fn take_commands(&mut self, now: Instant) -> bool {
         for _ in 0..COMMANDS_PER_PASS {
-            match self.inbox.next() {
+            match self.inbox.take() {
                 Some(Message::Command { command, events }) => self.apply(command, events, now),
                 Some(Message::Stop) => return false,
                 None => break,

@@ -74,6 +74,8 @@ pub struct Join {
     pub auto_subscribe: bool,
     /// Compress the join request.
     pub gzip: bool,
+    /// Where the client's media socket is bound.
+    pub media_at: &'static str,
 }
 
 impl Join {
@@ -84,6 +86,7 @@ impl Join {
             claims: token::claims(identity, room),
             auto_subscribe: true,
             gzip: true,
+            media_at: "127.0.0.1:0",
         }
     }
 
@@ -140,7 +143,7 @@ impl Client {
     /// When joining fails.
     pub async fn enter(server: &Server, how: Join) -> Self {
         let seen = Arc::new(watch::Sender::new(Seen::default()));
-        let (peer, sdp) = endpoint::open(Arc::clone(&seen))
+        let (peer, sdp) = endpoint::open(Arc::clone(&seen), how.media_at)
             .await
             .expect("a local peer connection");
         let offer = livekit::SessionDescription {

@@ -97,12 +97,14 @@ impl PeerConnectionEventHandler for Ear {
     }
 }
 
-/// A peer connection with the sections a client offers first, and that offer with its candidates.
+/// A peer connection with the sections a client offers first, and that offer with its candidates:
+/// one, at the address given.
 ///
 /// # Errors
 /// Those of the crate.
 pub async fn open(
     seen: Arc<watch::Sender<Seen>>,
+    media_at: &'static str,
 ) -> webrtc::error::Result<(Arc<dyn PeerConnection>, String)> {
     let mut engine = MediaEngine::default();
     engine.register_default_codecs()?;
@@ -122,7 +124,7 @@ pub async fn open(
                 seen,
                 gathered: Arc::clone(&gathered),
             }))
-            .with_udp_addrs(vec!["127.0.0.1:0"])
+            .with_udp_addrs(vec![media_at])
             .build()
             .await?,
     );

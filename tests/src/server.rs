@@ -26,6 +26,8 @@ pub struct Server {
     pub http: SocketAddr,
     /// Where its media answers.
     pub udp: SocketAddr,
+    /// Where it shows its metrics.
+    metrics: SocketAddr,
 }
 
 /// An HTTP answer.
@@ -50,16 +52,27 @@ impl Server {
 
     /// Starts a server with more lines of configuration.
     pub async fn start_with(more: &str) -> Self {
+        Self::launch("127.0.0.1", more).await
+    }
+
+    /// Starts a server whose media is reached over IPv4 and IPv6.
+    pub async fn start_dual() -> Self {
+        Self::launch("127.0.0.1,::1", "").await
+    }
+
+    async fn launch(node_ip: &str, more: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (http, udp) = (local(free_tcp_port()), local(free_udp_port()));
+        let metrics = local(free_tcp_port());
         let config = format!(
             "port: {}\nbind_addresses: [127.0.0.1]\nkeys:\n  {KEY}: {SECRET}\nrtc:\n  udp_port: {}\n  \
-             tcp_port: {}\n  node_ip: 127.0.0.1\n  use_external_ip: false\n  \
-             enable_loopback_candidate: true\n{more}",
+             tcp_port: {}\n  node_ip: \"{node_ip}\"\n  use_external_ip: false\n  \
+             enable_loopback_candidate: true\nprometheus:\n  port: {}\n{more}",
             http.port(),
             udp.port(),
             free_tcp_port(),
+            metrics.port(),
         );
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let log = std::env::temp_dir().join(format!("foci-e2e-{}-{count}.log", std::process::id()));
@@ -76,6 +89,7 @@ impl Server {
             log,
             http,
             udp,
+            metrics,
         };
         server.ready().await;
         server
@@ -87,7 +101,7 @@ impl Server {
         let mut tick = interval(Duration::from_millis(20));
         loop {
             tick.tick().await;
-            if let Ok(answer) = self.try_request("GET", "/", "").await
+            if let Ok(answer) = request(self.http, "/", "").await
                 && answer.body == "OK"
             {
                 return;
@@ -103,42 +117,29 @@ impl Server {
     /// # Panics
     /// When no answer comes.
     pub async fn get(&self, path: &str, headers: &str) -> Answer {
-        self.try_request("GET", path, headers)
+        request(self.http, path, headers)
             .await
             .expect("an HTTP answer")
     }
 
-    async fn try_request(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &str,
-    ) -> std::io::Result<Answer> {
-        let exchange = async {
-            let mut socket = TcpStream::connect(self.http).await?;
-            let host = self.http;
-            let text = format!(
-                "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"
-            );
-            socket.write_all(text.as_bytes()).await?;
-            let mut answer = Vec::new();
-            socket.read_to_end(&mut answer).await?;
-            std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
-        };
-        let text = timeout(PATIENCE, exchange)
+    /// The value of a series on the metrics page: of all lines with this name and these labels
+    /// (`name="value"`), the sum.
+    ///
+    /// # Panics
+    /// When there is no such series.
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let page = request(self.metrics, "/metrics", "")
             .await
-            .map_err(std::io::Error::other)??;
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|code| code.parse().ok())
-            .unwrap_or(0);
-        Ok(Answer {
-            status,
-            head: head.to_owned(),
-            body: body.to_owned(),
-        })
+            .expect("the metrics page");
+        let of_series = page.body.lines().filter(|line| {
+            let rest = line.strip_prefix(name).unwrap_or_default();
+            rest.starts_with(['{', ' ']) && labels.iter().all(|label| rest.contains(label))
+        });
+        let values: Vec<f64> = of_series
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse().ok())
+            .collect();
+        assert!(!values.is_empty(), "no series {name} {labels:?}");
+        values.iter().sum()
     }
 
     /// Asks it to end, as a service manager does.
@@ -173,6 +174,33 @@ impl Server {
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).expect("the log is there")
     }
+}
+
+/// `GET` on a connection of its own.
+async fn request(host: SocketAddr, path: &str, headers: &str) -> std::io::Result<Answer> {
+    let exchange = async {
+        let mut socket = TcpStream::connect(host).await?;
+        let text =
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");
+        socket.write_all(text.as_bytes()).await?;
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).await?;
+        std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    let text = timeout(PATIENCE, exchange)
+        .await
+        .map_err(std::io::Error::other)??;
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .unwrap_or(0);
+    Ok(Answer {
+        status,
+        head: head.to_owned(),
+        body: body.to_owned(),
+    })
 }
 
 impl Drop for Server {
@@ -212,10 +240,12 @@ fn binary() -> &'static PathBuf {
         if let Ok(path) = given {
             return path.into();
         }
-        // All packages at once, so that features unify as in the test's own build.
+        // All packages and a test, so that features unify as in the test's own build: nothing is
+        // compiled twice.
         let built = Command::new(env!("CARGO"))
             .args([
                 "build", "--quiet", "-p", "proto", "-p", "sfu", "-p", "tests", "--bin", "foci",
+                "--test", "e2e",
             ])
             .status();
         assert!(

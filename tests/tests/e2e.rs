@@ -2,6 +2,7 @@
 
 mod e2e {
     mod media;
+    mod observed;
     mod refusals;
     mod sessions;
 }

@@ -39,6 +39,11 @@ fn a_module_imports_only_what_stands_above_it() {
 }
 
 #[test]
+fn control_and_data_meet_in_messages_only() {
+    none("seams", &house::layers::seams(&Tree::read()));
+}
+
+#[test]
 fn the_pure_ring_names_no_clock_socket_thread_lock_or_file() {
     none("purity", &house::purity::complaints(&Tree::read()));
 }

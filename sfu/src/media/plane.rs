@@ -10,8 +10,8 @@ pub mod tracks;
 mod control;
 mod fanout;
 mod peers;
-mod receive;
 mod reports;
+mod receive;
 
 use crate::ids::PeerId;
 use crate::media::counters::Counters;

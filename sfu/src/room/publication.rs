@@ -3,8 +3,8 @@
 //! Owns each track's description and stage, its subscribers, and the queue of requests that wait
 //! for a client id to be free. Sends nothing: `publishing` does.
 
-pub(super) mod announcement;
 pub(super) mod layers;
+pub(super) mod announcement;
 
 use super::demand::Demand;
 use crate::config::codecs::Codec;

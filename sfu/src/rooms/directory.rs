@@ -25,7 +25,7 @@ pub(super) enum Ask {
     Open {
         name: String,
         /// What the token asks of a room it creates.
-        config: Option<RoomConfiguration>,
+        config: Option<Box<RoomConfiguration>>,
         reply: oneshot::Sender<Result<Found, EnterError>>,
     },
     /// Is there such a room?
@@ -131,7 +131,7 @@ impl Directory {
     fn open(
         &mut self,
         name: String,
-        config: Option<RoomConfiguration>,
+        config: Option<Box<RoomConfiguration>>,
     ) -> Result<Found, EnterError> {
         if self.awaiting_end.is_some() {
             return Err(EnterError::Draining);
@@ -146,14 +146,14 @@ impl Directory {
         Ok(self.make(name, config))
     }
 
-    fn make(&mut self, name: String, config: Option<RoomConfiguration>) -> Found {
+    fn make(&mut self, name: String, config: Option<Box<RoomConfiguration>>) -> Found {
         let now = Instant::now().into_std();
         let setup = Setup {
             name: name.clone(),
             settings: self.surroundings.settings.clone(),
             epoch: (now, unix_ms()),
             server_info: self.surroundings.server_info.clone(),
-            config,
+            config: config.map(|config| *config),
         };
         self.next_id += 1;
         let (letters, mailbox) = mpsc::channel(MAILBOX_DEPTH);

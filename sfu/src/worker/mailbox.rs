@@ -96,7 +96,7 @@ impl Outbox {
 
 impl Inbox {
     /// The next message.
-    pub fn next(&mut self) -> Option<Message> {
+    pub fn take(&mut self) -> Option<Message> {
         self.next.take().or_else(|| self.queue.try_recv().ok())
     }
 
@@ -151,7 +151,7 @@ mod tests {
         poll.poll(&mut events, Some(Duration::ZERO)).expect("poll");
         assert!(events.is_empty(), "an awake worker needs no call");
         assert!(!inbox.may_sleep(), "a message waits");
-        assert!(inbox.next().is_some());
+        assert!(inbox.take().is_some());
         assert!(inbox.may_sleep());
         outbox.send(remove(2)).expect("room");
         poll.poll(&mut events, Some(Duration::from_secs(5)))

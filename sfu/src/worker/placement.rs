@@ -5,6 +5,7 @@ use super::udp::UdpMux;
 use super::{EventSink, MAILBOX, Setup, Worker};
 use crate::ids::PeerId;
 use crate::media::message::Command;
+use crate::media::plane::Plane;
 use crate::metrics::Metrics;
 use mio::{Poll, Waker};
 use std::io;
@@ -60,7 +61,8 @@ impl Workers {
         let waker = Waker::new(poll.registry(), MAILBOX)?;
         let mux = UdpMux::bind(&setup.bind, poll.registry())?;
         let (outbox, inbox) = mailbox(waker);
-        let worker = Worker::new(setup, mux, poll, inbox, metrics.worker(0), seed);
+        let plane = Plane::new(setup.plane.clone(), seed);
+        let worker = Worker::new(plane, mux, poll, inbox, metrics.worker(0));
         let alive = Arc::new(AtomicBool::new(true));
         let thread = std::thread::Builder::new().name("media-0".into()).spawn({
             let alive = Arc::clone(&alive);

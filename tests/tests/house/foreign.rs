@@ -5,28 +5,35 @@
 use super::paths::named;
 use super::source::Tree;
 
-/// Who may name what.
-const OWNERS: [(&str, &[&str]); 15] = [
-    ("aes", &["sfu/src/media/transport/srtp"]),
+/// Who may name what. An owner with `.rs` is that file alone, without it also the folder.
+const OWNERS: [(&str, &[&str]); 22] = [
+    ("aes", &["sfu/src/media/transport/srtp.rs"]),
     (
         "aws_lc_rs",
         &[
-            "sfu/src/media/transport/srtp",
-            "sfu/src/media/transport/ice",
+            "sfu/src/media/transport/srtp.rs",
+            "sfu/src/media/transport/ice/stun.rs",
         ],
     ),
-    ("clap", &["sfu/src/settings", "sfu/src/main.rs"]),
-    ("ctr", &["sfu/src/media/transport/srtp"]),
-    ("dimpl", &["sfu/src/media/transport/dtls"]),
-    ("flate2", &["proto/src/signal"]),
-    ("hmac", &["sfu/src/media/transport/srtp"]),
-    ("jsonwebtoken", &["proto/src/token"]),
+    ("axum", &["sfu/src/auth", "sfu/src/http", "sfu/src/server"]),
+    ("clap", &["sfu/src/cli"]),
+    ("ctr", &["sfu/src/media/transport/srtp.rs"]),
+    ("dimpl", &["sfu/src/media/transport/dtls.rs"]),
+    ("flate2", &["proto/src/signal/join_request.rs"]),
+    ("futures_util", &["sfu/src/http/websocket"]),
+    ("hmac", &["sfu/src/media/transport/srtp.rs"]),
+    ("if_addrs", &["sfu/src/addresses.rs"]),
+    ("jsonwebtoken", &["proto/src/token.rs"]),
+    ("livekit_protocol", &["proto"]),
     ("mio", &["sfu/src/worker"]),
-    ("prometheus", &["sfu/src/metrics"]),
+    ("prometheus", &["sfu/src/metrics/series.rs"]),
+    ("prost", &["proto/src/signal"]),
     ("quinn_udp", &["sfu/src/worker/udp.rs"]),
-    ("rtc_sdp", &["sfu/src/media/transport/sdp"]),
-    ("saphyr_parser", &["sfu/src/config/raw"]),
-    ("sha1", &["sfu/src/media/transport/srtp"]),
+    ("rtc_sdp", &["sfu/src/media/transport/sdp.rs"]),
+    ("rustix", &["sfu/src/worker/udp.rs"]),
+    ("saphyr_parser", &["sfu/src/config/raw/yaml.rs"]),
+    ("sha1", &["sfu/src/media/transport/srtp.rs"]),
+    ("socket2", &["sfu/src/worker/udp.rs"]),
     ("tracing_subscriber", &["sfu/src/telemetry"]),
 ];
 

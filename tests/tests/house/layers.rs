@@ -37,6 +37,43 @@ pub(crate) fn complaints(tree: &Tree, krate: &str) -> Vec<String> {
     out
 }
 
+/// Where control and data part: who may name what beneath a module of the other side. Order alone
+/// does not say it, for a room stands below the media it must not see.
+const SEAMS: [(&str, &[&str], &[&str]); 3] = [
+    (
+        "media",
+        &["room", "signal", "rooms", "auth", "http"],
+        &["message"],
+    ),
+    ("room", &["worker"], &[]),
+    ("signal", &["room", "worker"], &[]),
+];
+
+/// All namings across a seam but of what may be named.
+pub(crate) fn seams(tree: &Tree) -> Vec<String> {
+    let mut out = Vec::new();
+    for file in tree.product().filter(|file| file.krate == "sfu") {
+        let Some(mine) = file.module.first() else {
+            continue;
+        };
+        for path in named(file).iter().filter(|path| path.parts[0] == "crate") {
+            let target = origin(tree, "sfu", path.parts[1..].to_vec());
+            let crossed = SEAMS.iter().any(|(side, from, open)| {
+                target.first().is_some_and(|top| top == side)
+                    && from.contains(&mine.as_str())
+                    && !target
+                        .get(1)
+                        .is_some_and(|part| open.contains(&part.as_str()))
+                    && target.len() > 1
+            });
+            if crossed {
+                out.push(format!("{}:{}: {}", file.path, path.line, path.text()));
+            }
+        }
+    }
+    out
+}
+
 /// Why naming `target` from `file` goes against the order.
 fn upward(tree: &Tree, file: &SourceFile, target: &[String]) -> Option<String> {
     let krate = &file.krate;
@@ -178,6 +215,42 @@ fn a_downward_import_is_fine() {
         ),
         Vec::<String>::new()
     );
+}
+
+#[test]
+fn a_room_that_looks_into_media_is_found() {
+    let look = |path: &str, code: &str| {
+        let lib = (
+            "sfu/src/lib.rs",
+            "pub mod media; pub mod room; pub mod worker;",
+        );
+        let media = (
+            "sfu/src/media.rs",
+            "pub mod message; pub mod plane; pub use plane::Plane;",
+        );
+        seams(&Tree::of(&[lib, media, (path, code)])).len()
+    };
+    assert_eq!(
+        look("sfu/src/room.rs", "use crate::media::message::Event;"),
+        0
+    );
+    assert_eq!(
+        look("sfu/src/room.rs", "use crate::media::{self, message};"),
+        0
+    );
+    assert_eq!(
+        look("sfu/src/room.rs", "use crate::media::plane::Cursor;"),
+        1
+    );
+    assert_eq!(
+        look(
+            "sfu/src/room.rs",
+            "use crate::media; fn f(p: media::Plane) {}"
+        ),
+        1
+    );
+    assert_eq!(look("sfu/src/worker.rs", "use crate::media::Plane;"), 0);
+    assert_eq!(look("sfu/src/worker.rs", "use crate::room::Room;"), 1);
 }
 
 #[test]

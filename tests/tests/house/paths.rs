@@ -169,8 +169,11 @@ impl<'ast> Visit<'ast> for Collector<'_> {
             .segments
             .iter()
             .map(|part| part.ident.to_string())
-            .collect();
-        self.push(parts, path.span().start().line);
+            .collect::<Vec<_>>();
+        // A word alone, not imported, is a variable: no crate or module is used by its bare name.
+        if parts.len() > 1 || self.aliases.contains_key(&parts[0]) {
+            self.push(parts, path.span().start().line);
+        }
         visit::visit_path(self, path);
     }
 
@@ -238,6 +241,13 @@ fn a_path_in_code_is_resolved_through_the_imports() {
         found.contains(&"std::time::Instant::now".to_owned()),
         "{found:?}"
     );
+}
+
+#[test]
+fn a_variable_named_like_a_crate_is_not_read() {
+    let found = texts("fn f(mio: u8) { g(mio); }");
+    assert!(!found.contains(&"mio".to_owned()), "{found:?}");
+    assert!(texts("use mio as m; fn f() { g(m); }").contains(&"mio".to_owned()));
 }
 
 #[test]

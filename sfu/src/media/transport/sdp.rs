@@ -3,8 +3,8 @@
 //! Owns the grammar and its limits, by way of `rtc-sdp`, which only this file names. It never judges
 //! an offer nor chooses anything for an answer: `negotiation.rs`, its only caller, does.
 
-mod answer;
 mod section;
+mod answer;
 
 pub use answer::{Answer, AnswerMedia, AnswerSection, Body, Local, SentStream};
 pub use section::{

@@ -88,7 +88,7 @@ pub(in crate::room) fn read(
     let simulcast = !request.simulcast_codecs.is_empty()
         && several
         && mode != Mode::MultipleSpatialLayersPerStream as i32;
-    let spec = spec(request, kind, primary, &features, &layers, enabled);
+    let spec = spec(request, kind, primary, &layers, enabled);
     let info = TrackInfo {
         sid: sid.as_str().to_owned(),
         r#type: request.r#type,
@@ -117,11 +117,11 @@ fn spec(
     request: &AddTrackRequest,
     kind: MediaKind,
     codec: Codec,
-    features: &[i32],
     layers: &[livekit::VideoLayer],
     enabled: &[Codec],
 ) -> TrackSpec {
     let audio = kind == MediaKind::Audio;
+    let features = audio_features(request);
     let has = |feature: AudioTrackFeature| features.contains(&(feature as i32));
     let backups = request.simulcast_codecs.iter().map(|codec| &codec.cid);
     let mut cids: Vec<String> = Vec::new();

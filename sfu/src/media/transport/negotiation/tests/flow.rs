@@ -11,9 +11,8 @@ fn mids(answered: &Answered) -> Vec<(&str, u32)> {
         .collect()
 }
 
-#[test]
-fn a_chromium_call_from_joining_to_a_restart() {
-    let mut world = world();
+/// Chromium joins a room with one video in it.
+fn joins(world: &mut World) {
     world.subscribe(1, Codec::Vp8).expect("taken on");
     assert_eq!(world.needed(), None, "the first offer comes unasked");
 
@@ -36,7 +35,10 @@ fn a_chromium_call_from_joining_to_a_restart() {
         "spare sections have no msid"
     );
     assert_eq!(world.needed(), None);
+}
 
+/// … and turns on its microphone.
+fn speaks(world: &mut World) {
     let mut microphone = spec(MediaKind::Audio, MICROPHONE);
     (microphone.dtx, microphone.red) = (true, true);
     assert_eq!(world.publish(1, microphone), None);
@@ -53,6 +55,13 @@ fn a_chromium_call_from_joining_to_a_restart() {
             .sdp
             .contains("a=fmtp:111 minptime=10;useinbandfec=1;usedtx=1")
     );
+}
+
+#[test]
+fn a_chromium_call_from_joining_to_a_restart() {
+    let mut world = world();
+    joins(&mut world);
+    speaks(&mut world);
 
     for index in 2..5 {
         world.subscribe(index, Codec::Vp8).expect("taken on");
