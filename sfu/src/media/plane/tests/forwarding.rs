@@ -196,7 +196,13 @@ fn layers_follow_the_wish_at_key_frames_and_outlive_the_loss_of_their_names() {
             ..Wish::ALL
         };
         world.wish(who, track, wish);
-        layers(&mut world, publisher, frame, frame % 20 == 0, frame < 10);
+        layers(
+            &mut world,
+            publisher,
+            frame,
+            frame.is_multiple_of(20),
+            frame < 10,
+        );
         world.check(publisher, true);
         world.check(who, true);
         world.advance(ms(33));
