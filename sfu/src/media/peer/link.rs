@@ -152,7 +152,8 @@ fn poll(next: &mut Instant, every: Duration, now: Instant) -> bool {
     if now < *next {
         return false;
     }
-    *next = (*next + every).max(now);
+    let after = *next + every;
+    *next = if after > now { after } else { now + every };
     true
 }
 

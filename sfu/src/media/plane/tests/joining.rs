@@ -135,7 +135,7 @@ fn a_handshake_that_stalls_fails() {
     }
     world.loses = |_| true;
     world.flush();
-    world.loses = |number| number % 2 == 0;
+    world.loses = |number| number.is_multiple_of(2);
     for _ in 0..60 {
         // Checks go on, the client's handshake does not.
         let mut check = world.clients[who].check(true);

@@ -10,7 +10,7 @@ fn asked(nack: &[u8]) -> Vec<u16> {
         .flat_map(|pair| {
             let first = u16::from_be_bytes([pair[0], pair[1]]);
             let more = u16::from_be_bytes([pair[2], pair[3]]);
-            let rest = (0..16).filter(move |bit| more >> bit & 1 == 1);
+            let rest = (0..16).filter(move |bit| (more >> bit) & 1 == 1);
             std::iter::once(first).chain(rest.map(move |bit| first + bit + 1))
         })
         .collect()

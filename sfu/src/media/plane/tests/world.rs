@@ -248,7 +248,7 @@ impl World {
     pub fn key(&self, who: usize, index: u32) -> TrackKey {
         TrackKey {
             peer: self.clients[who].peer,
-            index: index as _,
+            index,
         }
     }
 
