@@ -105,10 +105,8 @@ async fn token(
         return (StatusCode::FORBIDDEN, text).into_response();
     }
     let name = wanted.name.unwrap_or_else(|| wanted.identity.clone());
-    if ![&wanted.room, &wanted.identity, &name]
-        .into_iter()
-        .all(fits)
-    {
+    let names = [&wanted.room, &wanted.identity, &name];
+    if names.into_iter().any(|name| !fits(name)) {
         let text = "room, identity and name take 1 to 256 bytes and no control characters";
         return (StatusCode::BAD_REQUEST, text).into_response();
     }
@@ -127,7 +125,7 @@ async fn token(
     }
 }
 
-fn fits(name: &String) -> bool {
+fn fits(name: &str) -> bool {
     !name.trim().is_empty() && name.len() <= NAME_BYTES && !name.chars().any(char::is_control)
 }
 
