@@ -18,6 +18,7 @@ use crate::rooms::{Rooms, Surroundings};
 use crate::settings::{Loaded, Sources};
 use crate::telemetry::Telemetry;
 use crate::worker::Workers;
+use crate::worker::placement::Threads;
 use axum::Router;
 use proto::token::Keys;
 use rand::rngs::StdRng;
@@ -156,7 +157,12 @@ async fn serve(
     tasks.push(tokio::spawn(async move { places.emptied().await }));
     stop::drain(tasks, &mut signals, config.drain_timeout).await;
     workers.stop();
-    // The threads stop within one pass; joining them waits for no client.
+    join(threads).await;
+    Ok(())
+}
+
+/// The threads stop within one pass; joining them waits for no client.
+async fn join(threads: Threads) {
     let joined = tokio::task::spawn_blocking(move || threads.join());
     if tokio::time::timeout(THREADS_STOP_WITHIN, joined)
         .await
@@ -164,7 +170,6 @@ async fn serve(
     {
         tracing::warn!("media threads did not stop in time");
     }
-    Ok(())
 }
 
 /// One line for each address clients are told to send media to.
