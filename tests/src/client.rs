@@ -16,6 +16,7 @@ use proto::livekit::{self, signal_request, signal_response};
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use serde_json::Value;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -76,6 +77,8 @@ pub struct Join {
     pub gzip: bool,
     /// Where the client's media socket is bound.
     pub media_at: &'static str,
+    /// Where it sends media instead of to the server.
+    pub via: Option<SocketAddr>,
 }
 
 impl Join {
@@ -87,6 +90,7 @@ impl Join {
             auto_subscribe: true,
             gzip: true,
             media_at: "127.0.0.1:0",
+            via: None,
         }
     }
 
@@ -178,6 +182,7 @@ impl Client {
             outstanding: true,
             again: None,
             candidates: Some(Vec::new()),
+            detour: how.via.map(|relay| (place(server.udp), place(relay))),
         };
         tokio::spawn(driver.run(inbox));
         let mut client = Self {
@@ -412,6 +417,13 @@ struct Driver {
     again: Option<bool>,
     /// Candidates that came before the first answer.
     candidates: Option<Vec<RTCIceCandidateInit>>,
+    /// The server's place in candidates, and what is read instead.
+    detour: Option<(String, String)>,
+}
+
+/// An address as a candidate line has it.
+fn place(address: SocketAddr) -> String {
+    format!(" {} {} typ host", address.ip(), address.port())
 }
 
 impl Driver {
@@ -540,12 +552,17 @@ impl Driver {
         self.seen.send_modify(|seen| seen.messages.push(message));
     }
 
+    /// A text with the server's address replaced, if there is a detour.
+    fn led(&self, text: &str) -> String {
+        match &self.detour {
+            Some((server, relay)) => text.replace(server, relay),
+            None => text.to_owned(),
+        }
+    }
+
     async fn candidate(&mut self, json: &str) {
         let value: Value = serde_json::from_str(json).expect("a candidate is JSON");
-        let text = value["candidate"]
-            .as_str()
-            .expect("a candidate line")
-            .to_owned();
+        let text = self.led(value["candidate"].as_str().expect("a candidate line"));
         // The crate has no use for the passive TCP candidates here.
         if !text.to_lowercase().contains(" udp ") {
             return;
@@ -569,7 +586,8 @@ impl Driver {
         if answer.id != self.offers {
             return;
         }
-        let parsed = RTCSessionDescription::answer(answer.sdp.clone()).expect("an answer is SDP");
+        let parsed =
+            RTCSessionDescription::answer(self.led(&answer.sdp)).expect("an answer is SDP");
         self.peer
             .set_remote_description(parsed)
             .await
