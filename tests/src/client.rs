@@ -4,7 +4,7 @@
 //! records everything; the test waits for what it wants to see.
 
 use crate::endpoint::{self, Seen};
-use crate::publication::{Media, Publication, Source};
+use crate::publication::{Media, Publication, Source, add_track};
 use crate::server::Server;
 use crate::token;
 use base64::Engine;
@@ -357,51 +357,6 @@ impl Client {
             ..Default::default()
         }));
         self.order(Order::Negotiate { restart: true });
-    }
-}
-
-fn add_track(cid: &str, media: Media) -> livekit::AddTrackRequest {
-    let cid = cid.to_owned();
-    if media == Media::Sound {
-        return livekit::AddTrackRequest {
-            cid,
-            r#type: livekit::TrackType::Audio.into(),
-            source: livekit::TrackSource::Microphone.into(),
-            ..Default::default()
-        };
-    }
-    let layer = |quality, height: u32, bitrate| livekit::VideoLayer {
-        quality,
-        width: height * 16 / 9,
-        height,
-        bitrate,
-        ..Default::default()
-    };
-    let layers = match media {
-        Media::Simulcast => {
-            vec![
-                layer(0, 90, 60_000),
-                layer(1, 180, 90_000),
-                layer(2, 360, 150_000),
-            ]
-        }
-        _ => vec![layer(2, 360, 150_000)],
-    };
-    let codec = livekit::SimulcastCodec {
-        codec: "vp8".into(),
-        cid: cid.clone(),
-        layers: layers.clone(),
-        ..Default::default()
-    };
-    livekit::AddTrackRequest {
-        cid,
-        r#type: livekit::TrackType::Video.into(),
-        source: livekit::TrackSource::Camera.into(),
-        width: 640,
-        height: 360,
-        layers,
-        simulcast_codecs: vec![codec],
-        ..Default::default()
     }
 }
 
