@@ -4,7 +4,7 @@
 //! records everything; the test waits for what it wants to see.
 
 use crate::endpoint::{self, Seen};
-use crate::publication::{Media, Publication, Source};
+use crate::publication::{Media, Publication, Source, add_track};
 use crate::server::Server;
 use crate::token;
 use base64::Engine;
@@ -16,6 +16,7 @@ use proto::livekit::{self, signal_request, signal_response};
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use serde_json::Value;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -76,6 +77,8 @@ pub struct Join {
     pub gzip: bool,
     /// Where the client's media socket is bound.
     pub media_at: &'static str,
+    /// Where it sends media instead of to the server.
+    pub via: Option<SocketAddr>,
 }
 
 impl Join {
@@ -87,6 +90,7 @@ impl Join {
             auto_subscribe: true,
             gzip: true,
             media_at: "127.0.0.1:0",
+            via: None,
         }
     }
 
@@ -178,6 +182,7 @@ impl Client {
             outstanding: true,
             again: None,
             candidates: Some(Vec::new()),
+            detour: how.via.map(|relay| (place(server.udp), place(relay))),
         };
         tokio::spawn(driver.run(inbox));
         let mut client = Self {
@@ -355,51 +360,6 @@ impl Client {
     }
 }
 
-fn add_track(cid: &str, media: Media) -> livekit::AddTrackRequest {
-    let cid = cid.to_owned();
-    if media == Media::Sound {
-        return livekit::AddTrackRequest {
-            cid,
-            r#type: livekit::TrackType::Audio.into(),
-            source: livekit::TrackSource::Microphone.into(),
-            ..Default::default()
-        };
-    }
-    let layer = |quality, height: u32, bitrate| livekit::VideoLayer {
-        quality,
-        width: height * 16 / 9,
-        height,
-        bitrate,
-        ..Default::default()
-    };
-    let layers = match media {
-        Media::Simulcast => {
-            vec![
-                layer(0, 90, 60_000),
-                layer(1, 180, 90_000),
-                layer(2, 360, 150_000),
-            ]
-        }
-        _ => vec![layer(2, 360, 150_000)],
-    };
-    let codec = livekit::SimulcastCodec {
-        codec: "vp8".into(),
-        cid: cid.clone(),
-        layers: layers.clone(),
-        ..Default::default()
-    };
-    livekit::AddTrackRequest {
-        cid,
-        r#type: livekit::TrackType::Video.into(),
-        source: livekit::TrackSource::Camera.into(),
-        width: 640,
-        height: 360,
-        layers,
-        simulcast_codecs: vec![codec],
-        ..Default::default()
-    }
-}
-
 /// The client's task.
 struct Driver {
     peer: Arc<dyn PeerConnection>,
@@ -412,6 +372,13 @@ struct Driver {
     again: Option<bool>,
     /// Candidates that came before the first answer.
     candidates: Option<Vec<RTCIceCandidateInit>>,
+    /// The server's place in candidates, and what is read instead.
+    detour: Option<(String, String)>,
+}
+
+/// An address as a candidate line has it.
+fn place(address: SocketAddr) -> String {
+    format!(" {} {} typ host", address.ip(), address.port())
 }
 
 impl Driver {
@@ -540,12 +507,17 @@ impl Driver {
         self.seen.send_modify(|seen| seen.messages.push(message));
     }
 
+    /// A text with the server's address replaced, if there is a detour.
+    fn led(&self, text: &str) -> String {
+        match &self.detour {
+            Some((server, relay)) => text.replace(server, relay),
+            None => text.to_owned(),
+        }
+    }
+
     async fn candidate(&mut self, json: &str) {
         let value: Value = serde_json::from_str(json).expect("a candidate is JSON");
-        let text = value["candidate"]
-            .as_str()
-            .expect("a candidate line")
-            .to_owned();
+        let text = self.led(value["candidate"].as_str().expect("a candidate line"));
         // The crate has no use for the passive TCP candidates here.
         if !text.to_lowercase().contains(" udp ") {
             return;
@@ -569,7 +541,8 @@ impl Driver {
         if answer.id != self.offers {
             return;
         }
-        let parsed = RTCSessionDescription::answer(answer.sdp.clone()).expect("an answer is SDP");
+        let parsed =
+            RTCSessionDescription::answer(self.led(&answer.sdp)).expect("an answer is SDP");
         self.peer
             .set_remote_description(parsed)
             .await

@@ -7,6 +7,7 @@ pub mod frames;
 pub mod token;
 
 pub mod server;
+pub mod relay;
 
 pub mod endpoint;
 pub mod publication;

@@ -3,6 +3,7 @@
 use crate::endpoint::{LEVEL, MID, OPUS, VP8};
 use crate::frames::{self, Clip};
 use bytes::Bytes;
+use proto::livekit;
 use rtc::media_stream::MediaStreamTrack;
 use rtc::rtp;
 use rtc::rtp_transceiver::rtp_sender::{
@@ -277,4 +278,50 @@ pub enum Media {
     Picture,
     /// VP8 in the three [`LAYERS`].
     Simulcast,
+}
+
+/// The request that announces a track to the server.
+pub(crate) fn add_track(cid: &str, media: Media) -> livekit::AddTrackRequest {
+    let cid = cid.to_owned();
+    if media == Media::Sound {
+        return livekit::AddTrackRequest {
+            cid,
+            r#type: livekit::TrackType::Audio.into(),
+            source: livekit::TrackSource::Microphone.into(),
+            ..Default::default()
+        };
+    }
+    let layer = |quality, height: u32, bitrate| livekit::VideoLayer {
+        quality,
+        width: height * 16 / 9,
+        height,
+        bitrate,
+        ..Default::default()
+    };
+    let layers = match media {
+        Media::Simulcast => {
+            vec![
+                layer(0, 90, 60_000),
+                layer(1, 180, 90_000),
+                layer(2, 360, 150_000),
+            ]
+        }
+        _ => vec![layer(2, 360, 150_000)],
+    };
+    let codec = livekit::SimulcastCodec {
+        codec: "vp8".into(),
+        cid: cid.clone(),
+        layers: layers.clone(),
+        ..Default::default()
+    };
+    livekit::AddTrackRequest {
+        cid,
+        r#type: livekit::TrackType::Video.into(),
+        source: livekit::TrackSource::Camera.into(),
+        width: 640,
+        height: 360,
+        layers,
+        simulcast_codecs: vec![codec],
+        ..Default::default()
+    }
 }
