@@ -31,8 +31,9 @@ use tokio::sync::{mpsc, oneshot};
 const DIRECTORY_DEPTH: usize = 1024;
 
 /// Messages for one session that may wait for its socket's task, which only has to encode them. A
-/// full queue means that it is stuck, and the session is given up (the client resumes).
-const SESSION_DEPTH: usize = 256;
+/// join is told of its permission for each of up to 4096 tracks in one go. A full queue means that
+/// the task is stuck, and the session is given up (the client resumes).
+const SESSION_DEPTH: usize = 8_192;
 
 /// How often a session that met a closing room tries again on a fresh one.
 const ENTER_ATTEMPTS: usize = 3;

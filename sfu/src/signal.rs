@@ -2,5 +2,8 @@
 
 pub mod client;
 pub mod join;
+
+mod allowance;
+
 pub mod session;
 pub mod outbox;

@@ -19,7 +19,7 @@ const COUNTS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Protocol from which receivers identify participants by identity, so that a new sid needs no
 /// farewell to the old one. (LK: signalling §9.3)
-const IDENTITY_BASED: i32 = 12;
+pub(super) const IDENTITY_BASED: i32 = 12;
 
 /// What changed about a participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(super) enum Change {
     Track,
     /// Name, metadata, attributes or permission.
     Profile,
+    /// It takes the place of another of its identity, whose tracks must go from sight now.
+    Replacement,
 }
 
 /// Tells of a change of a participant.
@@ -39,7 +41,8 @@ pub(super) fn changed(state: &mut State, peer: PeerId, change: Change, now: Inst
     };
     participant.presence.version = participant.presence.version.wrapping_add(1);
     let info = participant.info();
-    let immediate = participant.presence.is_publisher || change == Change::Profile;
+    let immediate = participant.presence.is_publisher
+        || matches!(change, Change::Profile | Change::Replacement);
     if participant.is_hidden() {
         send(state, peer, &info);
     } else if immediate {

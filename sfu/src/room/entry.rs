@@ -47,7 +47,8 @@ pub(super) fn handle_join(state: &mut State, mut join: Join, now: Instant) {
         });
         return;
     }
-    if let Some(old) = state.index.identities.get(&claims.identity).copied() {
+    let replaced = state.index.identities.get(&claims.identity).copied();
+    if let Some(old) = replaced {
         let farewell = Farewell::told(DisconnectReason::DuplicateIdentity, Action::Disconnect);
         exit::remove(state, old, farewell, now);
     }
@@ -69,7 +70,8 @@ pub(super) fn handle_join(state: &mut State, mut join: Join, now: Instant) {
         negotiation::handle_offer(state, peer, offer);
     }
     state.refresh_token(peer);
-    announce::changed(state, peer, Change::Progress, now);
+    let change = replaced.map_or(Change::Progress, |_| Change::Replacement);
+    announce::changed(state, peer, change, now);
     let recorder = state
         .participants
         .get(&peer)

@@ -109,12 +109,14 @@ impl Publication {
     }
 
     fn uses(&self, cid: &str) -> bool {
-        self.cid == cid
-            || self
-                .info
-                .codecs
-                .iter()
-                .any(|codec| !cid.is_empty() && codec.cid == cid)
+        self.cids().any(|used| used == cid)
+    }
+
+    /// Its client id, and those of its codecs that differ.
+    pub(super) fn cids(&self) -> impl Iterator<Item = &str> {
+        let codecs = self.info.codecs.iter().map(|codec| codec.cid.as_str());
+        let further = codecs.filter(|cid| !cid.is_empty() && *cid != self.cid);
+        std::iter::once(self.cid.as_str()).chain(further)
     }
 }
 

@@ -193,18 +193,21 @@ pub(super) fn handle_started(
 
 /// The client stopped sending a track, or never will.
 pub(super) fn handle_ended(state: &mut State, key: TrackKey, now: Instant) {
-    let Some(cid) = state.publication(key).map(|track| track.cid.clone()) else {
+    let Some(track) = state.publication(key) else {
         return;
     };
+    let freed: Vec<String> = track.cids().map(str::to_owned).collect();
     let live = withdraw(state, key, now);
     state.media(Command::Unpublish { track: key });
     if live {
         announce::changed(state, key.peer, Change::Progress, now);
     }
-    let publisher = state.participants.get_mut(&key.peer);
-    let next = publisher.and_then(|publisher| publisher.publications.next_queued(&cid));
-    if let Some(request) = next {
-        handle_add_track(state, key.peer, request);
+    for cid in freed {
+        let publisher = state.participants.get_mut(&key.peer);
+        let next = publisher.and_then(|publisher| publisher.publications.next_queued(&cid));
+        if let Some(request) = next {
+            handle_add_track(state, key.peer, request);
+        }
     }
 }
 

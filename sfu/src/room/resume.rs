@@ -3,7 +3,7 @@
 //! Owns who may resume, the order of what a resumed client is told, and the comparison of its state
 //! with ours.
 
-use super::announce;
+use super::announce::{self, IDENTITY_BASED};
 use super::binding;
 use super::command::Resume;
 use super::deadlines::Deadline;
@@ -19,7 +19,7 @@ use crate::ids::PeerId;
 use proto::livekit;
 use proto::livekit::client_info::Sdk;
 use proto::livekit::signal_response::Message;
-use proto::livekit::{ClientInfo, ParticipantUpdate};
+use proto::livekit::{ClientInfo, ParticipantInfo, ParticipantUpdate};
 use std::time::{Duration, Instant};
 
 /// Lost media must be back this long after a resume; clients give up after fifteen seconds.
@@ -42,14 +42,10 @@ pub(super) fn handle_resume(state: &mut State, resume: Resume, now: Instant) {
         };
         state.signal(peer, Message::Reconnect(reconnect));
     }
-    let missed = state
-        .participants
-        .get_mut(&peer)
-        .map(|p| p.seen.take_missed());
-    let gone = ParticipantUpdate {
-        participants: missed.unwrap_or_default(),
-    };
-    state.signal(peer, Message::Update(gone));
+    let participants = gone(state, peer);
+    if !participants.is_empty() {
+        state.signal(peer, Message::Update(ParticipantUpdate { participants }));
+    }
     let everybody = announce::everybody(state, peer);
     state.signal(peer, Message::Update(everybody));
     let room = Some(state.room_info());
@@ -64,6 +60,18 @@ pub(super) fn handle_resume(state: &mut State, resume: Resume, now: Instant) {
     state.quality.refresh(peer);
     pulse::speakers_changed(state, now);
     pulse::quality_changed(state, now);
+}
+
+/// Who left while the client may not have listened. One who is here again under a new sid is not
+/// named: clients go by identity, and would drop the new one with all media it has.
+fn gone(state: &mut State, peer: PeerId) -> Vec<ParticipantInfo> {
+    let Some(participant) = state.participants.get_mut(&peer) else {
+        return Vec::new();
+    };
+    let by_sid = participant.protocol() < IDENTITY_BASED;
+    let mut gone = participant.seen.take_missed();
+    gone.retain(|info| by_sid || !state.index.identities.contains_key(&info.identity));
+    gone
 }
 
 /// Who resumes: the identity must be here, under the sid the client remembers.
@@ -92,7 +100,10 @@ fn adopt(state: &mut State, peer: PeerId, resume: &Resume, now: Instant) {
         return;
     };
     let old = participant.link.session.replace(resume.session);
-    participant.profile.client = resume.client.clone();
+    // A resume that says nothing of its client leaves what the join said.
+    if resume.client.protocol > 0 {
+        participant.profile.client = resume.client.clone();
+    }
     let lost = participant.link.media == MediaLink::Failed;
     tracing::info!(?peer, reason = ?resume.reason, lost, "participant resumed");
     state.index.sessions.insert(resume.session, peer);

@@ -10,7 +10,9 @@ use super::effect::{Count, Limit};
 use super::permission::TrackPermissions;
 use super::pulse;
 use super::state::State;
-use super::subscription::{BIND_WITHIN, MISSING_AFTER, SETTLE_AFTER, Settings, Stage, wish};
+use super::subscription::{
+    BIND_WITHIN, MAX_NAMED, MISSING_AFTER, SETTLE_AFTER, Settings, Stage, wish,
+};
 use crate::ids::{PeerId, TrackKey};
 use crate::media::message::{Command, StreamLabel};
 use proto::livekit;
@@ -250,7 +252,8 @@ pub(super) fn handle_update(
         .participant_tracks
         .into_iter()
         .flat_map(|tracks| tracks.track_sids);
-    for sid in update.track_sids.into_iter().chain(nested) {
+    let mut overflow = false;
+    for sid in update.track_sids.into_iter().chain(nested).take(MAX_NAMED) {
         let Some(subscriber) = state.participants.get_mut(&peer) else {
             return;
         };
@@ -258,7 +261,7 @@ pub(super) fn handle_update(
             continue;
         }
         let Some(entry) = subscriber.subscriptions.entry(&sid, now) else {
-            state.count(Count::LimitReached(Limit::Subscriptions));
+            overflow = true;
             continue;
         };
         if entry.desired != Some(update.subscribe) {
@@ -267,7 +270,15 @@ pub(super) fn handle_update(
         }
         reconcile(state, peer, &sid, now);
     }
+    count_overflow(state, overflow);
     watch_missing(state, peer, now);
+}
+
+/// One count a request: a frame has place for a million names.
+fn count_overflow(state: &mut State, overflow: bool) {
+    if overflow {
+        state.count(Count::LimitReached(Limit::Subscriptions));
+    }
 }
 
 /// A publisher says who may receive its tracks. (LK: signalling §5.5)
@@ -307,31 +318,46 @@ pub(super) fn handle_settings(
     message: &livekit::UpdateTrackSettings,
     now: Instant,
 ) {
-    let settings = Settings::from_message(message);
-    for sid in &message.track_sids {
-        set_settings(state, peer, sid, settings, now);
-    }
-    watch_missing(state, peer, now);
+    set_all(
+        state,
+        peer,
+        &message.track_sids,
+        Settings::from_message(message),
+        now,
+    );
 }
 
 /// A resuming client lists the tracks it does not show. (LK: signalling §7.3)
 pub(super) fn disable(state: &mut State, peer: PeerId, sids: &[String], now: Instant) {
-    for sid in sids {
-        set_settings(state, peer, sid, Settings::off(), now);
+    set_all(state, peer, sids, Settings::off(), now);
+}
+
+fn set_all(state: &mut State, peer: PeerId, sids: &[String], settings: Settings, now: Instant) {
+    let mut overflow = false;
+    for sid in sids.iter().take(MAX_NAMED) {
+        overflow |= !set_settings(state, peer, sid, settings, now);
     }
+    count_overflow(state, overflow);
     watch_missing(state, peer, now);
 }
 
-fn set_settings(state: &mut State, peer: PeerId, sid: &str, settings: Settings, now: Instant) {
+/// Stores the settings of one track; false if there is no place for them.
+fn set_settings(
+    state: &mut State,
+    peer: PeerId,
+    sid: &str,
+    settings: Settings,
+    now: Instant,
+) -> bool {
     let Some(subscriber) = state.participants.get_mut(&peer) else {
-        return;
+        return true;
     };
     let Some(entry) = subscriber.subscriptions.entry(sid, now) else {
-        return state.count(Count::LimitReached(Limit::Subscriptions));
+        return false;
     };
     let was_enabled = entry.settings.is_none_or(|old| old.enabled());
     entry.settings = Some(settings);
-    let Some(key) = entry.key else { return };
+    let Some(key) = entry.key else { return true };
     let at_once = entry.stage != Stage::Bound || (settings.enabled() && !was_enabled);
     if at_once {
         apply_settings(state, peer, key, now);
@@ -340,6 +366,7 @@ fn set_settings(state: &mut State, peer: PeerId, sid: &str, settings: Settings, 
             .deadlines
             .set_if_absent(Deadline::Settle(peer, key), now + SETTLE_AFTER);
     }
+    true
 }
 
 /// Tells media what the stored settings mean, if that is news.

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Tracks one participant may have wishes about. What is beyond is not stored.
 pub(super) const MAX_ENTRIES: usize = 4_096;
+/// Tracks read from one request: as many as can be stored. What is named beyond is not read.
+pub(super) const MAX_NAMED: usize = MAX_ENTRIES;
 /// A wish for a track that does not exist is given up after this.
 pub(super) const MISSING_AFTER: Duration = Duration::from_secs(60);
 /// A subscription that was not bound is given up after this.

@@ -6,9 +6,9 @@
 use proto::signal::FrameBuf;
 use std::collections::VecDeque;
 
-/// The most frames that wait. A join of a thousand participants makes about one update each; more
-/// than that unread is a client that has stopped reading.
-pub const MAX_FRAMES: usize = 1024;
+/// The most frames that wait. A join is told of its permission for each of up to 4096 tracks in one
+/// go; more than twice that unread is a client that has stopped reading.
+pub const MAX_FRAMES: usize = 8_192;
 
 /// The most bytes that wait, unless a single frame is larger: a join response of a large room with
 /// long metadata is a few megabytes.

@@ -4,6 +4,7 @@
 //! Owns no queue and no socket; frames in, frames and requests out. Called by `http/websocket`.
 //! (LK: signalling §0 rule 2, §3)
 
+use super::allowance::Allowance;
 use proto::livekit::signal_request::Message as Request;
 use proto::livekit::signal_response::Message as Response;
 use proto::livekit::{Pong, SignalResponse};
@@ -31,6 +32,17 @@ pub struct Heard {
     pub request: Option<Request>,
 }
 
+/// Why a client's frame ends its connection; the client's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HearError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// More requests than any client makes.
+    #[error("too many requests")]
+    Flood,
+}
+
 /// A fresh connection was to be told something else before `join`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the first message of a fresh connection must be a join")]
@@ -42,6 +54,7 @@ pub struct Session {
     encoding: Encoding,
     /// Until the first message was sent.
     opening: Option<Opening>,
+    allowance: Allowance,
 }
 
 impl Session {
@@ -57,6 +70,7 @@ impl Session {
                 Encoding::Protobuf
             },
             opening: Some(opening),
+            allowance: Allowance::new(),
         }
     }
 
@@ -64,13 +78,17 @@ impl Session {
     /// the time since the Unix epoch.
     ///
     /// # Errors
-    /// The frame is too large or holds no request: the connection must be closed.
+    /// The frame is too large, holds no request or is one too many: the connection must be closed.
     pub fn handle_frame(
         &mut self,
         frame: &FrameRef<'_>,
         server_ms: i64,
-    ) -> Result<Heard, FrameError> {
+    ) -> Result<Heard, HearError> {
         let request = decode_request(frame)?.message;
+        let offer = matches!(request, Some(Request::Offer(_)));
+        if !self.allowance.pay(frame.len(), offer, server_ms) {
+            return Err(HearError::Flood);
+        }
         self.encoding = frame.encoding();
         Ok(match request {
             Some(Request::Ping(_)) => Heard {
@@ -228,10 +246,18 @@ mod tests {
     fn a_bad_frame_ends_the_connection() {
         let mut session = joined(None);
         let text = session.handle_frame(&Frame::Text("hello"), 0);
-        assert_eq!(text, Err(FrameError::Malformed));
+        assert_eq!(text, Err(FrameError::Malformed.into()));
         let big = vec![0; proto::signal::MAX_FRAME_BYTES + 1];
         let binary = session.handle_frame(&Frame::Binary(&big), 0);
-        assert_eq!(binary, Err(FrameError::TooLarge));
+        assert_eq!(binary, Err(FrameError::TooLarge.into()));
+    }
+
+    #[test]
+    fn a_flood_of_requests_ends_the_connection() {
+        let mut session = joined(None);
+        let mut hear = || session.handle_frame(&Frame::Text("{}"), 7);
+        let end = (0..100_000).find_map(|_| hear().err());
+        assert_eq!(end, Some(HearError::Flood));
     }
 
     proptest! {

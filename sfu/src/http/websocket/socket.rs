@@ -8,7 +8,7 @@ use crate::http::connection::Place;
 use crate::metrics::{JoinState, Metrics, SignalDirection};
 use crate::rooms::{Attached, Said, unix_ms};
 use crate::signal::outbox::{Outbox, Overflow};
-use crate::signal::session::Session;
+use crate::signal::session::{HearError, Session};
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use futures_util::{SinkExt, StreamExt};
 use proto::signal::{Frame, FrameBuf, FrameRef};
@@ -58,6 +58,8 @@ enum End {
     Client,
     /// The client sent what is no request.
     BadFrame,
+    /// The client asks for more than any client does.
+    Flood,
     /// The client does not read.
     Slow,
     /// The room said something that may not come first.
@@ -78,6 +80,8 @@ pub(super) async fn run(websocket: WebSocket, mut line: Line, first: FrameBuf, m
     debug!(?end, "signal socket ends");
     if end == End::Slow {
         metrics.limit_reached("signal_outbox");
+    } else if end == End::Flood {
+        metrics.limit_reached("signal_requests");
     }
     // The room hears of the loss now, not after the farewell.
     drop(line);
@@ -151,8 +155,10 @@ async fn hear(wire: &mut Wire, line: &mut Line, heard: Option<Message>) -> Optio
         Message::Pong(_) | Message::Close(_) => return None,
     };
     let now_ms = i64::try_from(unix_ms()).unwrap_or(i64::MAX);
-    let Ok(heard) = line.session.handle_frame(&frame, now_ms) else {
-        return Some(End::BadFrame);
+    let heard = match line.session.handle_frame(&frame, now_ms) {
+        Ok(heard) => heard,
+        Err(HearError::Frame(_)) => return Some(End::BadFrame),
+        Err(HearError::Flood) => return Some(End::Flood),
     };
     if let Some(request) = heard.request {
         line.attached.request(request).await;

@@ -342,3 +342,20 @@ fn data_tracks_and_blobs_are_refused_truthfully() {
         ]
     );
 }
+
+#[test]
+fn a_request_queued_behind_a_codecs_id_is_promoted_as_well() {
+    let mut world = World::new();
+    let [alice] = world.quiet(["alice"]);
+    let mut first = camera("cam");
+    first.simulcast_codecs[0].cid = "clone".into();
+    let track = world.announce(&alice, first).expect("accepted");
+    assert!(world.announce(&alice, camera("clone")).is_none());
+    world.take(&alice);
+    world.event(Event::TrackEnded { track: track.key });
+    let told = world.take(&alice);
+    let promoted = told
+        .iter()
+        .any(|message| matches!(message, Message::TrackPublished(track) if track.cid == "clone"));
+    assert!(promoted, "{told:?}");
+}

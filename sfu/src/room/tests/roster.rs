@@ -106,3 +106,37 @@ fn counts_are_told_at_most_every_five_seconds_and_recording_at_once() {
     world.enter_with("recorder", |join| grant(join).recorder = true);
     assert_eq!(rooms(&world.take(&alice)), vec![(3, 1, true)]);
 }
+
+#[test]
+fn who_takes_the_place_of_another_is_shown_at_once() {
+    let mut world = World::new();
+    let [alice, bob] = world.quiet(["alice", "bob"]);
+    world.publish_camera(&bob);
+    world.forget();
+    let again = world.enter("bob");
+    let told = updates(&world.take(&alice));
+    let last = told.last().expect("told at once");
+    assert_eq!(
+        (last.sid.as_str(), last.tracks.len()),
+        (again.sid.as_str(), 0)
+    );
+}
+
+#[test]
+fn the_fiftieth_of_a_room_costs_each_of_the_others_a_few_messages() {
+    let mut world = World::new();
+    let others: Vec<_> = (0..49).map(|n| world.enter(&format!("p{n}"))).collect();
+    for client in &others {
+        world.publish_camera(client);
+    }
+    world.advance(20_000);
+    world.forget();
+    let last = world.enter("last");
+    world.advance(6_000);
+    let joined = world.take(&last).len();
+    assert!(joined < 49 + 10, "{joined}");
+    for client in &others {
+        let told = world.take(client).len();
+        assert!(told <= 4, "{told}");
+    }
+}

@@ -323,3 +323,26 @@ fn nobody_subscribes_to_itself() {
     world.subscribe(&alice, &[&track.sid], true);
     assert!(subscribed(&world.take_media()).is_empty());
 }
+
+#[test]
+fn a_request_that_names_a_million_tracks_makes_few_effects() {
+    let mut world = World::new();
+    let [alice] = world.quiet(["alice"]);
+    let track_sids = vec![String::new(); 1_000_000];
+    world.request(
+        &alice,
+        Request::TrackSetting(livekit::UpdateTrackSettings {
+            track_sids: track_sids.clone(),
+            ..Default::default()
+        }),
+    );
+    world.request(
+        &alice,
+        Request::Subscription(livekit::UpdateSubscription {
+            track_sids,
+            subscribe: true,
+            ..Default::default()
+        }),
+    );
+    assert_eq!(world.counts.len(), 2);
+}
