@@ -37,6 +37,8 @@ pub struct UpstreamSetup {
     pub rtx_payload_type: Option<u8>,
     /// Spatial layer, 0 lowest.
     pub spatial: u8,
+    /// The track's one layer, however many pixels it has: kept as long as a highest layer.
+    pub only_layer: bool,
     /// Slow pictures in bursts.
     pub screen_share: bool,
     /// NACK was negotiated.
@@ -96,7 +98,12 @@ impl Upstream {
     /// A stream nothing was received of yet.
     #[must_use]
     pub fn new(setup: UpstreamSetup) -> Self {
-        let limits = Limits::of(setup.codec.kind(), setup.spatial, setup.screen_share);
+        let size = if setup.only_layer {
+            u8::MAX
+        } else {
+            setup.spatial
+        };
+        let limits = Limits::of(setup.codec.kind(), size, setup.screen_share);
         Self {
             setup,
             order: Order::default(),

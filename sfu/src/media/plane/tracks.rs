@@ -147,6 +147,7 @@ impl Fanout {
                 .find(|(_, apt)| *apt == payload_type)
                 .map(|(pt, _)| *pt),
             spatial,
+            only_layer: self.section.layers.count_ones() == 1,
             screen_share: self.track.setup().screen_share,
             nack: self.section.nack,
             key_frame_throttle: *self

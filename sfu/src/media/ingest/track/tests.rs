@@ -44,6 +44,7 @@ fn track(codec: Codec, layers: u8) -> Track {
             red_payload_type: None,
             rtx_payload_type: Some(97),
             spatial,
+            only_layer: false,
             screen_share: false,
             nack: true,
             key_frame_throttle: THROTTLE[usize::from(spatial)],

@@ -30,6 +30,7 @@ fn setup(codec: Codec) -> UpstreamSetup {
         red_payload_type: (codec == Codec::Red).then_some(96),
         rtx_payload_type: Some(97),
         spatial: 0,
+        only_layer: false,
         screen_share: false,
         nack: true,
         key_frame_throttle: THROTTLE[0],
@@ -325,4 +326,26 @@ proptest! {
             prop_assert!(upstream.poll_timeout().is_none_or(|due| due > now));
         }
     }
+}
+
+#[test]
+fn an_only_layer_is_kept_as_long_as_a_highest_one() {
+    let kept = |only_layer| {
+        let mut upstream = Upstream::new(UpstreamSetup {
+            only_layer,
+            ..setup(Codec::Vp8)
+        });
+        let now = instant();
+        let payload = [DELTA, &[0; 988]].concat();
+        let packets: Vec<Packet> = (0..150)
+            .filter_map(|seq| {
+                let header = header(96, seq, u32::from(seq) * 3000);
+                upstream.handle_packet(&header, &payload, now)
+            })
+            .collect();
+        let found = |packet: &&Packet| upstream.payload(packet).is_some();
+        packets.iter().filter(found).count()
+    };
+    assert_eq!(kept(true), 150);
+    assert!(kept(false) < 100, "a low layer's ring is small");
 }
