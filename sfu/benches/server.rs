@@ -55,8 +55,8 @@ fn main() {
     let Some(options) = Options::read() else {
         return;
     };
-    let mut ours = Bench::new(Process::start(), process::KEY, process::SECRET);
-    let ours = ours.run("foci", &options);
+    // Each server is gone, or idle, before the next is measured.
+    let ours = Bench::new(Process::start(), process::KEY, process::SECRET).run("foci", &options);
     let other = options.against.as_ref().map(|(url, pid)| {
         let process = Process::attach(url, *pid);
         Bench::new(process, &options.key, &options.secret).run("other", &options)

@@ -146,8 +146,9 @@ impl Thread {
                     .insert(id, Line::new(socket, client, tally, Instant::now()));
             }
             Order::Publish { id, source } => {
+                // A later answer tells of the same track: its packets are counted on.
                 if let Some(line) = self.lines.get_mut(&id) {
-                    line.source = Some(source);
+                    line.source.get_or_insert(source);
                 }
             }
             Order::Remove { id } => {
