@@ -100,17 +100,18 @@ impl Entry {
 #[derive(Debug)]
 pub struct Sequencer {
     ring: Vec<Entry>,
+    /// A power of two: a division per packet would cost as much as the rest of it.
     capacity: usize,
     start: Instant,
 }
 
 impl Sequencer {
-    /// For `capacity` packets; nothing is allocated yet.
+    /// For `capacity` packets, or as many more as make a power of two; nothing is allocated yet.
     #[must_use]
     pub fn new(capacity: usize, start: Instant) -> Self {
         Self {
             ring: Vec::new(),
-            capacity: capacity.max(1),
+            capacity: capacity.next_power_of_two(),
             start,
         }
     }
@@ -188,7 +189,7 @@ impl Sequencer {
     }
 
     fn index(&self, seq: ExtSeq) -> usize {
-        (seq.0 % self.capacity as u64) as usize
+        seq.0 as usize & (self.capacity - 1)
     }
 
     /// Wraps after 49 days; only differences count.
