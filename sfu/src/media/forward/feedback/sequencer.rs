@@ -102,6 +102,8 @@ pub struct Sequencer {
     ring: Vec<Entry>,
     /// A power of two: a division per packet would cost as much as the rest of it.
     capacity: usize,
+    /// One above the highest number pushed.
+    end: u64,
     start: Instant,
 }
 
@@ -112,6 +114,7 @@ impl Sequencer {
         Self {
             ring: Vec::new(),
             capacity: capacity.next_power_of_two(),
+            end: 0,
             start,
         }
     }
@@ -127,7 +130,11 @@ impl Sequencer {
         let Some(entry) = self.ring.get_mut(index) else {
             return;
         };
-        if entry.spatial != EMPTY && (out.seq.0 as u32).wrapping_sub(entry.seq) as i32 <= 0 {
+        // Only a late packet can meet a newer one. A fresh one does not look: the slot was last
+        // touched a lap ago, and reading it would wait for memory where writing need not.
+        if out.seq.0 >= self.end {
+            self.end = out.seq.0 + 1;
+        } else if entry.spatial != EMPTY && (out.seq.0 as u32).wrapping_sub(entry.seq) as i32 <= 0 {
             return;
         }
         // A descriptor has at most MAX_LEN bytes, and before RTX nothing else stands there.
