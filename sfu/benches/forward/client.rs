@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// What all clients share: building it is slow.
-pub struct Shared {
+pub(crate) struct Shared {
     config: Arc<Config>,
     certificate: dimpl::DtlsCertificate,
 }
 
 impl Shared {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             config: Arc::new(Config::builder().build().expect("DTLS configuration")),
             certificate: dimpl::certificate::generate_self_signed_certificate()
@@ -27,18 +27,18 @@ impl Shared {
 }
 
 /// One client.
-pub struct Client {
-    pub peer: PeerId,
-    pub path: Path,
+pub(crate) struct Client {
+    pub(crate) peer: PeerId,
+    pub(crate) path: Path,
     ufrag: String,
     remote: Option<(String, String)>,
     dtls: Dtls,
     fingerprint: String,
-    pub srtp: Option<(Opener, Sealer)>,
+    pub(crate) srtp: Option<(Opener, Sealer)>,
 }
 
 impl Client {
-    pub fn new(shared: &Shared, slot: u32, now: Instant) -> Self {
+    pub(crate) fn new(shared: &Shared, slot: u32, now: Instant) -> Self {
         let mut dtls = Dtls::new_12(Arc::clone(&shared.config), shared.certificate.clone(), now);
         dtls.set_active(true);
         let ip = Ipv4Addr::from(0x0A00_0001 + slot);
@@ -62,7 +62,7 @@ impl Client {
     }
 
     /// An offer with these media sections, each `(mid, rest of the section)`.
-    pub fn offer(&self, sections: &[(&str, &str)]) -> String {
+    pub(crate) fn offer(&self, sections: &[(&str, &str)]) -> String {
         let mids: Vec<&str> = sections.iter().map(|(mid, _)| *mid).collect();
         let mut sdp = format!(
             "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\na=extmap-allow-mixed\r\n",
@@ -79,7 +79,7 @@ impl Client {
     }
 
     /// Takes the server's credentials from its answer.
-    pub fn read_answer(&mut self, sdp: &str) {
+    pub(crate) fn read_answer(&mut self, sdp: &str) {
         let value = |name: &str| {
             sdp.lines()
                 .find_map(|line| line.strip_prefix(name))
@@ -90,7 +90,7 @@ impl Client {
     }
 
     /// A nominating connectivity check.
-    pub fn check(&self) -> Vec<u8> {
+    pub(crate) fn check(&self) -> Vec<u8> {
         let (ufrag, pwd) = self.remote.as_ref().expect("answered");
         let mut message = vec![0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42];
         message.extend([7; 12]);
@@ -115,13 +115,13 @@ impl Client {
     }
 
     /// What the handshake wants to send now.
-    pub fn handshake(&mut self, now: Instant) -> Vec<Vec<u8>> {
+    pub(crate) fn handshake(&mut self, now: Instant) -> Vec<Vec<u8>> {
         self.dtls.handle_timeout(now).expect("handshake");
         self.drain()
     }
 
     /// Takes a datagram of the handshake; returns the replies.
-    pub fn handle_dtls(&mut self, datagram: &[u8]) -> Vec<Vec<u8>> {
+    pub(crate) fn handle_dtls(&mut self, datagram: &[u8]) -> Vec<Vec<u8>> {
         self.dtls.handle_packet(datagram).expect("handshake");
         self.drain()
     }

@@ -1,5 +1,10 @@
 //! A plane with one publisher and N subscribers, connected.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the world's time has to begin somewhere"
+)]
+
 use crate::client::{Client, Shared};
 use sfu::config::codecs::Codec;
 use sfu::ids::{MediaKind, TrackKey};
@@ -9,28 +14,18 @@ use sfu::media::plane::{Plane, Progress, Setup};
 use sfu::media::transport::dtls;
 use sfu::rtp::header::FixedHeader;
 use sfu::units::ExtSeq;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What is published.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Audio,
     Video,
 }
 
 impl Kind {
-    /// Small packets are audio.
-    pub fn for_size(bytes: usize) -> Self {
-        if bytes < 500 {
-            Self::Audio
-        } else {
-            Self::Video
-        }
-    }
-
     fn section(self, direction: &str) -> String {
         match self {
             Self::Audio => format!(
@@ -46,17 +41,19 @@ impl Kind {
 /// SSRC of the published stream.
 const SSRC: u32 = 0x1234_5678;
 
-pub struct World {
-    plane: Plane,
-    publisher: Client,
+pub(crate) struct World {
+    pub(crate) plane: Plane,
+    pub(crate) publisher: Client,
+    #[allow(dead_code, reason = "only the test of allocations lets them speak")]
+    pub(crate) subscribers: Vec<Client>,
     kind: Kind,
-    now: Instant,
+    pub(crate) now: Instant,
     seq: u64,
     frame: u64,
 }
 
 impl World {
-    pub fn new(kind: Kind, subscribers: usize) -> Self {
+    pub(crate) fn new(kind: Kind, subscribers: usize) -> Self {
         let now = Instant::now();
         let shared = Shared::new();
         let setup = Setup {
@@ -70,6 +67,7 @@ impl World {
         let mut world = Self {
             plane: Plane::new(setup, [7; 32]),
             publisher: Client::new(&shared, 0, now),
+            subscribers: Vec::new(),
             kind,
             now,
             seq: 0,
@@ -81,6 +79,7 @@ impl World {
             .collect();
         for mut client in clients {
             world.subscribe(&mut client);
+            world.subscribers.push(client);
         }
         // First packets: selectors lock on, rings are allocated.
         for _ in 0..100 {
@@ -212,22 +211,17 @@ impl World {
 
     /// Everything the plane wants to send to one client.
     fn take(&mut self, path: Path) -> Vec<Vec<u8>> {
-        let mut by_path: BTreeMap<SocketAddr, Vec<Vec<u8>>> = BTreeMap::new();
-        loop {
-            let progress = self.plane.fan_out(self.now);
-            for run in self.plane.outgoing() {
-                let packets = run.bytes.chunks(run.segment).map(<[u8]>::to_vec);
-                by_path.entry(run.to.remote).or_default().extend(packets);
+        let mut taken = Vec::new();
+        self.flush(|to, packet| {
+            if to.remote == path.remote {
+                taken.push(packet.to_vec());
             }
-            self.plane.sent();
-            if progress == Progress::Done {
-                return by_path.remove(&path.remote).unwrap_or_default();
-            }
-        }
+        });
+        taken
     }
 
     /// A batch of the publisher's packets, sealed, not yet received.
-    pub fn sealed_batch(&mut self, count: usize, bytes: usize) -> Vec<Vec<u8>> {
+    pub(crate) fn sealed_batch(&mut self, count: usize, bytes: usize) -> Vec<Vec<u8>> {
         self.now += Duration::from_millis(20);
         self.frame += 1;
         (0..count).map(|at| self.sealed(at, count, bytes)).collect()
@@ -276,15 +270,25 @@ impl World {
     }
 
     /// Receives a batch and forwards it; returns how many packets went out.
-    pub fn push(&mut self, batch: &mut [Vec<u8>]) -> usize {
+    pub(crate) fn push(&mut self, batch: &mut [Vec<u8>]) -> usize {
         for packet in batch {
             self.plane
                 .handle_datagram(self.publisher.path, packet, self.now);
         }
+        self.flush(|_, _| {})
+    }
+
+    /// Sends what there is to send and shows each packet; returns how many there were.
+    pub(crate) fn flush(&mut self, mut seen: impl FnMut(&Path, &[u8])) -> usize {
         let mut sent = 0;
         loop {
             let progress = self.plane.fan_out(self.now);
-            sent += self.plane.outgoing().map(|run| run.count).sum::<usize>();
+            for run in self.plane.outgoing() {
+                sent += run.count;
+                run.bytes
+                    .chunks(run.segment)
+                    .for_each(|packet| seen(&run.to, packet));
+            }
             self.plane.sent();
             if progress == Progress::Done {
                 return sent;

@@ -42,8 +42,8 @@ struct Extent<T> {
 
 impl<T: Copy + Eq> Extent<T> {
     /// May a packet of `len` bytes to `to` end this run? A shorter packet closed it.
-    fn takes(&self, to: T, len: usize) -> bool {
-        self.to == to
+    fn takes(&self, to: &T, len: usize) -> bool {
+        self.to == *to
             && self.end - self.start == self.segment * self.count
             && len <= self.segment
             && self.count < MAX_SEGMENTS
@@ -101,10 +101,29 @@ impl<T: Copy + Eq> Arena<T> {
             debug_assert!(false, "commit without a slot");
             return;
         };
+        self.keep(&to, len, max_len);
+    }
+
+    /// Slot and commit in one, without copying the destination: `write` fills the room of `max_len`
+    /// bytes and tells how many to keep. Returns these; zero when the arena is full.
+    #[inline]
+    pub fn put(&mut self, to: &T, max_len: usize, write: impl FnOnce(&mut [u8]) -> usize) -> usize {
+        let end = self.used.saturating_add(max_len);
+        let room = self.bytes.get_mut(self.used..end);
+        let Some(room) = room.filter(|_| self.runs.len() < MAX_RUNS) else {
+            self.refused += 1;
+            return 0;
+        };
+        let len = write(room);
+        self.keep(to, len, max_len)
+    }
+
+    #[inline]
+    fn keep(&mut self, to: &T, len: usize, max_len: usize) -> usize {
         debug_assert!(len <= max_len, "commit beyond the slot");
         let len = len.min(max_len);
         if len == 0 {
-            return;
+            return 0;
         }
         let start = self.used;
         self.used += len;
@@ -114,13 +133,14 @@ impl<T: Copy + Eq> Arena<T> {
                 run.count += 1;
             }
             _ => self.runs.push(Extent {
-                to,
+                to: *to,
                 start,
                 end: self.used,
                 segment: len,
                 count: 1,
             }),
         }
+        len
     }
 
     /// The runs in the order written.
@@ -245,6 +265,23 @@ mod tests {
         assert!(arena.slot(2, 50).is_some());
         arena.commit(0);
         assert_eq!(shapes(&arena), [(1, 10, 2)]);
+    }
+
+    #[test]
+    fn a_packet_put_is_one_committed() {
+        let mut arena = Arena::new();
+        put(&mut arena, 1, 10, 7);
+        let write = |slot: &mut [u8]| {
+            slot[..10].fill(8);
+            10
+        };
+        assert_eq!(arena.put(&1, 26, write), 10);
+        assert_eq!(arena.put(&2, 26, |_| 0), 0);
+        assert_eq!(shapes(&arena), [(1, 10, 2)]);
+        let run = arena.runs().next().expect("a run");
+        assert_eq!(run.bytes, [[7; 10], [8; 10]].concat());
+        assert_eq!(arena.put(&1, usize::MAX, |_| 1), 0);
+        assert_eq!(arena.refused(), 1);
     }
 
     proptest! {

@@ -74,17 +74,20 @@ pub struct Outgoing {
     pub skip: u16,
 }
 
-/// Up to eight bytes written in front of a payload.
+/// Up to [`Head::ROOM`] bytes written in front of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Head {
-    bytes: [u8; 8],
+    bytes: [u8; Self::ROOM],
     len: u8,
 }
 
 impl Head {
+    /// Bytes it holds at most: RTX's sequence number and the longest VP8 descriptor.
+    pub const ROOM: usize = 8;
+
     /// No bytes.
     pub const EMPTY: Self = Self {
-        bytes: [0; 8],
+        bytes: [0; Self::ROOM],
         len: 0,
     };
 

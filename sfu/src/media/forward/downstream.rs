@@ -166,12 +166,12 @@ impl Downstream {
             self.drops.paused += 1;
             return None;
         }
-        if self.rewriter.is_cut_by(packet, source) {
+        let order = self.rewriter.order(packet, source);
+        if order == Order::Foreign && self.rewriter.is_cut_by(packet, source) {
             self.feedback.handle_jump(packet.spatial);
             self.selector.handle_ended();
             self.rewriter.pause(false);
         }
-        let order = self.rewriter.order(packet, source);
         let Some((payload_type, redundant)) = self.payload_type(packet) else {
             self.rewriter.skip(packet, order);
             self.drops.red += 1;
@@ -190,7 +190,7 @@ impl Downstream {
             Ok(numbers) => {
                 let mut outgoing = self.outgoing(packet, numbers, payload_type);
                 outgoing.skip += redundant;
-                self.note_sent(packet, source, outgoing, now);
+                self.note_sent(packet, source, &outgoing, now);
                 Some(outgoing)
             }
             Err(refusal) => {
@@ -250,12 +250,13 @@ impl Downstream {
     }
 
     /// Tells every part that the packet goes out.
-    fn note_sent(&mut self, packet: &Packet, source: &Source, outgoing: Outgoing, now: Instant) {
+    #[inline]
+    fn note_sent(&mut self, packet: &Packet, source: &Source, outgoing: &Outgoing, now: Instant) {
         let sent = Sent {
             spatial: packet.spatial,
             source: packet.seq,
             generation: source.generation(packet.spatial),
-            outgoing,
+            outgoing: *outgoing,
         };
         self.feedback.handle_sent(&sent, packet.key_frame, now);
         if packet.key_frame {

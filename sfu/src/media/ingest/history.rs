@@ -3,9 +3,12 @@
 //! Owns a ring of bytes and a ring of packets; bounded by both and by age. Never overwrites a packet
 //! it holds with a later copy, never allocates after the first packet (but for one growth of a
 //! screen share). Filled by `upstream`, read by whoever forwards.
+//!
+//! A subscriber's head is written over the skipped front of a payload, so that both lie in one
+//! piece and are sealed from here without being copied. The next subscriber writes its own.
 
 use crate::ids::MediaKind;
-use crate::media::packet::{Packet, Span};
+use crate::media::packet::{Head, Packet, Span};
 use crate::units::ExtSeq;
 use std::time::{Duration, Instant};
 
@@ -71,6 +74,9 @@ impl Limits {
 /// A ring that wraps sooner is too small for a retransmission to find anything.
 pub const SHORT: Duration = Duration::from_millis(500);
 
+/// Bytes free before each payload, for a head that replaces nothing.
+const HEADROOM: usize = Head::ROOM;
+
 /// A packet and how many ring bytes had been used when it was written.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
@@ -121,23 +127,25 @@ impl History {
         {
             return None;
         }
-        if self.offset + payload.len() > self.bytes.len() {
+        if self.offset + HEADROOM + payload.len() > self.bytes.len() {
             self.wrap(packet.arrival);
         }
         if self.offset == 0 {
             self.lap_began = Some(packet.arrival);
         }
-        self.bytes[self.offset..self.offset + payload.len()].copy_from_slice(payload);
+        let start = self.offset + HEADROOM;
+        let end = start + payload.len();
+        self.bytes.get_mut(start..end)?.copy_from_slice(payload);
         packet.span = Span {
-            start: self.offset as u32,
+            start: start as u32,
             len,
         };
         self.slots[index] = Some(Slot {
             packet,
             position: self.used,
         });
-        self.offset += payload.len();
-        self.used += payload.len() as u64;
+        self.used += (end - self.offset) as u64;
+        self.offset = end;
         self.newest = self.newest.max(Some(packet.arrival));
         Some(packet)
     }
@@ -156,26 +164,32 @@ impl History {
         }
     }
 
-    /// The payload of a packet that [`push`](Self::push) returned, unless overwritten since.
-    #[must_use]
-    pub fn payload(&self, packet: &Packet) -> Option<&[u8]> {
+    /// The payload of a packet that [`push`](Self::push) or [`find`](Self::find) returned, with
+    /// `head` in place of its first `skip` bytes; `None` if overwritten since, or shorter.
+    ///
+    /// The skipped bytes are lost by it: whoever reads the packet again must skip as many.
+    #[inline]
+    pub fn framed(&mut self, packet: &Packet, head: &Head, skip: u16) -> Option<&[u8]> {
         let slot = self.slot(packet.seq)?;
-        if slot.packet.span != packet.span {
+        if slot.packet.span != packet.span || skip > packet.span.len {
             return None;
         }
-        self.bytes(packet.span)
+        let start = packet.span.start as usize;
+        let head = head.as_slice();
+        let front = (start + usize::from(skip)).checked_sub(head.len())?;
+        let end = start + usize::from(packet.span.len);
+        let framed = self.bytes.get_mut(front..end)?;
+        framed.get_mut(..head.len())?.copy_from_slice(head);
+        Some(framed)
     }
 
-    /// The packet with this number and its payload, unless overwritten or too old; age counts
-    /// against the newest packet, so that the end of a burst outlives a pause.
+    /// The packet with this number, unless overwritten or too old; age counts against the newest
+    /// packet, so that the end of a burst outlives a pause.
     #[must_use]
-    pub fn find(&self, seq: ExtSeq) -> Option<(Packet, &[u8])> {
+    pub fn find(&self, seq: ExtSeq) -> Option<Packet> {
         let packet = self.slot(seq)?.packet;
         let age = self.newest?.saturating_duration_since(packet.arrival);
-        if age > self.limits.age {
-            return None;
-        }
-        Some((packet, self.bytes(packet.span)?))
+        (age <= self.limits.age).then_some(packet)
     }
 
     /// Bytes of memory held.
@@ -193,11 +207,6 @@ impl History {
         let slot = self.slots.get(self.index(seq)?)?.as_ref()?;
         let alive = self.used - slot.position <= self.bytes.len() as u64;
         (slot.packet.seq == seq && alive).then_some(slot)
-    }
-
-    fn bytes(&self, span: Span) -> Option<&[u8]> {
-        let start = span.start as usize;
-        self.bytes.get(start..start + usize::from(span.len))
     }
 }
 
@@ -229,6 +238,22 @@ mod tests {
         }
     }
 
+    /// The payload as it came, where nothing was written over it.
+    fn whole<'a>(history: &'a mut History, packet: &Packet) -> Option<&'a [u8]> {
+        history.framed(packet, &Head::EMPTY, 0)
+    }
+
+    fn found(history: &mut History, seq: u64) -> Option<&[u8]> {
+        let packet = history.find(ExtSeq(seq))?;
+        whole(history, &packet)
+    }
+
+    fn head(bytes: &[u8]) -> Head {
+        let mut head = Head::EMPTY;
+        head.push(bytes);
+        head
+    }
+
     const SMALL: Limits = Limits {
         bytes: 4096,
         slots: 16,
@@ -242,8 +267,8 @@ mod tests {
         let mut history = History::new(Limits::AUDIO);
         assert_eq!(history.footprint(), 0);
         let held = history.push(packet(70_000, now), b"hello").expect("stored");
-        assert_eq!(history.payload(&held), Some(&b"hello"[..]));
-        assert_eq!(history.find(ExtSeq(70_000)).expect("found").1, b"hello");
+        assert_eq!(whole(&mut history, &held), Some(&b"hello"[..]));
+        assert_eq!(found(&mut history, 70_000), Some(&b"hello"[..]));
         assert!(history.find(ExtSeq(70_001)).is_none());
         assert!(history.find(ExtSeq(70_000 - 65_536)).is_none());
     }
@@ -254,7 +279,7 @@ mod tests {
         let mut history = History::new(SMALL);
         history.push(packet(5, now), b"first").expect("stored");
         assert!(history.push(packet(5, now), b"again").is_none());
-        assert_eq!(history.find(ExtSeq(5)).expect("found").1, b"first");
+        assert_eq!(found(&mut history, 5), Some(&b"first"[..]));
         history.push(packet(21, now), b"newer").expect("stored");
         assert!(history.push(packet(5, now), b"older").is_none());
     }
@@ -278,6 +303,32 @@ mod tests {
     }
 
     #[test]
+    fn every_reader_gets_its_own_head_before_the_same_rest() {
+        let now = instant();
+        let mut history = History::new(SMALL);
+        let before = history.push(packet(1, now), b"before").expect("stored");
+        let held = history.push(packet(2, now), b"abcREST").expect("stored");
+        let after = history.push(packet(3, now), b"after").expect("stored");
+        for (front, skip, expected) in [
+            (&b"12"[..], 3, &b"12REST"[..]),
+            (b"12345678", 3, b"12345678REST"),
+            (b"", 3, b"REST"),
+            (b"1234", 3, b"1234REST"),
+            (b"12345678", 7, b"12345678"),
+        ] {
+            assert_eq!(history.framed(&held, &head(front), skip), Some(expected));
+        }
+        assert_eq!(history.framed(&held, &Head::EMPTY, 8), None);
+        // A head that replaces nothing fits too, and no neighbour is touched.
+        let longest = history.framed(&after, &head(b"12345678"), 0);
+        assert_eq!(longest, Some(&b"12345678after"[..]));
+        let first = history.framed(&before, &head(b"12345678"), 0);
+        assert_eq!(first, Some(&b"12345678before"[..]));
+        assert_eq!(found(&mut history, 3), Some(&b"after"[..]));
+        assert_eq!(found(&mut history, 1), Some(&b"before"[..]));
+    }
+
+    #[test]
     fn a_short_screen_share_ring_grows_once_and_keeps_what_it_holds() {
         let now = instant();
         let mut history = History::new(Limits::of(MediaKind::Video, 2, true));
@@ -290,8 +341,7 @@ mod tests {
             sizes.push(history.bytes.len());
             let oldest_kept = (seq + 1).saturating_sub(350);
             for seq in [oldest_kept, seq] {
-                let (_, found) = history.find(ExtSeq(seq)).expect("kept");
-                assert_eq!(found, payload(seq));
+                assert_eq!(found(&mut history, seq), Some(&payload(seq)[..]));
             }
         }
         sizes.dedup();
@@ -319,12 +369,12 @@ mod tests {
                 now += Duration::from_millis(step_ms);
                 let payload: Vec<u8> = (0..size).map(|i| (seq as usize * 7 + i) as u8).collect();
                 let held = history.push(packet(seq, now), &payload).expect("stored");
-                prop_assert_eq!(history.payload(&held), Some(&payload[..]));
+                prop_assert_eq!(whole(&mut history, &held), Some(&payload[..]));
                 model.insert(seq, payload);
                 for (seq, payload) in model.iter().rev().take(40) {
-                    if let Some((found, bytes)) = history.find(ExtSeq(*seq)) {
+                    if let Some(found) = history.find(ExtSeq(*seq)) {
                         prop_assert_eq!(found.seq, ExtSeq(*seq));
-                        prop_assert_eq!(bytes, &payload[..]);
+                        prop_assert_eq!(whole(&mut history, &found), Some(&payload[..]));
                     }
                 }
             }

@@ -327,6 +327,11 @@ impl Track {
         &self.batch
     }
 
+    /// The batch, and the layers that hold its payloads.
+    pub fn batch_and_layers(&mut self) -> (&[Packet], &mut [Option<Upstream>; SPATIAL_LAYERS]) {
+        (&self.batch, &mut self.layers)
+    }
+
     /// The batch went to every subscriber.
     pub fn clear_batch(&mut self) {
         self.batch.clear();

@@ -12,7 +12,7 @@ use crate::media::ingest::key_frames::KeyFrameRequests;
 use crate::media::ingest::loss::Losses;
 use crate::media::ingest::order::{Arrival, Order, Place, Rejected};
 use crate::media::ingest::reception::{Reception, Window};
-use crate::media::packet::{CodecInfo, Packet, Span};
+use crate::media::packet::{CodecInfo, Head, Packet, Span};
 use crate::rtp::header::Header;
 use crate::rtp::red;
 use crate::rtp::rtcp::{ReportBlock, SenderInfo};
@@ -349,15 +349,16 @@ impl Upstream {
         }
     }
 
-    /// The payload of a packet returned earlier, unless overwritten since.
-    #[must_use]
-    pub fn payload(&self, packet: &Packet) -> Option<&[u8]> {
-        self.history.payload(packet)
+    /// The payload of a packet returned earlier as it is to be sealed, unless overwritten since:
+    /// [`History::framed`].
+    #[inline]
+    pub fn framed(&mut self, packet: &Packet, head: &Head, skip: u16) -> Option<&[u8]> {
+        self.history.framed(packet, head, skip)
     }
 
-    /// A packet to send again and its payload.
+    /// A packet to send again.
     #[must_use]
-    pub fn find(&self, seq: ExtSeq) -> Option<(Packet, &[u8])> {
+    pub fn find(&self, seq: ExtSeq) -> Option<Packet> {
         self.history.find(seq)
     }
 

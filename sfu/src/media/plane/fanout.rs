@@ -3,13 +3,14 @@
 //! Subscriber by subscriber, so that keys and rewriting state of one stay hot for the whole batch
 //! and its packets lie side by side for one send. No lock, no allocation.
 
-use super::tracks::Fanout;
 use super::{Plane, Progress};
 use crate::media::counters::Counters;
 use crate::media::demux::Path;
 use crate::media::forward::rewrite::Source;
+use crate::media::ingest::track::SPATIAL_LAYERS;
+use crate::media::ingest::upstream::Upstream;
 use crate::media::pacer::Arena;
-use crate::media::packet::Outgoing;
+use crate::media::packet::{Outgoing, Packet};
 use crate::media::peer::Peer;
 use crate::media::transport::srtp::{self, Sealer};
 use crate::rtp::header::{FIXED_LEN, FixedHeader};
@@ -82,7 +83,8 @@ impl Plane {
                     arena: &mut self.arena,
                     counters: &mut self.counters,
                 };
-                forward(peer, subscriber.stream, (fanout, &source), out, now);
+                let batch = fanout.track.batch_and_layers();
+                forward(peer, subscriber.stream, (batch, &source), out, now);
             }
         }
         fanout.track.clear_batch();
@@ -102,11 +104,14 @@ pub(super) struct Out<'a> {
     pub(super) counters: &'a mut Counters,
 }
 
+/// Packets, and the layers that hold their payloads.
+type Batch<'a> = (&'a [Packet], &'a mut [Option<Upstream>; SPATIAL_LAYERS]);
+
 /// One batch to one subscriber.
 fn forward(
     peer: &mut Peer,
     stream: u32,
-    (fanout, source): (&Fanout, &Source),
+    ((packets, layers), source): (Batch<'_>, &Source),
     out: Out<'_>,
     now: Instant,
 ) {
@@ -116,15 +121,20 @@ fn forward(
     let Some(stream) = peer.downlink.at_mut(stream) else {
         return;
     };
-    for packet in fanout.track.batch() {
-        let Some(outgoing) = stream.downstream.forward(packet, source, now) else {
+    for packet in packets {
+        // By reference: a copy would wait for the bytes just written to leave the store buffer.
+        let Some(outgoing) = &stream.downstream.forward(packet, source, now) else {
             continue;
         };
-        let Some(payload) = fanout.payload(packet) else {
+        let layer = layers.get_mut(usize::from(packet.spatial));
+        let payload = layer
+            .and_then(Option::as_mut)
+            .and_then(|layer| layer.framed(packet, &outgoing.head, outgoing.skip));
+        let Some(payload) = payload else {
             out.counters.dropped.limit += 1;
             continue;
         };
-        let len = write(out.arena, path, sealer, &outgoing, payload);
+        let len = write(out.arena, &path, sealer, outgoing, payload);
         if len == 0 {
             out.counters.dropped.limit += 1;
             continue;
@@ -134,23 +144,16 @@ fn forward(
     }
 }
 
-/// Writes and seals one packet into the arena; its length, or zero if it could not be.
+/// Seals one packet from the history into the arena; its length, or zero if it could not be.
+/// `payload` begins with the packet's head.
+#[inline]
 pub(super) fn write(
     arena: &mut Arena<Path>,
-    path: Path,
+    path: &Path,
     sealer: &Sealer,
     outgoing: &Outgoing,
     payload: &[u8],
 ) -> usize {
-    let head = outgoing.head.as_slice();
-    let Some(kept) = payload.get(usize::from(outgoing.skip)..) else {
-        return 0;
-    };
-    let body = FIXED_LEN + head.len();
-    let plain = body + kept.len();
-    let Some(slot) = arena.slot(path, plain + srtp::OVERHEAD_MAX) else {
-        return 0;
-    };
     let header = FixedHeader {
         marker: outgoing.marker,
         payload_type: outgoing.payload_type,
@@ -158,12 +161,11 @@ pub(super) fn write(
         timestamp: outgoing.time,
         ssrc: outgoing.ssrc,
     };
-    slot[..FIXED_LEN].copy_from_slice(&header.to_bytes());
-    slot[FIXED_LEN..body].copy_from_slice(head);
-    slot[body..plain].copy_from_slice(kept);
-    let len = sealer
-        .seal_rtp(FIXED_LEN, plain, outgoing.seq, outgoing.ssrc, slot)
-        .unwrap_or(0);
-    arena.commit(len);
-    len
+    let header = header.to_bytes();
+    let room = FIXED_LEN + payload.len() + srtp::OVERHEAD_MAX;
+    arena.put(path, room, |slot| {
+        sealer
+            .seal_rtp_from(&header, payload, outgoing.seq, outgoing.ssrc, slot)
+            .unwrap_or(0)
+    })
 }

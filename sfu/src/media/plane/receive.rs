@@ -352,7 +352,7 @@ impl Plane {
         let mut asked = 0;
         self.resends.clear();
         let lost = lost.inspect(|_| asked += 1);
-        let Some(fanout) = self.tracks.at(stream.track) else {
+        let Some(fanout) = self.tracks.at_mut(stream.track) else {
             return;
         };
         let source = fanout.source();
@@ -364,10 +364,10 @@ impl Plane {
             let Some((path, sealer)) = peer.transport.sending() else {
                 return;
             };
-            let Some(payload) = fanout.find(resend.spatial, resend.source) else {
+            let Some(payload) = fanout.framed(resend) else {
                 continue;
             };
-            let len = fanout::write(&mut self.arena, path, sealer, &resend.outgoing, payload);
+            let len = fanout::write(&mut self.arena, &path, sealer, &resend.outgoing, payload);
             if len == 0 {
                 self.counters.dropped.limit += 1;
                 continue;

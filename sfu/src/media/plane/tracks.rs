@@ -3,15 +3,14 @@
 use crate::config::codecs::Codec;
 use crate::ids::{MediaKind, TrackKey};
 use crate::media::estimate::score::{Sample, Scorer, WINDOW, loss_weight};
+use crate::media::forward::feedback::Resend;
 use crate::media::forward::rewrite::{SenderClock, Source};
 use crate::media::ingest::audio::LevelConfig;
 use crate::media::ingest::key_frames::THROTTLE;
 use crate::media::ingest::track::{SPATIAL_LAYERS, Track, TrackSetup};
 use crate::media::ingest::upstream::UpstreamSetup;
-use crate::media::packet::Packet;
 use crate::media::peer::link::Announced;
 use crate::media::transport::negotiation::Receiving;
-use crate::units::ExtSeq;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -184,17 +183,11 @@ impl Fanout {
         source
     }
 
-    /// The payload of a packet of the batch.
-    #[must_use]
-    pub fn payload(&self, packet: &Packet) -> Option<&[u8]> {
-        self.track.layer(packet.spatial)?.payload(packet)
-    }
-
-    /// The payload of an earlier packet, if the history still has it.
-    #[must_use]
-    pub fn find(&self, spatial: u8, seq: ExtSeq) -> Option<&[u8]> {
-        let (_, payload) = self.track.layer(spatial)?.find(seq)?;
-        Some(payload)
+    /// The payload of an earlier packet as it is to be sealed, if the history still has it.
+    pub fn framed(&mut self, resend: &Resend) -> Option<&[u8]> {
+        let layer = self.track.layer_mut(resend.spatial)?;
+        let packet = layer.find(resend.source)?;
+        layer.framed(&packet, &resend.outgoing.head, resend.outgoing.skip)
     }
 
     /// The publisher was asked for layers up to `max`.

@@ -123,6 +123,38 @@ impl Sealer {
             .seal_rtp(header_len, plain_len, (ssrc, seq.0), packet)
     }
 
+    /// Seals a packet out of place: writes `header`, then `payload` encrypted, then the tag to the
+    /// front of `packet`, which spares the copy that [`Sealer::seal_rtp`] needs first. Otherwise as
+    /// there.
+    #[inline]
+    pub fn seal_rtp_from(
+        &self,
+        header: &[u8; RTP_HEADER],
+        payload: &[u8],
+        seq: ExtSeq,
+        ssrc: u32,
+        packet: &mut [u8],
+    ) -> Option<usize> {
+        if seq.0 >= RTP_INDICES {
+            return None;
+        }
+        let (front, rest) = packet.split_first_chunk_mut()?;
+        *front = *header;
+        match &self.ciphers.rtp {
+            Cipher::Gcm(gcm) => {
+                let (body, rest) = rest.split_at_mut_checked(payload.len())?;
+                let tag = rest.get_mut(..GCM_TAG)?;
+                gcm.seal_from(gcm.rtp_nonce((ssrc, seq.0)), header, payload, body, tag)?;
+                Some(RTP_HEADER + payload.len() + GCM_TAG)
+            }
+            cipher @ Cipher::Cm(_) => {
+                rest.get_mut(..payload.len())?.copy_from_slice(payload);
+                let plain_len = RTP_HEADER + payload.len();
+                cipher.seal_rtp(RTP_HEADER, plain_len, (ssrc, seq.0), packet)
+            }
+        }
+    }
+
     /// Seals in place the compound RTCP packet in the first `plain_len` bytes of `packet`. Returns
     /// the whole length; `None` when it does not fit or all indices are used up.
     pub fn seal_rtcp(&mut self, packet: &mut [u8], plain_len: usize) -> Option<usize> {
@@ -459,6 +491,21 @@ impl Gcm {
             .seal_in_place_separate_tag(nonce, Aad::from(aad), payload)
             .ok()?;
         tag.as_ref().try_into().ok()
+    }
+
+    /// Seals `payload` into `body`, which is as long, and writes the tag of [`GCM_TAG`] bytes.
+    #[inline]
+    fn seal_from(
+        &self,
+        nonce: Nonce,
+        aad: &[u8],
+        payload: &[u8],
+        body: &mut [u8],
+        tag: &mut [u8],
+    ) -> Option<()> {
+        self.key
+            .seal_out_of_place_scatter(nonce, Aad::from(aad), payload, body, &[], tag)
+            .ok()
     }
 
     fn open(

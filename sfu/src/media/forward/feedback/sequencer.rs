@@ -105,17 +105,21 @@ impl Entry {
 #[derive(Debug)]
 pub struct Sequencer {
     ring: Vec<Entry>,
+    /// A power of two: a division per packet would cost as much as the rest of it.
     capacity: usize,
+    /// One above the highest number pushed.
+    end: u64,
     start: Instant,
 }
 
 impl Sequencer {
-    /// For `capacity` packets; nothing is allocated yet.
+    /// For `capacity` packets, or as many more as make a power of two; nothing is allocated yet.
     #[must_use]
     pub fn new(capacity: usize, start: Instant) -> Self {
         Self {
             ring: Vec::new(),
-            capacity: capacity.max(1),
+            capacity: capacity.next_power_of_two(),
+            end: 0,
             start,
         }
     }
@@ -131,7 +135,11 @@ impl Sequencer {
         let Some(entry) = self.ring.get_mut(index) else {
             return;
         };
-        if entry.spatial != EMPTY && (out.seq.0 as u32).wrapping_sub(entry.seq) as i32 <= 0 {
+        // Only a late packet can meet a newer one. A fresh one does not look: the slot was last
+        // touched a lap ago, and reading it would wait for memory where writing need not.
+        if out.seq.0 >= self.end {
+            self.end = out.seq.0 + 1;
+        } else if entry.spatial != EMPTY && (out.seq.0 as u32).wrapping_sub(entry.seq) as i32 <= 0 {
             return;
         }
         // A descriptor has at most MAX_LEN bytes, and before RTX nothing else stands there.
@@ -193,7 +201,7 @@ impl Sequencer {
     }
 
     fn index(&self, seq: ExtSeq) -> usize {
-        (seq.0 % self.capacity as u64) as usize
+        seq.0 as usize & (self.capacity - 1)
     }
 
     /// Wraps after 49 days; only differences count.

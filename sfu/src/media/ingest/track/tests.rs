@@ -3,6 +3,7 @@
 use super::*;
 use crate::ids::PeerId;
 use crate::media::ingest::key_frames::THROTTLE;
+use crate::media::packet::Head;
 use crate::rtp::extension::AudioLevel;
 use crate::rtp::header::FixedHeader;
 use proptest::prelude::*;
@@ -139,20 +140,13 @@ fn the_batch_holds_what_came_and_finds_payloads_in_the_layers() {
     camera.sequence = 9;
     camera.send(0, KEY);
     camera.send(1, DELTA);
-    let seen: Vec<_> = camera
-        .track
-        .batch()
-        .iter()
-        .map(|packet| {
-            let layer = camera.track.layer(packet.spatial).expect("layer");
-            (
-                packet.spatial,
-                packet.key_frame,
-                layer.payload(packet).expect("kept"),
-            )
-        })
-        .collect();
-    assert_eq!(seen, [(0, true, KEY), (1, false, DELTA)]);
+    let (batch, layers) = camera.track.batch_and_layers();
+    assert_eq!(batch.len(), 2);
+    for (packet, expected) in batch.iter().zip([(0, true, KEY), (1, false, DELTA)]) {
+        let layer = layers[usize::from(packet.spatial)].as_mut().expect("layer");
+        let payload = layer.framed(packet, &Head::EMPTY, 0).expect("kept");
+        assert_eq!((packet.spatial, packet.key_frame, payload), expected);
+    }
     camera.track.clear_batch();
     for sequence in 10..10 + BATCH_LIMIT as u16 + 7 {
         camera.sequence = sequence;

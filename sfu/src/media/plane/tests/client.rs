@@ -15,43 +15,43 @@ use std::time::Instant;
 
 /// A packet the client was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
-    pub ssrc: u32,
-    pub payload_type: u8,
-    pub seq: u16,
-    pub time: u32,
-    pub marker: bool,
-    pub payload: Vec<u8>,
+pub(super) struct Received {
+    pub(super) ssrc: u32,
+    pub(super) payload_type: u8,
+    pub(super) seq: u16,
+    pub(super) time: u32,
+    pub(super) marker: bool,
+    pub(super) payload: Vec<u8>,
     /// As it came.
-    pub sealed: Vec<u8>,
+    pub(super) sealed: Vec<u8>,
 }
 
 /// One client.
-pub struct Client {
-    pub peer: PeerId,
-    pub path: Path,
-    pub ufrag: String,
-    pub fingerprint: String,
+pub(super) struct Client {
+    pub(super) peer: PeerId,
+    pub(super) path: Path,
+    pub(super) ufrag: String,
+    pub(super) fingerprint: String,
     /// Media sections of its offers: mid and body.
-    pub sections: Vec<(String, String)>,
-    pub answer: String,
+    pub(super) sections: Vec<(String, String)>,
+    pub(super) answer: String,
     dtls: Dtls,
-    pub srtp: Option<(Opener, Sealer)>,
-    pub media: Vec<Received>,
+    pub(super) srtp: Option<(Opener, Sealer)>,
+    pub(super) media: Vec<Received>,
     /// RTCP datagrams, opened.
-    pub control: Vec<Vec<u8>>,
+    pub(super) control: Vec<Vec<u8>>,
     /// STUN answers: kind of message.
-    pub checks: Vec<u16>,
+    pub(super) checks: Vec<u16>,
     /// The extended number to send next, for each SSRC.
     next: BTreeMap<u32, u64>,
 }
 
 impl Client {
-    pub fn new(slot: u32, now: Instant) -> Self {
+    pub(super) fn new(slot: u32, now: Instant) -> Self {
         Self::at(slot, IpAddr::V4(Ipv4Addr::from(0x0A00_0001 + slot)), now)
     }
 
-    pub fn at(slot: u32, ip: IpAddr, now: Instant) -> Self {
+    pub(super) fn at(slot: u32, ip: IpAddr, now: Instant) -> Self {
         let certificate =
             dimpl::certificate::generate_self_signed_certificate().expect("certificate");
         let fingerprint = certificate.fingerprint_str();
@@ -83,7 +83,7 @@ impl Client {
     }
 
     /// The offer with its sections.
-    pub fn offer(&self) -> String {
+    pub(super) fn offer(&self) -> String {
         let mids: Vec<&str> = self.sections.iter().map(|(mid, _)| mid.as_str()).collect();
         let mut sdp = format!(
             "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\na=extmap-allow-mixed\r\n",
@@ -105,13 +105,13 @@ impl Client {
     }
 
     /// A connectivity check with the credentials last answered.
-    pub fn check(&self, nominate: bool) -> Vec<u8> {
+    pub(super) fn check(&self, nominate: bool) -> Vec<u8> {
         let names = (self.answered("a=ice-ufrag:"), self.answered("a=ice-pwd:"));
         self.check_as(names, nominate)
     }
 
     /// A connectivity check with these credentials.
-    pub fn check_as(&self, (ufrag, pwd): (&str, &str), nominate: bool) -> Vec<u8> {
+    pub(super) fn check_as(&self, (ufrag, pwd): (&str, &str), nominate: bool) -> Vec<u8> {
         let mut message = vec![0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42];
         message.extend([7; 12]);
         let username = format!("{ufrag}:{}", self.ufrag);
@@ -134,7 +134,7 @@ impl Client {
     }
 
     /// What the handshake wants to send at this time.
-    pub fn handshake(&mut self, now: Instant) -> Vec<Vec<u8>> {
+    pub(super) fn handshake(&mut self, now: Instant) -> Vec<Vec<u8>> {
         self.dtls.handle_timeout(now).expect("handshake");
         self.drain()
     }
@@ -161,7 +161,7 @@ impl Client {
     }
 
     /// Takes a datagram from the server; returns what the handshake replies.
-    pub fn receive(&mut self, datagram: &[u8]) -> Vec<Vec<u8>> {
+    pub(super) fn receive(&mut self, datagram: &[u8]) -> Vec<Vec<u8>> {
         match datagram.first() {
             Some(0..=3) => {
                 let kind = u16::from_be_bytes([datagram[0], datagram[1]]);
@@ -207,7 +207,7 @@ impl Client {
     }
 
     /// Seals an RTP packet with one-byte header extensions; its number is the next of the SSRC.
-    pub fn rtp(&mut self, packet: &Rtp<'_>) -> Vec<u8> {
+    pub(super) fn rtp(&mut self, packet: &Rtp<'_>) -> Vec<u8> {
         let next = self.next.entry(packet.ssrc).or_insert(1000);
         let seq = *next;
         *next += 1;
@@ -238,12 +238,12 @@ impl Client {
     }
 
     /// Leaves numbers out, as if their packets were lost.
-    pub fn lose(&mut self, ssrc: u32, count: u64) {
+    pub(super) fn lose(&mut self, ssrc: u32, count: u64) {
         *self.next.entry(ssrc).or_insert(1000) += count;
     }
 
     /// Seals an RTCP compound.
-    pub fn rtcp(&mut self, plain: &[u8]) -> Vec<u8> {
+    pub(super) fn rtcp(&mut self, plain: &[u8]) -> Vec<u8> {
         let mut bytes = plain.to_vec();
         bytes.resize(plain.len() + srtp::OVERHEAD_MAX, 0);
         let (_, sealer) = self.srtp.as_mut().expect("keys");
@@ -255,13 +255,13 @@ impl Client {
 
 /// What [`Client::rtp`] is to send.
 #[derive(Clone, Copy, Default)]
-pub struct Rtp<'a> {
-    pub ssrc: u32,
-    pub payload_type: u8,
-    pub time: u32,
-    pub marker: bool,
-    pub extensions: &'a [(u8, &'a [u8])],
-    pub payload: &'a [u8],
+pub(super) struct Rtp<'a> {
+    pub(super) ssrc: u32,
+    pub(super) payload_type: u8,
+    pub(super) time: u32,
+    pub(super) marker: bool,
+    pub(super) extensions: &'a [(u8, &'a [u8])],
+    pub(super) payload: &'a [u8],
 }
 
 fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {

@@ -37,7 +37,7 @@ fn speech_reaches_a_subscriber_and_nobody_else() {
 }
 
 #[test]
-fn red_passes_only_to_who_negotiated_it() {
+fn red_passes_to_who_negotiated_it_and_its_newest_block_to_the_others() {
     let mut world = World::new();
     let (publisher, track) = world.speaker();
     let with = world.watcher(track, audio("recvonly"));
@@ -49,7 +49,7 @@ fn red_passes_only_to_who_negotiated_it() {
         media.iter().map(|packet| packet.payload_type).collect()
     };
     assert_eq!(types(&mut world, with), [63, 111]);
-    assert_eq!(types(&mut world, without), [111]);
+    assert_eq!(types(&mut world, without), [111, 111]);
 }
 
 #[test]

@@ -10,52 +10,52 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub const AUDIO_SSRC: u32 = 0x1111_1111;
-pub const VIDEO_SSRC: u32 = 0x2222_2222;
-pub const RTX_SSRC: u32 = 0x3333_3333;
+pub(super) const AUDIO_SSRC: u32 = 0x1111_1111;
+pub(super) const VIDEO_SSRC: u32 = 0x2222_2222;
+pub(super) const RTX_SSRC: u32 = 0x3333_3333;
 /// More passes than this in one advance are a busy loop.
 const PASSES_MAX: usize = 20_000;
 
-pub const fn ms(millis: u64) -> Duration {
+pub(super) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-pub fn audio(direction: &str) -> String {
+pub(super) fn audio(direction: &str) -> String {
     format!(
         "m=audio 9 UDP/TLS/RTP/SAVPF 111 63\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1\r\na=rtcp-fb:111 nack\r\na=rtcp-fb:111 transport-cc\r\na=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\n{EXTENSIONS}a={direction}\r\n"
     )
 }
 
-pub fn audio_without_red(direction: &str) -> String {
+pub(super) fn audio_without_red(direction: &str) -> String {
     format!(
         "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 nack\r\n{EXTENSIONS}a={direction}\r\n"
     )
 }
 
-pub fn video(direction: &str) -> String {
+pub(super) fn video(direction: &str) -> String {
     format!(
         "m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\na=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 nack\r\na=rtcp-fb:96 nack pli\r\na=rtcp-fb:96 ccm fir\r\na=rtcp-fb:96 transport-cc\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n{EXTENSIONS}a={direction}\r\n"
     )
 }
 
-pub const MID: u8 = 1;
-pub const RID: u8 = 2;
-pub const REPAIRED_RID: u8 = 3;
-pub const TRANSPORT_CC: u8 = 4;
+pub(super) const MID: u8 = 1;
+pub(super) const RID: u8 = 2;
+pub(super) const REPAIRED_RID: u8 = 3;
+pub(super) const TRANSPORT_CC: u8 = 4;
 const EXTENSIONS: &str = "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\r\na=extmap:2 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\na=extmap:3 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id\r\na=extmap:4 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n";
 
 /// A publisher's section, recognised by mid only.
-pub fn sending(section: &str, cid: &str) -> String {
+pub(super) fn sending(section: &str, cid: &str) -> String {
     format!("{section}a=msid:- {cid}\r\n")
 }
 
-pub fn simulcast(cid: &str) -> String {
+pub(super) fn simulcast(cid: &str) -> String {
     let rids = "a=rid:q send\r\na=rid:h send\r\na=rid:f send\r\na=simulcast:send q;h;f\r\n";
     format!("{}a=msid:- {cid}\r\n{rids}", video("sendonly"))
 }
 
 /// A VP8 payload with a 15-bit picture id.
-pub fn vp8(picture: u16, key_frame: bool, bytes: usize) -> Vec<u8> {
+pub(super) fn vp8(picture: u16, key_frame: bool, bytes: usize) -> Vec<u8> {
     let mut payload = vec![0x90, 0x80, 0x80 | (picture >> 8) as u8, picture as u8];
     payload.push(u8::from(!key_frame));
     payload.extend([0, 0, 0x9D, 0x01, 0x2A, 0x80, 0x02, 0x68, 0x01]);
@@ -63,20 +63,20 @@ pub fn vp8(picture: u16, key_frame: bool, bytes: usize) -> Vec<u8> {
     payload
 }
 
-pub struct World {
-    pub plane: Plane,
-    pub now: Instant,
-    pub clients: Vec<Client>,
-    pub events: Vec<Event>,
+pub(super) struct World {
+    pub(super) plane: Plane,
+    pub(super) now: Instant,
+    pub(super) clients: Vec<Client>,
+    pub(super) events: Vec<Event>,
     /// Calls of `handle_timeout` so far.
-    pub passes: usize,
+    pub(super) passes: usize,
     /// Datagrams with these running numbers are lost in both directions.
-    pub loses: fn(usize) -> bool,
+    pub(super) loses: fn(usize) -> bool,
     carried: usize,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let setup = Setup {
             dtls: Arc::new(dtls::Shared::new().expect("certificate")),
             advertised: vec![
@@ -101,18 +101,18 @@ impl World {
         }
     }
 
-    pub fn command(&mut self, command: Command) {
+    pub(super) fn command(&mut self, command: Command) {
         self.plane.handle_command(command, self.now);
         self.flush();
     }
 
     /// Adds a client that has not offered.
-    pub fn add(&mut self) -> usize {
+    pub(super) fn add(&mut self) -> usize {
         let slot = self.clients.len() as u32;
         self.add_client(Client::new(slot, self.now))
     }
 
-    pub fn add_client(&mut self, client: Client) -> usize {
+    pub(super) fn add_client(&mut self, client: Client) -> usize {
         let setup = PeerSetup {
             publish: Codec::ALL.to_vec(),
             subscribe: Codec::ALL.to_vec(),
@@ -125,7 +125,7 @@ impl World {
     }
 
     /// A connected client with these sections, mids counting from 0.
-    pub fn join(&mut self, sections: &[String]) -> usize {
+    pub(super) fn join(&mut self, sections: &[String]) -> usize {
         let who = self.add();
         for section in sections {
             let mid = self.clients[who].sections.len().to_string();
@@ -138,7 +138,7 @@ impl World {
         who
     }
 
-    pub fn offer(&mut self, who: usize) {
+    pub(super) fn offer(&mut self, who: usize) {
         let client = &self.clients[who];
         let (peer, sdp) = (client.peer, client.offer());
         self.command(Command::Offer { peer, id: 1, sdp });
@@ -151,18 +151,18 @@ impl World {
         }
     }
 
-    pub fn check(&mut self, who: usize, nominate: bool) {
+    pub(super) fn check(&mut self, who: usize, nominate: bool) {
         let check = self.clients[who].check(nominate);
         self.send(who, vec![check]);
     }
 
     /// The client's handshake timers run now.
-    pub fn shake(&mut self, who: usize) {
+    pub(super) fn shake(&mut self, who: usize) {
         let flight = self.clients[who].handshake(self.now);
         self.send(who, flight);
     }
 
-    pub fn send(&mut self, who: usize, datagrams: Vec<Vec<u8>>) {
+    pub(super) fn send(&mut self, who: usize, datagrams: Vec<Vec<u8>>) {
         let path = self.clients[who].path;
         for mut datagram in datagrams {
             if !self.is_lost() {
@@ -178,7 +178,7 @@ impl World {
     }
 
     /// Carries what the plane sends to the clients, and their replies back.
-    pub fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         loop {
             let progress = self.plane.fan_out(self.now);
             let replies = self.deliver();
@@ -197,7 +197,7 @@ impl World {
     }
 
     /// Hands the arena to the clients; what they reply.
-    pub fn deliver(&mut self) -> Vec<(crate::media::demux::Path, Vec<u8>)> {
+    pub(super) fn deliver(&mut self) -> Vec<(crate::media::demux::Path, Vec<u8>)> {
         let mut sent = Vec::new();
         for run in self.plane.outgoing() {
             let packets = run.bytes.chunks(run.segment).map(<[u8]>::to_vec);
@@ -218,7 +218,7 @@ impl World {
     }
 
     /// Lets time pass, doing what the plane asks for when it asks for it.
-    pub fn advance(&mut self, by: Duration) {
+    pub(super) fn advance(&mut self, by: Duration) {
         let end = self.now + by;
         let mut passes = 0;
         while let Some(at) = self.plane.poll_timeout().filter(|at| *at <= end) {
@@ -233,7 +233,7 @@ impl World {
     }
 
     /// Keeps the consent of everybody while time passes.
-    pub fn live(&mut self, by: Duration) {
+    pub(super) fn live(&mut self, by: Duration) {
         let end = self.now + by;
         while self.now < end {
             for who in 0..self.clients.len() {
@@ -245,14 +245,14 @@ impl World {
         }
     }
 
-    pub fn key(&self, who: usize, index: u32) -> TrackKey {
+    pub(super) fn key(&self, who: usize, index: u32) -> TrackKey {
         TrackKey {
             peer: self.clients[who].peer,
             index,
         }
     }
 
-    pub fn announce(&mut self, who: usize, index: u32, codec: Codec, cid: &str) -> TrackKey {
+    pub(super) fn announce(&mut self, who: usize, index: u32, codec: Codec, cid: &str) -> TrackKey {
         let track = self.key(who, index);
         let spec = TrackSpec {
             kind: codec.kind(),
@@ -270,7 +270,7 @@ impl World {
     }
 
     /// Asks for a track; the answer to the next offer binds it.
-    pub fn subscribe(&mut self, who: usize, track: TrackKey) {
+    pub(super) fn subscribe(&mut self, who: usize, track: TrackKey) {
         let label = StreamLabel {
             stream_id: "PA_a|TR_a".into(),
             track_id: "TR_a".into(),
@@ -283,13 +283,13 @@ impl World {
         });
     }
 
-    pub fn wish(&mut self, who: usize, track: TrackKey, wish: Wish) {
+    pub(super) fn wish(&mut self, who: usize, track: TrackKey, wish: Wish) {
         let peer = self.clients[who].peer;
         self.command(Command::SetWish { peer, track, wish });
     }
 
     /// A publisher of audio that has started.
-    pub fn speaker(&mut self) -> (usize, TrackKey) {
+    pub(super) fn speaker(&mut self) -> (usize, TrackKey) {
         let who = self.join(&[sending(&audio("sendonly"), "mic")]);
         let track = self.announce(who, 0, Codec::Opus, "mic");
         self.speak(who, 0);
@@ -297,7 +297,7 @@ impl World {
     }
 
     /// A publisher of video that has started.
-    pub fn camera(&mut self) -> (usize, TrackKey) {
+    pub(super) fn camera(&mut self) -> (usize, TrackKey) {
         let ssrcs = format!(
             "a=ssrc-group:FID {VIDEO_SSRC} {RTX_SSRC}\r\na=ssrc:{VIDEO_SSRC} cname:a\r\na=ssrc:{RTX_SSRC} cname:a\r\n"
         );
@@ -309,11 +309,11 @@ impl World {
     }
 
     /// A packet of speech, by mid.
-    pub fn speak(&mut self, who: usize, at: u32) {
+    pub(super) fn speak(&mut self, who: usize, at: u32) {
         self.say(who, at, 111, b"speech");
     }
 
-    pub fn say(&mut self, who: usize, at: u32, payload_type: u8, payload: &[u8]) {
+    pub(super) fn say(&mut self, who: usize, at: u32, payload_type: u8, payload: &[u8]) {
         let packet = self.clients[who].rtp(&Rtp {
             ssrc: AUDIO_SSRC,
             payload_type,
@@ -326,7 +326,7 @@ impl World {
     }
 
     /// A frame of one packet, by the SSRC of the offer.
-    pub fn film(&mut self, who: usize, frame: u32, key_frame: bool) {
+    pub(super) fn film(&mut self, who: usize, frame: u32, key_frame: bool) {
         let payload = vp8(frame as u16 & 0x7FFF, key_frame, 100);
         let packet = self.clients[who].rtp(&Rtp {
             ssrc: VIDEO_SSRC,
@@ -340,7 +340,7 @@ impl World {
     }
 
     /// A connected subscriber of a track.
-    pub fn watcher(&mut self, track: TrackKey, section: String) -> usize {
+    pub(super) fn watcher(&mut self, track: TrackKey, section: String) -> usize {
         let who = self.join(&[section]);
         self.subscribe(who, track);
         self.offer(who);
@@ -348,22 +348,27 @@ impl World {
     }
 
     /// A packet of feedback from a client.
-    pub fn feedback(&mut self, who: usize, plain: &[u8]) {
+    pub(super) fn feedback(&mut self, who: usize, plain: &[u8]) {
         let datagram = self.clients[who].rtcp(plain);
         self.send(who, vec![datagram]);
     }
 
-    pub fn take_events(&mut self) -> Vec<Event> {
+    pub(super) fn take_events(&mut self) -> Vec<Event> {
         self.flush();
         std::mem::take(&mut self.events)
     }
 
-    pub fn take_media(&mut self, who: usize) -> Vec<Received> {
+    pub(super) fn take_media(&mut self, who: usize) -> Vec<Received> {
         std::mem::take(&mut self.clients[who].media)
     }
 
     /// Messages of this RTCP type and format a client was sent: whole messages.
-    pub fn take_control(&mut self, who: usize, kind: u8, format: Option<u8>) -> Vec<Vec<u8>> {
+    pub(super) fn take_control(
+        &mut self,
+        who: usize,
+        kind: u8,
+        format: Option<u8>,
+    ) -> Vec<Vec<u8>> {
         let mut found = Vec::new();
         for datagram in std::mem::take(&mut self.clients[who].control) {
             let mut rest = datagram.as_slice();
@@ -378,13 +383,13 @@ impl World {
         found
     }
 
-    pub fn remove(&mut self, who: usize) {
+    pub(super) fn remove(&mut self, who: usize) {
         let peer = self.clients[who].peer;
         self.command(Command::RemovePeer { peer });
     }
 
     /// Nothing is left that names a peer or a track.
-    pub fn assert_empty(&mut self) {
+    pub(super) fn assert_empty(&mut self) {
         assert_eq!(self.plane.population(), Default::default());
         for who in 0..self.clients.len() {
             assert_eq!(self.plane.demux.by_path(&self.clients[who].path), None);
@@ -400,7 +405,7 @@ impl World {
 }
 
 /// An RTCP message of feedback about `media` (RFC 4585 §6.1).
-pub fn message(kind: u8, format: u8, media: u32, body: &[u8]) -> Vec<u8> {
+pub(super) fn message(kind: u8, format: u8, media: u32, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x80 | format, kind];
     bytes.extend(((8 + body.len()) as u16 / 4).to_be_bytes());
     bytes.extend(0x7777_7777_u32.to_be_bytes());
@@ -409,17 +414,17 @@ pub fn message(kind: u8, format: u8, media: u32, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-pub fn nack(media: u32, lost: u16) -> Vec<u8> {
+pub(super) fn nack(media: u32, lost: u16) -> Vec<u8> {
     let [high, low] = lost.to_be_bytes();
     message(205, 1, media, &[high, low, 0, 0])
 }
 
-pub fn pli(media: u32) -> Vec<u8> {
+pub(super) fn pli(media: u32) -> Vec<u8> {
     message(206, 1, media, &[])
 }
 
 /// A receiver report with one block that lost nothing.
-pub fn receiver_report(media: u32, highest: u32) -> Vec<u8> {
+pub(super) fn receiver_report(media: u32, highest: u32) -> Vec<u8> {
     let mut bytes = vec![0x81, 201, 0, 7];
     bytes.extend(0x7777_7777_u32.to_be_bytes());
     bytes.extend(media.to_be_bytes());

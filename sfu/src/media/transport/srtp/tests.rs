@@ -391,6 +391,26 @@ proptest! {
         prop_assert_eq!(&packet[..len], rtcp(ssrc, &payload));
     }
 
+    /// Both ways of sealing make the same packet, or both refuse.
+    #[test]
+    fn sealing_out_of_place_makes_the_packet_that_sealing_in_place_makes(
+        profile in profiles(), index in 0..RTP_INDICES + 2,
+        payload in prop::collection::vec(any::<u8>(), 0..200), room in 0..240usize
+    ) {
+        let (sealer, _) = client_to_server(profile);
+        let mut plain = rtp(index as u16, &payload);
+        let header = *plain.first_chunk().unwrap();
+        let plain_len = plain.len();
+        plain.resize(room.max(plain_len), 0);
+        let mut packet = vec![0; room];
+        let from = sealer.seal_rtp_from(&header, &payload, ExtSeq(index), SSRC, &mut packet);
+        let in_place = sealer.seal_rtp(12, plain_len, ExtSeq(index), SSRC, &mut plain);
+        prop_assert_eq!(from, in_place);
+        if let Some(len) = from {
+            prop_assert_eq!(&packet[..len], &plain[..len]);
+        }
+    }
+
     /// A resend repeats the identical bytes, so that no index ever seals two different packets.
     #[test]
     fn the_same_packet_is_sealed_to_the_same_bytes(
