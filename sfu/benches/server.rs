@@ -13,7 +13,9 @@
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "a benchmark waits, reads the clock and makes a thread"
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a benchmark waits, reads the clock, makes a thread and prints; its modules are its own"
 )]
 
 #[path = "forward/client.rs"]
