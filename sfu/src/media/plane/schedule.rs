@@ -75,9 +75,14 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    fn instant() -> Instant {
+        #[expect(clippy::disallowed_methods, reason = "an arbitrary origin for a test")]
+        Instant::now()
+    }
+
     #[test]
     fn peers_come_up_in_order_of_their_earliest_deadline_and_once() {
-        let now = Instant::now();
+        let now = instant();
         let at = |ms| now + Duration::from_millis(ms);
         let mut schedule = Schedule::default();
         schedule.wake_by(0, at(30));
@@ -93,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_removed_peer_does_not_come_up() {
-        let now = Instant::now();
+        let now = instant();
         let mut schedule = Schedule::default();
         schedule.wake_by(3, now);
         schedule.remove(3);
@@ -102,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_deadline_moved_forward_for_ever_does_not_grow_the_heap() {
-        let now = Instant::now();
+        let now = instant();
         let mut schedule = Schedule::default();
         for step in (0..10_000).rev() {
             schedule.wake_by(0, now + Duration::from_millis(step));

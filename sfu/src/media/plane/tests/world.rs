@@ -40,7 +40,6 @@ pub(super) fn video(direction: &str) -> String {
 
 pub(super) const MID: u8 = 1;
 pub(super) const RID: u8 = 2;
-pub(super) const REPAIRED_RID: u8 = 3;
 pub(super) const TRANSPORT_CC: u8 = 4;
 const EXTENSIONS: &str = "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\r\na=extmap:2 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\na=extmap:3 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id\r\na=extmap:4 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n";
 
