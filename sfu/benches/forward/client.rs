@@ -41,7 +41,7 @@ impl Client {
     pub(crate) fn new(shared: &Shared, slot: u32, now: Instant) -> Self {
         let mut dtls = Dtls::new_12(Arc::clone(&shared.config), shared.certificate.clone(), now);
         dtls.set_active(true);
-        let ip = Ipv4Addr::from(0x0A00_0001 + slot);
+        let ip = Ipv4Addr::from(0x0A00_0001_u32.wrapping_add(slot));
         Self {
             peer: PeerId {
                 worker: 0,
