@@ -15,10 +15,12 @@ use crate::media::packet::{CodecInfo, Outgoing, Packet};
 use crate::units::ExtSeq;
 use std::time::Instant;
 
-/// Packets remembered for resends: about two seconds of a busy video stream, five of audio.
-const REMEMBERED_VIDEO: usize = 512;
+/// Packets remembered for resends: about what the publisher's history holds, one second of a busy
+/// video stream and half a second of audio. More would only be looked for in vain, and the rings of
+/// many subscribers push one another out of the cache.
+const REMEMBERED_VIDEO: usize = 256;
 /// The same for audio.
-const REMEMBERED_AUDIO: usize = 256;
+const REMEMBERED_AUDIO: usize = 64;
 
 /// What a new downstream must know.
 #[derive(Debug, Clone, Copy)]
