@@ -8,7 +8,7 @@ use crate::http::connection::Place;
 use crate::metrics::{JoinState, Metrics, SignalDirection};
 use crate::rooms::{Attached, Said, unix_ms};
 use crate::signal::outbox::{Outbox, Overflow};
-use crate::signal::session::{HearError, Session};
+use crate::signal::session::{HearError, SayError, Session};
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use futures_util::{SinkExt, StreamExt};
 use proto::signal::{Frame, FrameBuf, FrameRef};
@@ -16,7 +16,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// How often the socket is pinged, which also keeps proxies from closing it.
 const PING_EVERY: Duration = Duration::from_secs(10);
@@ -97,13 +97,7 @@ async fn serve(wire: &mut Wire, line: &mut Line, metrics: &Metrics) -> End {
     loop {
         let write_by = wire.write_by;
         let done = tokio::select! {
-            said = line.attached.next() => {
-                let end = say(wire, line, said);
-                if end != Some(End::Room) {
-                    metrics.signal_message(SignalDirection::Response, end.is_none());
-                }
-                end
-            }
+            said = line.attached.next() => say(wire, line, said, metrics),
             heard = poll_fn(|cx| wire.poll(cx)) => {
                 let speaks = matches!(heard, Some(Message::Text(_) | Message::Binary(_)));
                 let end = hear(wire, line, heard).await;
@@ -127,15 +121,24 @@ async fn serve(wire: &mut Wire, line: &mut Line, metrics: &Metrics) -> End {
 }
 
 /// Queues what the room says.
-fn say(wire: &mut Wire, line: &mut Line, said: Option<Said>) -> Option<End> {
+fn say(wire: &mut Wire, line: &mut Line, said: Option<Said>, metrics: &Metrics) -> Option<End> {
     let Some(Said::Message(message)) = said else {
         return Some(End::Room);
     };
-    match line.session.say(*message) {
-        Ok(Some(frame)) => queued(wire.outbox.push(frame)),
-        Ok(None) => None,
-        Err(_) => Some(End::OutOfOrder),
-    }
+    let (success, end) = match line.session.say(*message) {
+        Ok(frame) => {
+            let end = frame.and_then(|frame| queued(wire.outbox.push(frame)));
+            (end.is_none(), end)
+        }
+        Err(SayError::NotAJoin) => (false, Some(End::OutOfOrder)),
+        // Closing would not help: a client that resumes is told the same again.
+        Err(SayError::Unwritable(error)) => {
+            warn!(%error, "signal message left out");
+            (false, None)
+        }
+    };
+    metrics.signal_message(SignalDirection::Response, success);
+    end
 }
 
 /// Answers or passes on what the client says.
