@@ -24,7 +24,7 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 /// How long a ping, and all that was queued before it, may take to be written.
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long queued messages may take to leave before the socket is closed.
+/// How long what must still be written may take to leave before the socket is closed.
 const FLUSH_WITHIN: Duration = Duration::from_millis(250);
 
 /// How long the client may take to answer our close. Dropping the connection with unread bytes in
@@ -54,8 +54,10 @@ impl Line {
 enum End {
     /// The room let go of the session.
     Room,
-    /// The client closed it, or the connection broke.
+    /// The client closed it, and is owed an answer.
     Client,
+    /// The connection broke.
+    Lost,
     /// The client sent what is no request.
     BadFrame,
     /// The client asks for more than any client does.
@@ -75,7 +77,7 @@ pub(super) async fn run(websocket: WebSocket, mut line: Line, first: FrameBuf, m
         serve(&mut wire, &mut line, &metrics).await
     } else {
         metrics.join_state(JoinState::SignalWriteInitialResponseFailed);
-        End::Client
+        End::Lost
     };
     debug!(?end, "signal socket ends");
     if end == End::Slow {
@@ -85,8 +87,10 @@ pub(super) async fn run(websocket: WebSocket, mut line: Line, first: FrameBuf, m
     }
     // The room hears of the loss now, not after the farewell.
     drop(line);
-    if end != End::Client {
-        wire.close().await;
+    match end {
+        End::Client => wire.answer_close().await,
+        End::Lost => {}
+        End::Room | End::BadFrame | End::Flood | End::Slow | End::OutOfOrder => wire.close().await,
     }
     drop(place);
 }
@@ -144,7 +148,8 @@ fn say(wire: &mut Wire, line: &mut Line, said: Option<Said>, metrics: &Metrics) 
 /// Answers or passes on what the client says.
 async fn hear(wire: &mut Wire, line: &mut Line, heard: Option<Message>) -> Option<End> {
     let message = match heard {
-        None | Some(Message::Close(_)) => return Some(End::Client),
+        None => return Some(End::Lost),
+        Some(Message::Close(_)) => return Some(End::Client),
         Some(message) => message,
     };
     let frame: FrameRef<'_> = match &message {
@@ -267,6 +272,14 @@ impl Wire {
     async fn flush(&mut self) -> bool {
         let flushed = timeout(WRITE_WITHIN, poll_fn(|cx| self.poll_write(cx)));
         flushed.await.unwrap_or(false)
+    }
+
+    /// Writes the answer to the client's close, behind what was begun; what waits is dropped, as
+    /// nothing may follow a close. (RFC 6455 §5.5.1)
+    async fn answer_close(mut self) {
+        // The WebSocket layer has made the answer, writes it when asked to read, and then ends.
+        let answer = async { while let Some(Ok(_)) = self.websocket.next().await {} };
+        let _ = timeout(FLUSH_WITHIN, answer).await;
     }
 
     /// Says farewell: what waits, then close 1000, then the client's close is waited for.
