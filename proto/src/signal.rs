@@ -4,6 +4,7 @@
 //! message or an error. Called by the server's signalling edge and by clients made for tests. (LK: signalling §1.4, §3)
 
 mod join_request;
+mod known;
 
 pub use join_request::{
     JoinRequestError, MAX_JOIN_REQUEST_BYTES, decode_join_request, encode_join_request,
@@ -104,17 +105,36 @@ pub fn decode_response(frame: &FrameRef<'_>) -> Result<SignalResponse, FrameErro
     }
 }
 
-/// Writes a frame for a client.
-#[must_use]
-pub fn encode_response(response: &SignalResponse, encoding: Encoding) -> FrameBuf {
+/// A response that JSON cannot carry: an enum number of the server's own has no name in it. The
+/// server's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("signal message cannot be written as JSON")]
+pub struct Unwritable;
+
+/// Writes a frame for a client. What clients may have put into a message of the server with a newer
+/// protocol than ours passes in protobuf; JSON goes without the enum numbers it has no name for.
+///
+/// # Errors
+/// JSON cannot carry the message even so.
+pub fn encode_response(
+    response: &SignalResponse,
+    encoding: Encoding,
+) -> Result<FrameBuf, Unwritable> {
     match encoding {
-        Encoding::Protobuf => Frame::Binary(response.encode_to_vec()),
-        // The generated form has string keys and finite depth, and fails only on an enum number
-        // it does not know; an empty message is then what the client can best ignore.
-        Encoding::Json => {
-            Frame::Text(serde_json::to_string(response).unwrap_or_else(|_| String::from("{}")))
-        }
+        Encoding::Protobuf => Ok(Frame::Binary(response.encode_to_vec())),
+        Encoding::Json => match serde_json::to_string(response) {
+            Ok(text) => Ok(Frame::Text(text)),
+            Err(_) => known_json(response.clone()).map(Frame::Text),
+        },
     }
+}
+
+/// The JSON of what is left of a message without unknown enum numbers.
+fn known_json(mut response: SignalResponse) -> Result<String, Unwritable> {
+    if let Some(message) = &mut response.message {
+        known::keep_known(message);
+    }
+    serde_json::to_string(&response).map_err(|_| Unwritable)
 }
 
 #[cfg(test)]

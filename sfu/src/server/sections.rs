@@ -19,6 +19,10 @@ use std::time::Duration;
 /// Newest signalling protocol understood. (LK: signalling §9.2)
 const PROTOCOL: i32 = 17;
 
+/// The protocol spoken with agents, which clients are told and Foci has no use for.
+/// (LK: signalling §9.2)
+const AGENT_PROTOCOL: i32 = 1;
+
 /// How rooms are made.
 pub(super) fn room_settings(config: &Config) -> Settings {
     Settings {
@@ -45,6 +49,7 @@ pub(super) fn server_info(config: &Config, node_id: &str) -> ServerInfo {
         protocol: PROTOCOL,
         region: config.region.clone(),
         node_id: node_id.to_owned(),
+        agent_protocol: AGENT_PROTOCOL,
         ..ServerInfo::default()
     }
 }

@@ -8,7 +8,9 @@ use super::allowance::Allowance;
 use proto::livekit::signal_request::Message as Request;
 use proto::livekit::signal_response::Message as Response;
 use proto::livekit::{Pong, SignalResponse};
-use proto::signal::{Encoding, FrameBuf, FrameError, FrameRef, decode_request, encode_response};
+use proto::signal::{
+    Encoding, FrameBuf, FrameError, FrameRef, Unwritable, decode_request, encode_response,
+};
 
 /// Our WebSocket subprotocol: JSON from the first frame on. LiveKit writes its first frame in
 /// binary before it reads any, which a hand-written page cannot use.
@@ -43,10 +45,16 @@ pub enum HearError {
     Flood,
 }
 
-/// A fresh connection was to be told something else before `join`.
+/// Why a message for the client is no frame; the server's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the first message of a fresh connection must be a join")]
-pub struct NotAJoin;
+pub enum SayError {
+    /// A fresh connection was to be told something else before `join`: it must be closed.
+    #[error("the first message of a fresh connection must be a join")]
+    NotAJoin,
+    /// The client's encoding cannot carry it; the connection stays as it was.
+    #[error(transparent)]
+    Unwritable(#[from] Unwritable),
+}
 
 /// One connection.
 #[derive(Debug)]
@@ -113,20 +121,21 @@ impl Session {
     /// Writes a message for the client; `None` if a resuming client may not hear it yet.
     ///
     /// # Errors
-    /// The message must not come first: the connection must be closed.
-    pub fn say(&mut self, message: Response) -> Result<Option<FrameBuf>, NotAJoin> {
+    /// The message must not come first, or cannot be written.
+    pub fn say(&mut self, message: Response) -> Result<Option<FrameBuf>, SayError> {
         match (self.opening, &message) {
             (None, _)
             | (Some(Opening::Join), Response::Join(_))
             | (Some(Opening::Resume), Response::Reconnect(_) | Response::Leave(_)) => {}
-            (Some(Opening::Join), _) => return Err(NotAJoin),
+            (Some(Opening::Join), _) => return Err(SayError::NotAJoin),
             (Some(Opening::Resume), _) => return Ok(None),
         }
-        self.opening = None;
         let response = SignalResponse {
             message: Some(message),
         };
-        Ok(Some(encode_response(&response, self.encoding)))
+        let frame = encode_response(&response, self.encoding)?;
+        self.opening = None;
+        Ok(Some(frame))
     }
 }
 
@@ -215,13 +224,25 @@ mod tests {
     #[test]
     fn a_fresh_connection_hears_its_join_first() {
         let mut session = Session::new(Opening::Join, None);
-        assert_eq!(session.say(Response::Pong(1)), Err(NotAJoin));
+        assert_eq!(session.say(Response::Pong(1)), Err(SayError::NotAJoin));
         assert!(session.say(join()).is_ok());
         assert!(
             session
                 .say(Response::Pong(1))
                 .is_ok_and(|frame| frame.is_some())
         );
+    }
+
+    #[test]
+    fn a_message_that_json_cannot_carry_is_an_error_and_no_beginning() {
+        let broken = Response::Leave(livekit::LeaveRequest {
+            reason: 9999,
+            ..Default::default()
+        });
+        let mut session = Session::new(Opening::Resume, Some(JSON_SUBPROTOCOL));
+        let unwritable = Err(SayError::Unwritable(Unwritable));
+        assert_eq!(session.say(broken), unwritable);
+        assert_eq!(session.say(Response::Pong(1)), Ok(None));
     }
 
     #[test]

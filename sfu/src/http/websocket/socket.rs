@@ -8,7 +8,7 @@ use crate::http::connection::Place;
 use crate::metrics::{JoinState, Metrics, SignalDirection};
 use crate::rooms::{Attached, Said, unix_ms};
 use crate::signal::outbox::{Outbox, Overflow};
-use crate::signal::session::{HearError, Session};
+use crate::signal::session::{HearError, SayError, Session};
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use futures_util::{SinkExt, StreamExt};
 use proto::signal::{Frame, FrameBuf, FrameRef};
@@ -16,7 +16,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// How often the socket is pinged, which also keeps proxies from closing it.
 const PING_EVERY: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 /// How long a ping, and all that was queued before it, may take to be written.
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long queued messages may take to leave before the socket is closed.
+/// How long what must still be written may take to leave before the socket is closed.
 const FLUSH_WITHIN: Duration = Duration::from_millis(250);
 
 /// How long the client may take to answer our close. Dropping the connection with unread bytes in
@@ -54,8 +54,10 @@ impl Line {
 enum End {
     /// The room let go of the session.
     Room,
-    /// The client closed it, or the connection broke.
+    /// The client closed it, and is owed an answer.
     Client,
+    /// The connection broke.
+    Lost,
     /// The client sent what is no request.
     BadFrame,
     /// The client asks for more than any client does.
@@ -75,7 +77,7 @@ pub(super) async fn run(websocket: WebSocket, mut line: Line, first: FrameBuf, m
         serve(&mut wire, &mut line, &metrics).await
     } else {
         metrics.join_state(JoinState::SignalWriteInitialResponseFailed);
-        End::Client
+        End::Lost
     };
     debug!(?end, "signal socket ends");
     if end == End::Slow {
@@ -85,8 +87,10 @@ pub(super) async fn run(websocket: WebSocket, mut line: Line, first: FrameBuf, m
     }
     // The room hears of the loss now, not after the farewell.
     drop(line);
-    if end != End::Client {
-        wire.close().await;
+    match end {
+        End::Client => wire.answer_close().await,
+        End::Lost => {}
+        End::Room | End::BadFrame | End::Flood | End::Slow | End::OutOfOrder => wire.close().await,
     }
     drop(place);
 }
@@ -97,13 +101,7 @@ async fn serve(wire: &mut Wire, line: &mut Line, metrics: &Metrics) -> End {
     loop {
         let write_by = wire.write_by;
         let done = tokio::select! {
-            said = line.attached.next() => {
-                let end = say(wire, line, said);
-                if end != Some(End::Room) {
-                    metrics.signal_message(SignalDirection::Response, end.is_none());
-                }
-                end
-            }
+            said = line.attached.next() => say(wire, line, said, metrics),
             heard = poll_fn(|cx| wire.poll(cx)) => {
                 let speaks = matches!(heard, Some(Message::Text(_) | Message::Binary(_)));
                 let end = hear(wire, line, heard).await;
@@ -127,21 +125,31 @@ async fn serve(wire: &mut Wire, line: &mut Line, metrics: &Metrics) -> End {
 }
 
 /// Queues what the room says.
-fn say(wire: &mut Wire, line: &mut Line, said: Option<Said>) -> Option<End> {
+fn say(wire: &mut Wire, line: &mut Line, said: Option<Said>, metrics: &Metrics) -> Option<End> {
     let Some(Said::Message(message)) = said else {
         return Some(End::Room);
     };
-    match line.session.say(*message) {
-        Ok(Some(frame)) => queued(wire.outbox.push(frame)),
-        Ok(None) => None,
-        Err(_) => Some(End::OutOfOrder),
-    }
+    let (success, end) = match line.session.say(*message) {
+        Ok(frame) => {
+            let end = frame.and_then(|frame| queued(wire.outbox.push(frame)));
+            (end.is_none(), end)
+        }
+        Err(SayError::NotAJoin) => (false, Some(End::OutOfOrder)),
+        // Closing would not help: a client that resumes is told the same again.
+        Err(SayError::Unwritable(error)) => {
+            warn!(%error, "signal message left out");
+            (false, None)
+        }
+    };
+    metrics.signal_message(SignalDirection::Response, success);
+    end
 }
 
 /// Answers or passes on what the client says.
 async fn hear(wire: &mut Wire, line: &mut Line, heard: Option<Message>) -> Option<End> {
     let message = match heard {
-        None | Some(Message::Close(_)) => return Some(End::Client),
+        None => return Some(End::Lost),
+        Some(Message::Close(_)) => return Some(End::Client),
         Some(message) => message,
     };
     let frame: FrameRef<'_> = match &message {
@@ -264,6 +272,14 @@ impl Wire {
     async fn flush(&mut self) -> bool {
         let flushed = timeout(WRITE_WITHIN, poll_fn(|cx| self.poll_write(cx)));
         flushed.await.unwrap_or(false)
+    }
+
+    /// Writes the answer to the client's close, behind what was begun; what waits is dropped, as
+    /// nothing may follow a close. (RFC 6455 §5.5.1)
+    async fn answer_close(mut self) {
+        // The WebSocket layer has made the answer, writes it when asked to read, and then ends.
+        let answer = async { while let Some(Ok(_)) = self.websocket.next().await {} };
+        let _ = timeout(FLUSH_WITHIN, answer).await;
     }
 
     /// Says farewell: what waits, then close 1000, then the client's close is waited for.

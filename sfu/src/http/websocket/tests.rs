@@ -305,6 +305,23 @@ async fn going_down_reaches_the_client_before_the_close() {
 }
 
 #[tokio::test]
+async fn a_close_by_the_client_is_answered() {
+    let server = serve(Settings::default()).await;
+    let mut client = connect(&server, "alice", false, None)
+        .await
+        .expect("connected");
+    let farewell = tokio_tungstenite::tungstenite::protocol::CloseFrame {
+        code: CloseCode::Normal,
+        reason: "".into(),
+    };
+    client.close(Some(farewell)).await.expect("sent");
+    // What was on its way comes first.
+    closes_normally(&mut client).await;
+    // An end without the whole handshake would be an error here, and 1006 in a browser.
+    assert!(client.next().await.is_none());
+}
+
+#[tokio::test]
 async fn a_silent_connection_is_pinged() {
     let server = serve(Settings::default()).await;
     let mut client = connect(&server, "alice", false, None)
