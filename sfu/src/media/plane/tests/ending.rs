@@ -3,7 +3,7 @@
 use super::world::{World, audio, ms, sending};
 use crate::config::codecs::Codec;
 use crate::media::message::{Command, Event};
-use crate::media::pacer::ARENA_BYTES;
+use crate::media::pacer::FLUSH_BYTES;
 use crate::media::plane::Progress;
 
 fn ended(events: &[Event]) -> usize {
@@ -176,7 +176,7 @@ fn waiting(world: &mut World) -> [(usize, [usize; 2]); 2] {
 /// Fills the arena but for `room` bytes. A packet is forwarded while there are 1,600, and takes 34.
 fn fill(world: &mut World, who: usize, room: usize) {
     let path = world.clients[who].path;
-    let mut left = ARENA_BYTES - room;
+    let mut left = FLUSH_BYTES - room;
     while left > 0 {
         let len = left.min(1600);
         let slot = world.plane.arena.slot(path, len).expect("room");

@@ -110,11 +110,13 @@ fn a_certificate_changed_by_a_later_offer_is_told_at_once() {
 }
 
 #[test]
-fn a_handshake_with_every_third_datagram_lost_completes_by_timers() {
+fn a_handshake_with_a_fifth_of_the_datagrams_lost_completes_by_timers() {
     let mut world = World::new();
     let who = offered(&mut world);
-    world.loses = |number| number % 3 == 1;
-    for _ in 0..40 {
+    // Scattered: a strict period may hit the same flight for ever, as the timers have jitter.
+    world.loses = |number| (number.wrapping_mul(2_654_435_761) >> 7).is_multiple_of(5);
+    // Within the server's deadline for a handshake.
+    for _ in 0..72 {
         world.check(who, true);
         world.shake(who);
         world.advance(ms(250));
