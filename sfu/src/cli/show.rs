@@ -80,7 +80,7 @@ pub(super) fn next_steps(config: &Config, port: u16) -> String {
          Try it:   open http://localhost:{port}/try in two tabs\n  \
          Server:   ws://localhost:{port}\n  \
          Keys:     {DEVELOPMENT_KEY} / {DEVELOPMENT_SECRET}\n  \
-         Token:    foci token create --dev --room test --identity me\n  \
+         Token:    foci token create --room test --identity me\n  \
          Media:    {}/udp\n  \
          For real: foci generate-keys, then foci --config foci.yaml (docs/config.md)\n\n",
         config.rtc.udp_ports_in_use()

@@ -29,6 +29,16 @@ struct Handle {
     alive: Arc<AtomicBool>,
 }
 
+/// Held by a media thread while it runs; a panic drops it too.
+#[derive(Debug)]
+struct Running(Arc<AtomicBool>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 /// A command could not be delivered: the worker is behind or gone. The participant it was for
 /// cannot be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -65,12 +75,12 @@ impl Workers {
         let worker = Worker::new(plane, mux, poll, inbox, metrics.worker(0));
         let alive = Arc::new(AtomicBool::new(true));
         let thread = std::thread::Builder::new().name("media-0".into()).spawn({
-            let alive = Arc::clone(&alive);
+            let running = Running(Arc::clone(&alive));
             move || {
                 if let Err(error) = worker.run() {
                     tracing::error!(%error, "media worker stopped");
                 }
-                alive.store(false, Ordering::Relaxed);
+                drop(running);
             }
         })?;
         let handle = Handle {

@@ -65,6 +65,7 @@ impl UdpMux {
             registry.register(&mut bound.socket, Token(index), Interest::READABLE)?;
             sockets.push(bound);
         }
+        warn_of_small_buffers(&sockets);
         Ok(Self {
             sockets,
             buffers: vec![vec![0; RECEIVE_BYTES]; BATCH_SIZE],
@@ -234,12 +235,17 @@ fn enlarge_buffers(socket: &UdpSocket, state: &UdpSocketState, address: SocketAd
     if let Err(error) = state.set_recv_buffer_size(reference, SOCKET_BUFFER_BYTES) {
         tracing::warn!(%address, %error, "UDP receive buffer keeps its size");
     }
-    // The kernel reports twice what it grants.
-    let granted = state
-        .recv_buffer_size(UdpSockRef::from(socket))
-        .unwrap_or(0)
-        / 2;
-    if granted < RECEIVE_BUFFER_ENOUGH {
+}
+
+/// One warning for all sockets: they are granted the same.
+fn warn_of_small_buffers(sockets: &[MuxSocket]) {
+    let granted = |one: &MuxSocket| {
+        let size = one.state.recv_buffer_size(UdpSockRef::from(&one.socket));
+        // The kernel reports twice what it grants.
+        size.unwrap_or(0) / 2
+    };
+    let granted = sockets.iter().map(granted).min();
+    if let Some(granted) = granted.filter(|granted| *granted < RECEIVE_BUFFER_ENOUGH) {
         tracing::warn!(
             current = granted,
             suggested = RECEIVE_BUFFER_ENOUGH,
