@@ -40,33 +40,41 @@ pub async fn set_up(kind: &str) {
     succeed(command, "tests/setup").await;
 }
 
-/// Runs a script of `tests/browser` in Node on a server.
+/// Runs a script of `tests/browser` in Node on a server, with more arguments: `call.mjs mixed`.
 ///
 /// # Panics
-/// When the script fails.
+/// When the script fails, or the server complains of anything.
 pub async fn node(server: &Server, script: &str) {
     set_up("browser").await;
+    let mut words = script.split(' ');
+    let file = words.next().unwrap_or_default();
     let mut command = Command::new("node");
     command
-        .arg(folder().join("browser").join(script))
+        .arg(folder().join("browser").join(file))
         .arg(format!("ws://{}", server.http))
+        .args(words)
         .env("FOCI_NODE_MODULES", cache().join("browser/node_modules"))
         .env("FOCI_KEY", KEY)
         .env("FOCI_SECRET", SECRET);
     succeed(command, script).await;
+    server.assert_calm();
 }
 
-/// Runs a script of `tests/python` on a server.
+/// Runs a script of `tests/python` on a server, with more arguments: `call.py dual`.
 ///
 /// # Panics
-/// When the script fails.
+/// When the script fails, or the server complains of anything.
 pub async fn python(server: &Server, script: &str) {
     set_up("python").await;
+    let mut words = script.split(' ');
+    let file = words.next().unwrap_or_default();
     let mut command = Command::new(cache().join("python/bin/python"));
-    command.arg(folder().join("python").join(script)).args([
-        &format!("ws://{}", server.http),
-        KEY,
-        SECRET,
-    ]);
+    command
+        .arg(folder().join("python").join(file))
+        .args([&format!("ws://{}", server.http), KEY, SECRET])
+        .args(words)
+        // Nothing is written into the tree.
+        .env("PYTHONDONTWRITEBYTECODE", "1");
     succeed(command, script).await;
+    server.assert_calm();
 }

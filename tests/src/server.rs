@@ -60,14 +60,23 @@ impl Server {
         Self::launch("127.0.0.1,::1", "").await
     }
 
+    /// Starts a server whose media is reached at every address of this machine.
+    pub async fn start_everywhere() -> Self {
+        Self::launch("", "").await
+    }
+
     async fn launch(node_ip: &str, more: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (http, udp) = (local(free_tcp_port()), local(free_udp_port()));
         let metrics = local(free_tcp_port());
+        let node_ip = match node_ip {
+            "" => String::new(),
+            ip => format!("node_ip: \"{ip}\"\n  "),
+        };
         let config = format!(
             "port: {}\nbind_addresses: [127.0.0.1]\nkeys:\n  {KEY}: {SECRET}\nrtc:\n  udp_port: {}\n  \
-             tcp_port: {}\n  node_ip: \"{node_ip}\"\n  use_external_ip: false\n  \
+             tcp_port: {}\n  {node_ip}use_external_ip: false\n  \
              enable_loopback_candidate: true\nprometheus:\n  port: {}\n{more}",
             http.port(),
             udp.port(),
@@ -173,6 +182,21 @@ impl Server {
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).expect("the log is there")
+    }
+
+    /// Asserts that nothing it logged since its start asks for anybody's attention.
+    ///
+    /// # Panics
+    /// When there is a warning, an error or a panic; these lines are told.
+    pub fn assert_calm(&self) {
+        let log = self.log();
+        let (_, running) = log.split_once("starting Foci").expect("a banner");
+        let is_loud = |line: &&str| {
+            let level = line.split_whitespace().nth(1);
+            matches!(level, Some("WARN" | "ERROR")) || line.contains("panicked at")
+        };
+        let loud: Vec<_> = running.lines().filter(is_loud).collect();
+        assert!(loud.is_empty(), "the log is not calm:\n{}", loud.join("\n"));
     }
 }
 

@@ -8,3 +8,9 @@ async fn three_participants_call_with_the_python_sdk() {
     let server = Server::start().await;
     script::python(&server, "call.py").await;
 }
+
+#[tokio::test]
+async fn who_has_the_key_sees_and_hears_and_nobody_else() {
+    let server = Server::start().await;
+    script::python(&server, "encrypted.py").await;
+}
