@@ -37,10 +37,48 @@ function remoteTrack(identity, source) {
 
 const meters = new Map();
 
+/** Meters what is played. */
+function played(track) {
+  const peaks = [];
+  const context = new AudioContext();
+  // Chromium feeds a remote stream into WebAudio only while an element plays it.
+  const element = new Audio();
+  element.srcObject = new MediaStream([track.mediaStreamTrack]);
+  element.play();
+  const analyser = context.createAnalyser();
+  analyser.fftSize = 2048;
+  context.createMediaStreamSource(element.srcObject).connect(analyser);
+  const wave = new Float32Array(analyser.fftSize);
+  const timer = setInterval(() => {
+    analyser.getFloatTimeDomainData(wave);
+    peaks.push(Math.max(...wave.map(Math.abs)));
+    peaks.splice(0, peaks.length - 25);
+  }, 40);
+  return { track, peaks, element, stop: () => clearInterval(timer) };
+}
+
+/** Meters what is decoded: without a sound card Firefox plays nothing. */
+function decoded(track) {
+  const peaks = [];
+  let last;
+  const timer = setInterval(async () => {
+    const stats = [...(await track.getRTCStatsReport()).values()];
+    const now = stats.find(({ type }) => type === 'inbound-rtp');
+    if (last && now?.totalSamplesDuration > last.totalSamplesDuration) {
+      const energy = now.totalAudioEnergy - last.totalAudioEnergy;
+      peaks.push(Math.sqrt(energy / (now.totalSamplesDuration - last.totalSamplesDuration)));
+      peaks.splice(0, peaks.length - 5);
+    }
+    last = now;
+  }, 200);
+  return { track, peaks, stop: () => clearInterval(timer) };
+}
+
 window.call = {
-  async join(url, token, title) {
+  /** `options` are the room's. */
+  async join(url, token, title, options = {}) {
     document.getElementById('title').textContent = title;
-    room = new Room({ adaptiveStream: { pixelDensity: 1 }, dynacast: true });
+    room = new Room({ adaptiveStream: { pixelDensity: 1 }, dynacast: true, ...options });
     for (const event of Object.values(RoomEvent)) {
       room.on(event, () => log.events.push(event));
     }
@@ -59,17 +97,17 @@ window.call = {
     return room.localParticipant.sid;
   },
 
-  async publish(colour) {
+  async publish(colour, videoCodec) {
     await room.localParticipant.setMicrophoneEnabled(true);
     const track = new LocalVideoTrack(picture(colour, 960, 540, 15), undefined, true);
-    await room.localParticipant.publishTrack(track, { source: Track.Source.Camera, simulcast: true });
+    await room.localParticipant.publishTrack(track, { source: Track.Source.Camera, simulcast: true, videoCodec });
   },
 
   /** The real thing, `getDisplayMedia`; or a drawn one where there are two of them. */
-  async share(colour) {
+  async share(colour, options) {
     if (colour) {
       const track = new LocalVideoTrack(picture(colour, 640, 360, 10), undefined, true);
-      await room.localParticipant.publishTrack(track, { source: Track.Source.ScreenShare, simulcast: false });
+      await room.localParticipant.publishTrack(track, { source: Track.Source.ScreenShare, simulcast: false, ...options });
     } else {
       const resolution = { width: 640, height: 360, frameRate: 10 };
       await room.localParticipant.setScreenShareEnabled(true, { resolution });
@@ -87,7 +125,11 @@ window.call = {
     return room.simulateScenario(scenario);
   },
   events: () => [...log.events],
-  forget: () => { log.events.length = 0; log.speakers.clear(); },
+  forget() {
+    log.events.length = 0;
+    log.speakers.clear();
+    for (const { peaks } of meters.values()) peaks.length = 0;
+  },
   speakers: () => [...log.speakers],
   sid: () => room.localParticipant.sid,
   state: () => room.state,
@@ -129,22 +171,8 @@ window.call = {
     if (!track) return 0;
     let meter = meters.get(identity);
     if (meter?.track !== track) {
-      const context = new AudioContext();
-      // Chromium feeds a remote stream into WebAudio only while an element plays it.
-      const element = new Audio();
-      element.srcObject = new MediaStream([track.mediaStreamTrack]);
-      element.play();
-      const analyser = context.createAnalyser();
-      analyser.fftSize = 2048;
-      context.createMediaStreamSource(element.srcObject).connect(analyser);
-      meter = { track, peaks: [], element };
-      const wave = new Float32Array(analyser.fftSize);
-      meter.timer = setInterval(() => {
-        analyser.getFloatTimeDomainData(wave);
-        meter.peaks.push(Math.max(...wave.map(Math.abs)));
-        meter.peaks.splice(0, meter.peaks.length - 25);
-      }, 40);
-      clearInterval(meters.get(identity)?.timer);
+      meter?.stop();
+      meter = navigator.userAgent.includes('Firefox') ? decoded(track) : played(track);
       meters.set(identity, meter);
     }
     return Math.max(0, ...meter.peaks);

@@ -1,4 +1,4 @@
-// What the browser tests share: Chromium, tokens, a page server, deadlines, screenshots.
+// What the browser tests share: browsers, tokens, a page server, deadlines, screenshots.
 //
 // Node modules live outside the tree: FOCI_NODE_MODULES names their folder (`tests/run` sets it).
 
@@ -12,7 +12,9 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 const modules =
   process.env.FOCI_NODE_MODULES ?? path.join(homedir(), '.cache/foci/browser/node_modules');
-const puppeteer = createRequire(path.join(modules, 'x.js'))('puppeteer-core');
+/** A package of npm. */
+export const use = createRequire(path.join(modules, 'x.js'));
+const puppeteer = use('puppeteer-core');
 const here = path.dirname(new URL(import.meta.url).pathname);
 
 const FLAGS = [
@@ -34,12 +36,36 @@ const FLAGS = [
   '--disable-renderer-backgrounding',
 ];
 
+/** The first of these files that is there. */
+function installed(what, files) {
+  const found = files.find((file) => file && existsSync(file));
+  if (!found) throw new Error(`no ${what}: see tests/setup`);
+  return found;
+}
+
 /** One Chromium; each participant gets a window of its own, so that none is hidden. */
 export async function chromium() {
-  const found = [process.env.FOCI_CHROMIUM, '/usr/bin/chromium', '/usr/bin/google-chrome'];
-  const executablePath = found.find((file) => file && existsSync(file));
-  if (!executablePath) throw new Error('no Chromium: apt install chromium, or set FOCI_CHROMIUM');
-  return puppeteer.launch({ executablePath, args: FLAGS, headless: true });
+  const files = [process.env.FOCI_CHROMIUM, '/usr/bin/chromium', '/usr/bin/google-chrome'];
+  return puppeteer.launch({ executablePath: installed('Chromium', files), args: FLAGS, headless: true });
+}
+
+/** A stock Firefox, driven by WebDriver BiDi; only its microphone and its questions are replaced. */
+export async function firefox() {
+  const files = [process.env.FOCI_FIREFOX, '/usr/bin/firefox-esr', '/usr/bin/firefox'];
+  return puppeteer.launch({
+    browser: 'firefox',
+    executablePath: installed('Firefox', files),
+    headless: true,
+    extraPrefsFirefox: {
+      'media.navigator.streams.fake': true,
+      'media.navigator.permission.disabled': true,
+      'media.autoplay.default': 0,
+      'media.autoplay.blocking_policy': 0,
+      'media.gmp-manager.updateEnabled': false,
+      // Machines without a network have this one only.
+      'media.peerconnection.ice.loopback': true,
+    },
+  });
 }
 
 /** A page in a window of its own; what it complains about goes to our log. */
@@ -55,20 +81,28 @@ export async function tab(browser, name, url) {
   return page;
 }
 
-/** Serves the test page and the unmodified npm client at a localhost port (a secure context). */
+// Generations of the client, by the names of their npm packages: `dual` is the last one that knows
+// two peer connections only, unless asked otherwise.
+const CLIENTS = { newest: 'livekit-client', dual: 'livekit-client-dual' };
+
+/** The file behind a path of the page server, if it is one of those that are served. */
+function served(pathname) {
+  const [, folder, name] = pathname.match(/^\/(?:(\w+)\/)?([\w.-]*)$/) ?? [];
+  if (folder) {
+    const known = CLIENTS[folder] && name === 'livekit-client.umd.js';
+    return known && path.join(modules, CLIENTS[folder], 'dist', name);
+  }
+  const ours = { '': 'page.html', 'page.js': 'page.js' }[name];
+  return ours && path.join(here, ours);
+}
+
+/** Serves the test page and the unmodified npm clients at a localhost port (a secure context). */
 export async function serve() {
-  const files = {
-    '/': [path.join(here, 'page.html'), 'text/html'],
-    '/page.js': [path.join(here, 'page.js'), 'text/javascript'],
-    '/livekit-client.js': [
-      path.join(modules, 'livekit-client/dist/livekit-client.umd.js'),
-      'text/javascript',
-    ],
-  };
   const server = http.createServer((request, response) => {
-    const file = files[new URL(request.url, 'http://localhost').pathname];
-    response.writeHead(file ? 200 : 404, { 'content-type': file?.[1] ?? 'text/plain' });
-    response.end(file ? readFileSync(file[0]) : 'not here');
+    const file = served(new URL(request.url, 'http://localhost').pathname);
+    const type = file?.endsWith('.html') ? 'text/html' : file ? 'text/javascript' : 'text/plain';
+    response.writeHead(file ? 200 : 404, { 'content-type': type });
+    response.end(file ? readFileSync(file) : 'not here');
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   return { url: `http://localhost:${server.address().port}/`, close: () => server.close() };
@@ -116,26 +150,46 @@ export async function shot(page, name) {
   console.log(`  screenshot ${file}`);
 }
 
-/** Runs a scenario with an overall deadline; on failure every page is photographed. */
-export async function run(name, seconds, scenario) {
-  const began = Date.now();
-  const browser = await chromium();
-  const late = new Promise((_, reject) => {
+function late(seconds) {
+  return new Promise((_, reject) => {
     setTimeout(() => reject(new Error(`not done within ${seconds} s`)), seconds * 1000).unref();
   });
+}
+
+/** Runs a scenario with an overall deadline, then ends: the exit code tells the result. */
+export async function perform(name, seconds, scenario) {
+  const began = Date.now();
   try {
-    await Promise.race([scenario(browser), late]);
+    await Promise.race([scenario(), late(seconds)]);
     console.log(`${name}: ok in ${((Date.now() - began) / 1000).toFixed(1)} s`);
   } catch (error) {
     console.log(`${name}: FAILED: ${error.stack ?? error}`);
     process.exitCode = 1;
-    let n = 0;
-    for (const context of browser.browserContexts()) {
-      for (const page of await context.pages()) {
-        await shot(page, `${name}-failed-${n++}`).catch(() => {});
-      }
+  }
+  // Whatever still runs ends with us: puppeteer kills its browsers, native threads stop.
+  process.exit();
+}
+
+/** The same in Chromium; on failure every page is photographed. */
+export async function run(name, seconds, scenario) {
+  await perform(name, seconds + 15, async () => {
+    const browser = await chromium();
+    try {
+      await Promise.race([scenario(browser), late(seconds)]);
+    } catch (error) {
+      await photograph(browser, name);
+      throw error;
+    } finally {
+      await browser.close();
     }
-  } finally {
-    await browser.close();
+  });
+}
+
+async function photograph(browser, name) {
+  let n = 0;
+  for (const context of browser.browserContexts()) {
+    for (const page of await context.pages()) {
+      await shot(page, `${name}-failed-${n++}`).catch(() => {});
+    }
   }
 }

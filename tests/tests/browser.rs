@@ -1,4 +1,4 @@
-//! Chromium on the real server: the unmodified livekit-client, and our own page. Run with
+//! Browsers and Node on the real server: the unmodified npm clients, and our own page. Run with
 //! `cargo browser`; screenshots go to `FOCI_ARTIFACTS`.
 
 use tests::script;
@@ -8,6 +8,26 @@ use tests::server::Server;
 async fn three_participants_call_with_livekit_client() {
     let server = Server::start().await;
     script::node(&server, "call.mjs").await;
+}
+
+#[tokio::test]
+async fn firefox_and_chromium_call_each_other() {
+    // Firefox nominates every pair that works; it has many.
+    let server = Server::start_everywhere().await;
+    script::node(&server, "firefox.mjs").await;
+    let log = server.log();
+    let moves = log
+        .lines()
+        .filter(|line| line.contains("switched pair") && line.contains("participant=a "));
+    let moves: Vec<_> = moves.collect();
+    // Some when it connects and when it resumes, but none while media flows.
+    assert!(moves.len() <= 8, "the path flaps:\n{}", moves.join("\n"));
+}
+
+#[tokio::test]
+async fn three_participants_call_with_rtc_node() {
+    let server = Server::start().await;
+    script::node(&server, "node.mjs").await;
 }
 
 #[tokio::test]
