@@ -3,10 +3,12 @@
 //! Independent of the server on purpose: tokens are signed here, media is the `webrtc` crate's,
 //! and only the generated message types are shared.
 
+pub mod artifacts;
 pub mod frames;
 pub mod token;
 
 pub mod server;
+pub mod synapse;
 pub mod relay;
 
 pub mod endpoint;

@@ -2,6 +2,7 @@
 //! is shown, their exit code decides.
 
 use crate::server::Server;
+use crate::synapse::{Homeserver, Site};
 use crate::token::{KEY, SECRET};
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
@@ -30,7 +31,7 @@ async fn succeed(mut command: Command, what: &str) {
     assert!(status.success(), "{what}: {status}");
 }
 
-/// Installs what the scripts of one kind need, if it is not there: `browser` or `python`.
+/// Installs what the scripts of one kind need, if it is not there: `browser`, `python`, `element`.
 ///
 /// # Panics
 /// When something is missing that only root can install.
@@ -46,16 +47,48 @@ pub async fn set_up(kind: &str) {
 /// When the script fails, or the server complains of anything.
 pub async fn node(server: &Server, script: &str) {
     set_up("browser").await;
+    succeed(in_node(server, "browser", script), script).await;
+    server.assert_calm();
+}
+
+/// A script of a folder, ready to run in Node.
+fn in_node(server: &Server, kind: &str, script: &str) -> Command {
     let mut words = script.split(' ');
     let file = words.next().unwrap_or_default();
     let mut command = Command::new("node");
     command
-        .arg(folder().join("browser").join(file))
+        .arg(folder().join(kind).join(file))
         .arg(format!("ws://{}", server.http))
         .args(words)
         .env("FOCI_NODE_MODULES", cache().join("browser/node_modules"))
         .env("FOCI_KEY", KEY)
         .env("FOCI_SECRET", SECRET);
+    command
+}
+
+/// Starts a homeserver whose calls go to a server.
+///
+/// # Panics
+/// When it does not start.
+pub async fn homeserver(server: &Server, site: Site) -> Homeserver {
+    set_up("element").await;
+    let python = cache().join("synapse/bin/python");
+    let service = format!("http://localhost:{}/livekit/jwt", server.http.port());
+    site.open(&python, &service).await
+}
+
+/// Runs a script of `tests/element` in Node on a server and a homeserver.
+///
+/// # Panics
+/// When the script fails, or the server complains of anything.
+pub async fn element(server: &Server, homeserver: &Homeserver, script: &str) {
+    set_up("browser").await;
+    let mut command = in_node(server, "element", script);
+    command
+        .env("FOCI_ELEMENT_MODULES", cache().join("element/node_modules"))
+        .env("FOCI_HOMESERVER", homeserver.url())
+        .env("FOCI_SERVER_NAME", homeserver.name())
+        .env("FOCI_REGISTRATION", &homeserver.secret);
     succeed(command, script).await;
     server.assert_calm();
 }

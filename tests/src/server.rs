@@ -3,6 +3,7 @@
 //! `FOCI_BIN` names another binary that takes the same configuration; without it the product is
 //! built and its `foci` started.
 
+use crate::artifacts;
 use crate::token::{KEY, SECRET};
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -233,6 +234,7 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
+            artifacts::keep(&self.log);
             let text = self.log();
             let from = text.lines().count().saturating_sub(60);
             // A line may hold a whole session description.
@@ -294,7 +296,8 @@ fn binary() -> &'static PathBuf {
     })
 }
 
-fn free_tcp_port() -> u16 {
+/// A port nobody listens on now.
+pub(crate) fn free_tcp_port() -> u16 {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     socket.local_addr().expect("a bound socket").port()
 }

@@ -1,0 +1,207 @@
+//! A homeserver of its own for a test: Synapse from PyPI, with federation over TLS under a
+//! certificate authority that nobody else knows. Stopped when dropped.
+
+use crate::artifacts;
+use crate::server::free_tcp_port;
+use aws_lc_rs::rand;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, interval};
+
+/// How long a start may take: a first one compiles a thousand files of Python.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Where a homeserver will be, settled before anything runs: the server under test is told.
+pub struct Site {
+    folder: PathBuf,
+    client: u16,
+    federation: u16,
+}
+
+impl Site {
+    /// Takes ports and a folder, and makes the authority and the certificate.
+    ///
+    /// # Panics
+    /// When the temporary folder takes no files.
+    #[must_use]
+    pub fn new() -> Self {
+        let (client, federation) = (free_tcp_port(), free_tcp_port());
+        let folder = std::env::temp_dir().join(format!("foci-synapse-{federation}"));
+        fs::create_dir_all(&folder).expect("the temporary folder takes a folder");
+        let site = Self {
+            folder,
+            client,
+            federation,
+        };
+        site.certify().expect("certificates are made");
+        site
+    }
+
+    /// The server name, with a port: it is found there and nowhere else.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("localhost:{}", self.federation)
+    }
+
+    /// The PEM file of the authority.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.folder.join("authority.pem")
+    }
+
+    fn certify(&self) -> Result<(), rcgen::Error> {
+        let mut of_authority = CertificateParams::new(Vec::new())?;
+        of_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(of_authority, KeyPair::generate()?)?;
+        let key = KeyPair::generate()?;
+        let certificate =
+            CertificateParams::new(vec!["localhost".into()])?.signed_by(&key, &authority)?;
+        self.write("authority.pem", &authority.pem());
+        self.write("tls.pem", &certificate.pem());
+        self.write("tls.key", &key.serialize_pem());
+        Ok(())
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.folder.join(name), text).expect("the temporary folder takes a file");
+    }
+
+    /// Starts Synapse with a transport for calls, and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not in time; its log is kept with the artifacts.
+    pub async fn open(self, python: &Path, service: &str) -> Homeserver {
+        let secret = random();
+        self.write("signing.key", &format!("ed25519 a_test {}", random()));
+        let config = self.config(service, &secret);
+        self.write("homeserver.yaml", &config.to_string());
+        let out = File::create(self.folder.join("synapse.log")).expect("a log");
+        let child = Command::new(python)
+            .args(["-m", "synapse.app.homeserver", "-c", "homeserver.yaml"])
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().expect("a file handle is copied"))
+            .stderr(out)
+            .spawn()
+            .expect("Synapse starts");
+        let mut homeserver = Homeserver {
+            child,
+            site: self,
+            secret,
+        };
+        homeserver.ready().await;
+        homeserver
+    }
+
+    /// JSON is YAML.
+    fn config(&self, service: &str, secret: &str) -> Value {
+        let listener = |port, tls, names: &[&str]| {
+            json!({ "port": port, "tls": tls, "bind_addresses": ["127.0.0.1"], "type": "http",
+                "resources": [{ "names": names, "compress": false }] })
+        };
+        let free = json!({ "per_second": 10_000, "burst_count": 10_000 });
+        json!({
+            "server_name": self.name(),
+            "public_baseurl": format!("http://localhost:{}/", self.client),
+            "report_stats": false,
+            "pid_file": "synapse.pid",
+            "media_store_path": "media",
+            "database": { "name": "sqlite3", "args": { "database": "synapse.db" } },
+            "listeners": [
+                listener(self.client, false, &["client"]),
+                listener(self.federation, true, &["federation", "openid"]),
+            ],
+            "tls_certificate_path": "tls.pem",
+            "tls_private_key_path": "tls.key",
+            "signing_key_path": "signing.key",
+            "trusted_key_servers": [],
+            "suppress_key_server_warning": true,
+            "macaroon_secret_key": random(),
+            "form_secret": random(),
+            "registration_shared_secret": secret,
+            "bcrypt_rounds": 4,
+            // What calls of Element Call stand on.
+            "matrix_rtc": { "transports": [{ "type": "livekit", "livekit_service_url": service }] },
+            "max_event_delay_duration": "24h",
+            "experimental_features": {
+                "msc3266_enabled": true, "msc4143_enabled": true,
+                "msc4222_enabled": true, "msc4354_enabled": true,
+            },
+            "rc_message": free, "rc_registration": free, "rc_room_creation": free,
+            "rc_delayed_event_mgmt": free,
+            "rc_login": { "address": free, "account": free, "failed_attempts": free },
+            "rc_joins": { "local": free, "remote": free },
+            "rc_invites": { "per_room": free, "per_user": free, "per_issuer": free },
+        })
+    }
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A running Synapse.
+pub struct Homeserver {
+    child: Child,
+    site: Site,
+    /// Whoever knows it may make accounts.
+    pub secret: String,
+}
+
+impl Homeserver {
+    /// The base URL of its client API.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://localhost:{}", self.site.client)
+    }
+
+    /// Its server name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.site.name()
+    }
+
+    /// Both listeners take connections: the last thing it does when it starts.
+    async fn ready(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut tick = interval(Duration::from_millis(50));
+        for port in [self.site.client, self.site.federation] {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            while TcpStream::connect(address).await.is_err() {
+                let ended = self.child.try_wait().expect("our own child");
+                assert!(ended.is_none(), "Synapse ended at once: {ended:?}");
+                assert!(Instant::now() < deadline, "Synapse does not answer");
+                tick.tick().await;
+            }
+        }
+    }
+}
+
+impl Drop for Homeserver {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            artifacts::keep(&self.site.folder.join("synapse.log"));
+        }
+        let _ = fs::remove_dir_all(&self.site.folder);
+    }
+}
+
+/// A secret, and as long as a signing key is.
+fn random() -> String {
+    let mut bytes = [0; 32];
+    rand::fill(&mut bytes).expect("chance");
+    STANDARD_NO_PAD.encode(bytes)
+}
