@@ -3,7 +3,7 @@
 // Node modules live outside the tree: FOCI_NODE_MODULES names their folder (`tests/run` sets it).
 
 import { createHmac } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import { createRequire } from 'node:module';
 import { homedir, tmpdir } from 'node:os';
@@ -148,6 +148,12 @@ export async function shot(page, name) {
   const file = path.join(artifacts, `${name}.png`);
   await page.screenshot({ path: file });
   console.log(`  screenshot ${file}`);
+}
+
+/** Keeps a text beside the screenshots. */
+export function keep(name, text) {
+  mkdirSync(artifacts, { recursive: true });
+  writeFileSync(path.join(artifacts, name), text);
 }
 
 function late(seconds) {
