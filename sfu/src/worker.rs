@@ -13,7 +13,7 @@ pub mod udp;
 mod report;
 pub mod placement;
 
-use crate::media::message::{Command, Event, PeerFailure};
+use crate::media::message::{Command, Event, PeerFailure, Side};
 use crate::media::plane::{self, Plane, Progress};
 use crate::metrics::WorkerMetrics;
 use mailbox::{Inbox, Message};
@@ -203,6 +203,7 @@ fn report_overload(sink: Option<EventSink>, peer: crate::ids::PeerId) {
     let Some(sink) = sink else { return };
     let failed = Event::Failed {
         peer,
+        side: Side::Publisher,
         reason: PeerFailure::Overload,
     };
     // A short-lived thread: the media thread must not wait, and this happens once per lost peer.

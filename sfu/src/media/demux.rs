@@ -1,11 +1,12 @@
 //! Whose datagram is it: STUN by ufrag, everything else by address.
 //!
 //! Owns the kinds of datagram, the path a datagram took, the place written into our ufrags, and one
-//! worker's tables from ufrag and from address to peer. It never decides whether a datagram is
+//! worker's tables from ufrag and from address to connection. It never decides whether a datagram is
 //! genuine: an address is entered only when the caller has authenticated a STUN check that came
 //! from it. Called by the plane for every datagram, and by the shell to find the owner of a foreign one.
 
 use crate::ids::PeerId;
+use crate::media::message::Side;
 use rand::Rng;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -13,14 +14,14 @@ use std::net::{IpAddr, SocketAddr};
 #[cfg(test)]
 mod tests;
 
-/// Remote addresses of one peer. A browser with Wi-Fi, Ethernet, VPN and LTE in both families has
+/// Remote addresses of one connection. A browser with Wi-Fi, Ethernet, VPN and LTE in both families has
 /// fewer; the one not checked for longest makes room.
-pub const ADDRESSES_PER_PEER: usize = 16;
-/// Ufrags of one peer: the current one, the one before an ICE restart, and as many for a client that
+pub const ADDRESSES_PER_CONNECTION: usize = 16;
+/// Ufrags of one connection: the current one, the one before an ICE restart, and as many for a client that
 /// restarts again before the first restart took effect. The oldest makes room.
-pub const UFRAGS_PER_PEER: usize = 4;
-/// Peers of one worker; a core is busy long before. One more is refused.
-pub const PEERS: usize = 16_384;
+pub const UFRAGS_PER_CONNECTION: usize = 4;
+/// Connections of one worker; a core is busy long before. One more is refused.
+pub const CONNECTIONS: usize = 16_384;
 
 /// Bytes of a STUN header. (RFC 8489 §5)
 pub const STUN_HEADER: usize = 20;
@@ -188,24 +189,33 @@ pub fn ice_chars(count: usize, rng: &mut impl Rng) -> String {
         .collect()
 }
 
-/// Where a peer is looked up by address: the socket tells apart equal addresses of two networks.
+/// Who sends by an address: a connection of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sender {
+    /// The peer.
+    pub peer: PeerId,
+    /// Which of its connections.
+    pub side: Side,
+}
+
+/// Where a connection is looked up by address: the socket tells apart equal addresses of two networks.
 type Address = (u8, SocketAddr);
 
 /// The worker's table is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this worker has {PEERS} peers, its limit")]
+#[error("this worker has {CONNECTIONS} connections, its limit")]
 pub struct Full;
 
-/// From ufrag and from address to peer, for one worker.
+/// From ufrag and from address to connection, for one worker.
 #[derive(Debug, Default)]
 pub struct Demux {
-    ufrags: HashMap<String, PeerId>,
-    addresses: HashMap<Address, PeerId>,
-    peers: HashMap<PeerId, Routes>,
+    ufrags: HashMap<String, Sender>,
+    addresses: HashMap<Address, Sender>,
+    routes: HashMap<Sender, Routes>,
     dropped: u64,
 }
 
-/// What leads to one peer, oldest first.
+/// What leads to one connection, oldest first.
 #[derive(Debug, Default)]
 struct Routes {
     ufrags: Vec<String>,
@@ -219,21 +229,21 @@ impl Demux {
         Self::default()
     }
 
-    /// Routes checks for `ufrag` to `peer`.
+    /// Routes checks for `ufrag` to `sender`.
     ///
     /// # Errors
-    /// [`Full`] when the peer would be one too many.
-    pub fn insert(&mut self, ufrag: &str, peer: PeerId) -> Result<(), Full> {
-        if self.peers.len() >= PEERS && !self.peers.contains_key(&peer) {
+    /// [`Full`] when the connection would be one too many.
+    pub fn insert(&mut self, ufrag: &str, sender: Sender) -> Result<(), Full> {
+        if self.routes.len() >= CONNECTIONS && !self.routes.contains_key(&sender) {
             return Err(Full);
         }
-        if let Some(before) = self.ufrags.insert(ufrag.to_owned(), peer)
-            && let Some(routes) = self.peers.get_mut(&before)
+        if let Some(before) = self.ufrags.insert(ufrag.to_owned(), sender)
+            && let Some(routes) = self.routes.get_mut(&before)
         {
             routes.ufrags.retain(|known| known != ufrag);
         }
-        let routes = self.peers.entry(peer).or_default();
-        if routes.ufrags.len() >= UFRAGS_PER_PEER {
+        let routes = self.routes.entry(sender).or_default();
+        if routes.ufrags.len() >= UFRAGS_PER_CONNECTION {
             self.ufrags.remove(&routes.ufrags.remove(0));
             self.dropped += 1;
         }
@@ -243,59 +253,60 @@ impl Demux {
 
     /// Routes `ufrag` no longer: an ICE restart has replaced it.
     pub fn retire(&mut self, ufrag: &str) {
-        if let Some(peer) = self.ufrags.remove(ufrag)
-            && let Some(routes) = self.peers.get_mut(&peer)
+        if let Some(sender) = self.ufrags.remove(ufrag)
+            && let Some(routes) = self.routes.get_mut(&sender)
         {
             routes.ufrags.retain(|known| known != ufrag);
         }
     }
 
-    /// Routes what comes by `path` to `peer`, from whom an authenticated check has come by it. The
+    /// Routes what comes by `path` to `sender`, from whom an authenticated check has come by it. The
     /// newest claim wins, as a client may reuse its port for its next call; whoever lost an address
-    /// wrongly has it back with its next check. Ignored for a peer without a ufrag here.
-    pub fn learn(&mut self, path: &Path, peer: PeerId) {
+    /// wrongly has it back with its next check. Ignored for a connection without a ufrag here.
+    pub fn learn(&mut self, path: &Path, sender: Sender) {
         let address = (path.socket, path.remote);
-        let Some(routes) = self.peers.get_mut(&peer) else {
+        let Some(routes) = self.routes.get_mut(&sender) else {
             return;
         };
         if let Some(at) = routes.addresses.iter().position(|&known| known == address) {
             routes.addresses[at..].rotate_left(1);
             return;
         }
-        if routes.addresses.len() >= ADDRESSES_PER_PEER {
+        if routes.addresses.len() >= ADDRESSES_PER_CONNECTION {
             self.addresses.remove(&routes.addresses.remove(0));
             self.dropped += 1;
         }
         routes.addresses.push(address);
-        if let Some(before) = self.addresses.insert(address, peer)
-            && let Some(routes) = self.peers.get_mut(&before)
+        if let Some(before) = self.addresses.insert(address, sender)
+            && let Some(routes) = self.routes.get_mut(&before)
         {
             routes.addresses.retain(|&known| known != address);
         }
     }
 
-    /// The peer that a check with this ufrag is for.
+    /// The connection that a check with this ufrag is for.
     #[must_use]
-    pub fn by_ufrag(&self, ufrag: &str) -> Option<PeerId> {
+    pub fn by_ufrag(&self, ufrag: &str) -> Option<Sender> {
         self.ufrags.get(ufrag).copied()
     }
 
-    /// The peer that everything else by this path is from.
+    /// The connection that everything else by this path is from.
     #[must_use]
-    pub fn by_path(&self, path: &Path) -> Option<PeerId> {
+    pub fn by_path(&self, path: &Path) -> Option<Sender> {
         self.addresses.get(&(path.socket, path.remote)).copied()
     }
 
     /// Forgets all that leads to `peer`.
     pub fn remove(&mut self, peer: PeerId) {
-        let Some(routes) = self.peers.remove(&peer) else {
-            return;
-        };
-        for ufrag in &routes.ufrags {
-            self.ufrags.remove(ufrag);
-        }
-        for address in &routes.addresses {
-            self.addresses.remove(address);
+        for side in [Side::Publisher, Side::Subscriber] {
+            let routes = self.routes.remove(&Sender { peer, side });
+            let routes = routes.unwrap_or_default();
+            for ufrag in &routes.ufrags {
+                self.ufrags.remove(ufrag);
+            }
+            for address in &routes.addresses {
+                self.addresses.remove(address);
+            }
         }
     }
 

@@ -108,6 +108,16 @@ impl Command {
     }
 }
 
+/// Which of a peer's connections. A peer with a single one has that of the publisher, and it
+/// serves both directions. (LK: `SignalTarget`)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// The connection the client sends by; the client offers.
+    Publisher,
+    /// The connection the client receives by; we offer.
+    Subscriber,
+}
+
 /// What media tells the control plane.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -147,6 +157,8 @@ pub enum Event {
     Connected {
         /// The peer.
         peer: PeerId,
+        /// Which connection.
+        side: Side,
         /// Where it is.
         path: PathReport,
     },
@@ -154,6 +166,8 @@ pub enum Event {
     PathChanged {
         /// The peer.
         peer: PeerId,
+        /// Of which connection.
+        side: Side,
         /// The new path.
         path: PathReport,
     },
@@ -161,11 +175,15 @@ pub enum Event {
     Disconnected {
         /// The peer.
         peer: PeerId,
+        /// By which connection.
+        side: Side,
     },
     /// The peer is lost: consent expired or the handshake failed. It stays until removed.
     Failed {
         /// The peer.
         peer: PeerId,
+        /// By which connection.
+        side: Side,
         /// Why.
         reason: PeerFailure,
     },
@@ -227,7 +245,7 @@ impl Event {
             | Self::SectionsNeeded { peer, .. }
             | Self::Connected { peer, .. }
             | Self::PathChanged { peer, .. }
-            | Self::Disconnected { peer }
+            | Self::Disconnected { peer, .. }
             | Self::Failed { peer, .. }
             | Self::SubscriptionBound { peer, .. }
             | Self::SubscriptionRefused { peer, .. } => *peer,

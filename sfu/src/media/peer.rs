@@ -1,7 +1,8 @@
-//! A participant's media endpoint: one transport, what it publishes, what it receives.
+//! A participant's media endpoint: its connections, what it publishes, what it receives.
 //!
 //! Composed of named parts with their own state; it decides nothing itself. Owned by the plane.
 
+pub mod connections;
 pub mod downlink;
 pub mod link;
 pub mod uplink;
@@ -9,9 +10,8 @@ pub mod uplink;
 use crate::ids::PeerId;
 use crate::media::estimate::feedback::FeedbackRecorder;
 use crate::media::message::PeerSetup;
-use crate::media::transport::Transport;
-use crate::media::transport::ice::Credentials;
-use crate::media::transport::negotiation::{Local, Negotiation};
+use crate::media::transport::negotiation::Negotiation;
+use connections::Connections;
 use downlink::Downlink;
 use link::Link;
 use uplink::Uplink;
@@ -21,9 +21,9 @@ use uplink::Uplink;
 pub struct Peer {
     /// Who it is.
     pub id: PeerId,
-    /// ICE, DTLS, SRTP.
-    pub transport: Transport,
-    /// Offers and answers.
+    /// ICE, DTLS, SRTP: once, or once for each direction.
+    pub connections: Connections,
+    /// The client's offers and our answers.
     pub negotiation: Negotiation,
     /// What it publishes.
     pub uplink: Uplink,
@@ -40,28 +40,16 @@ pub struct Peer {
 impl Peer {
     /// A peer that waits for its first offer.
     #[must_use]
-    pub fn new(id: PeerId, setup: &PeerSetup, transport: Transport, link: Link) -> Self {
+    pub fn new(id: PeerId, setup: &PeerSetup, connections: Connections, link: Link) -> Self {
         Self {
             id,
-            transport,
+            connections,
             negotiation: Negotiation::new(setup),
             uplink: Uplink::default(),
             downlink: Downlink::default(),
             feedback: FeedbackRecorder::new(link.ssrc),
             link,
             stirred: false,
-        }
-    }
-
-    /// Our side of the next answer, with the credentials it is to tell.
-    #[must_use]
-    pub fn local(&self, credentials: &Credentials, candidates: Vec<String>) -> Local {
-        Local {
-            ufrag: credentials.ufrag.clone(),
-            pwd: credentials.pwd.clone(),
-            fingerprint: self.transport.fingerprint().to_owned(),
-            candidates,
-            session_id: self.link.session_id(),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::entry::{Entry, Said};
 use super::people::People;
 use super::surroundings::{Surroundings, unix_ms};
 use crate::ids::{PeerId, SessionId};
-use crate::media::message::{self, Event, PeerFailure};
+use crate::media::message::{self, Event, PeerFailure, Side};
 use crate::room::Room;
 use crate::room::command::Command;
 use crate::room::effect::{Effect, JoinRefusal};
@@ -256,6 +256,7 @@ impl Keeper {
         } else {
             self.follow_ups.push_back(Command::Media(Event::Failed {
                 peer,
+                side: Side::Publisher,
                 reason: PeerFailure::Overload,
             }));
         }

@@ -66,7 +66,8 @@ impl People {
     }
 
     fn hear_media(&mut self, event: &Event) {
-        let (Event::Connected { peer, path } | Event::PathChanged { peer, path }) = event else {
+        let (Event::Connected { peer, path, .. } | Event::PathChanged { peer, path, .. }) = event
+        else {
             return;
         };
         let Some(person) = self.present.get_mut(peer) else {

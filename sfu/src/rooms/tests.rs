@@ -267,7 +267,8 @@ async fn events_for_a_stranger_hurt_nobody() {
         .expect("entered");
     message(&mut alice).await;
     let peer = rooms.place();
-    let event = Event::Disconnected { peer };
+    let side = crate::media::message::Side::Publisher;
+    let event = Event::Disconnected { peer, side };
     let letter = Letter::Tell(Box::new(Command::Media(event)));
     alice.letters.send(letter).await.expect("sent");
     let bob = rooms.enter("lobby", join(&rooms, "bob")).await;
@@ -316,8 +317,13 @@ async fn each_step_of_a_stay_is_logged_and_counted_once() {
         remote: "198.51.100.7:40000".parse().expect("address"),
         transport: crate::media::message::PathTransport::Udp,
     };
+    let side = crate::media::message::Side::Publisher;
     for _ in 0..2 {
-        tell(&alice, Command::Media(Event::Connected { peer, path })).await;
+        tell(
+            &alice,
+            Command::Media(Event::Connected { peer, side, path }),
+        )
+        .await;
     }
     let leave = signal_request::Message::Leave(proto::livekit::LeaveRequest::default());
     alice.request(leave).await;

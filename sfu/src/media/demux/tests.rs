@@ -13,6 +13,14 @@ fn peer(slot: u32) -> PeerId {
     }
 }
 
+fn sender(slot: u32) -> Sender {
+    let side = Side::Publisher;
+    Sender {
+        peer: peer(slot),
+        side,
+    }
+}
+
 fn path(port: u16) -> Path {
     Path {
         socket: 0,
@@ -111,11 +119,11 @@ fn a_ufrag_names_its_place_and_is_random_beyond() {
 #[test]
 fn checks_go_by_ufrag_and_the_rest_by_the_address_learned_from_them() {
     let mut demux = Demux::new();
-    demux.insert("one", peer(1)).unwrap();
-    assert_eq!(demux.by_ufrag("one"), Some(peer(1)));
+    demux.insert("one", sender(1)).unwrap();
+    assert_eq!(demux.by_ufrag("one"), Some(sender(1)));
     assert_eq!(demux.by_path(&path(5)), None);
-    demux.learn(&path(5), peer(1));
-    assert_eq!(demux.by_path(&path(5)), Some(peer(1)));
+    demux.learn(&path(5), sender(1));
+    assert_eq!(demux.by_path(&path(5)), Some(sender(1)));
     let other_socket = Path {
         socket: 1,
         ..path(5)
@@ -129,62 +137,84 @@ fn checks_go_by_ufrag_and_the_rest_by_the_address_learned_from_them() {
 #[test]
 fn a_peer_unknown_here_learns_no_address() {
     let mut demux = Demux::new();
-    demux.learn(&path(5), peer(1));
+    demux.learn(&path(5), sender(1));
     assert_eq!(demux.by_path(&path(5)), None);
 }
 
 #[test]
 fn the_address_not_checked_for_longest_makes_room() {
     let mut demux = Demux::new();
-    demux.insert("one", peer(1)).unwrap();
-    for port in 0..ADDRESSES_PER_PEER as u16 {
-        demux.learn(&path(port), peer(1));
+    demux.insert("one", sender(1)).unwrap();
+    for port in 0..ADDRESSES_PER_CONNECTION as u16 {
+        demux.learn(&path(port), sender(1));
     }
-    demux.learn(&path(0), peer(1));
-    demux.learn(&path(999), peer(1));
-    assert_eq!(demux.by_path(&path(0)), Some(peer(1)), "checked again");
+    demux.learn(&path(0), sender(1));
+    demux.learn(&path(999), sender(1));
+    assert_eq!(demux.by_path(&path(0)), Some(sender(1)), "checked again");
     assert_eq!(demux.by_path(&path(1)), None, "the oldest now");
-    assert_eq!(demux.addresses.len(), ADDRESSES_PER_PEER);
+    assert_eq!(demux.addresses.len(), ADDRESSES_PER_CONNECTION);
     assert_eq!(demux.dropped(), 1);
 }
 
 #[test]
 fn an_address_moves_to_the_peer_that_claims_it_last_and_back() {
     let mut demux = Demux::new();
-    demux.insert("one", peer(1)).unwrap();
-    demux.insert("two", peer(2)).unwrap();
-    demux.learn(&path(5), peer(1));
-    demux.learn(&path(5), peer(2));
-    assert_eq!(demux.by_path(&path(5)), Some(peer(2)));
-    demux.learn(&path(5), peer(1));
-    assert_eq!(demux.by_path(&path(5)), Some(peer(1)));
+    demux.insert("one", sender(1)).unwrap();
+    demux.insert("two", sender(2)).unwrap();
+    demux.learn(&path(5), sender(1));
+    demux.learn(&path(5), sender(2));
+    assert_eq!(demux.by_path(&path(5)), Some(sender(2)));
+    demux.learn(&path(5), sender(1));
+    assert_eq!(demux.by_path(&path(5)), Some(sender(1)));
     demux.remove(peer(2));
-    assert_eq!(demux.by_path(&path(5)), Some(peer(1)));
+    assert_eq!(demux.by_path(&path(5)), Some(sender(1)));
 }
 
 #[test]
 fn old_and_new_ufrag_both_lead_to_the_peer_until_the_old_one_is_retired() {
     let mut demux = Demux::new();
-    demux.insert("old", peer(1)).unwrap();
-    demux.insert("new", peer(1)).unwrap();
-    assert_eq!(demux.by_ufrag("old"), Some(peer(1)));
+    demux.insert("old", sender(1)).unwrap();
+    demux.insert("new", sender(1)).unwrap();
+    assert_eq!(demux.by_ufrag("old"), Some(sender(1)));
     demux.retire("old");
     assert_eq!(demux.by_ufrag("old"), None);
-    assert_eq!(demux.by_ufrag("new"), Some(peer(1)));
+    assert_eq!(demux.by_ufrag("new"), Some(sender(1)));
     for round in 0..100 {
-        demux.insert(&format!("restart {round}"), peer(1)).unwrap();
+        demux
+            .insert(&format!("restart {round}"), sender(1))
+            .unwrap();
     }
-    assert_eq!(demux.ufrags.len(), UFRAGS_PER_PEER);
+    assert_eq!(demux.ufrags.len(), UFRAGS_PER_CONNECTION);
 }
 
 #[test]
-fn one_peer_too_many_is_refused() {
+fn one_connection_too_many_is_refused() {
     let mut demux = Demux::new();
-    for slot in 0..PEERS as u32 {
-        demux.insert(&slot.to_string(), peer(slot)).unwrap();
+    for slot in 0..CONNECTIONS as u32 {
+        demux.insert(&slot.to_string(), sender(slot)).unwrap();
     }
-    assert_eq!(demux.insert("more", peer(u32::MAX)), Err(Full));
-    assert_eq!(demux.insert("restart", peer(0)), Ok(()));
+    assert_eq!(demux.insert("more", sender(u32::MAX)), Err(Full));
+    assert_eq!(demux.insert("restart", sender(0)), Ok(()));
+}
+
+#[test]
+fn the_connections_of_a_peer_are_told_apart_and_go_with_it() {
+    let mut demux = Demux::new();
+    let subscriber = Sender {
+        side: Side::Subscriber,
+        ..sender(1)
+    };
+    demux.insert("up", sender(1)).unwrap();
+    demux.insert("down", subscriber).unwrap();
+    demux.learn(&path(5), sender(1));
+    demux.learn(&path(6), subscriber);
+    assert_eq!(demux.by_ufrag("up"), Some(sender(1)));
+    assert_eq!(demux.by_path(&path(5)), Some(sender(1)));
+    assert_eq!(demux.by_ufrag("down"), Some(subscriber));
+    assert_eq!(demux.by_path(&path(6)), Some(subscriber));
+    demux.remove(peer(1));
+    assert_eq!(demux.by_ufrag("down"), None);
+    assert_eq!(demux.by_path(&path(6)), None);
 }
 
 proptest! {
@@ -209,19 +239,19 @@ proptest! {
         let mut demux = Demux::new();
         for (step, slot, port) in steps {
             match step {
-                0 => demux.insert(&format!("{slot}/{port}"), peer(slot)).unwrap(),
-                1 => demux.learn(&path(port), peer(slot)),
+                0 => demux.insert(&format!("{slot}/{port}"), sender(slot)).unwrap(),
+                1 => demux.learn(&path(port), sender(slot)),
                 2 => demux.retire(&format!("{slot}/{port}")),
                 _ => demux.remove(peer(slot)),
             }
-            let listed: usize = demux.peers.values().map(|routes| routes.addresses.len()).sum();
+            let listed: usize = demux.routes.values().map(|routes| routes.addresses.len()).sum();
             prop_assert_eq!(listed, demux.addresses.len());
-            let named: usize = demux.peers.values().map(|routes| routes.ufrags.len()).sum();
+            let named: usize = demux.routes.values().map(|routes| routes.ufrags.len()).sum();
             prop_assert_eq!(named, demux.ufrags.len());
-            for (peer, routes) in &demux.peers {
-                prop_assert!(routes.addresses.len() <= ADDRESSES_PER_PEER);
-                prop_assert!(routes.addresses.iter().all(|address| demux.addresses.get(address) == Some(peer)));
-                prop_assert!(routes.ufrags.iter().all(|ufrag| demux.ufrags.get(ufrag) == Some(peer)));
+            for (sender, routes) in &demux.routes {
+                prop_assert!(routes.addresses.len() <= ADDRESSES_PER_CONNECTION);
+                prop_assert!(routes.addresses.iter().all(|address| demux.addresses.get(address) == Some(sender)));
+                prop_assert!(routes.ufrags.iter().all(|ufrag| demux.ufrags.get(ufrag) == Some(sender)));
             }
         }
     }

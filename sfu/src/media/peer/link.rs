@@ -31,9 +31,6 @@ pub struct Announced {
 pub struct Link {
     /// Our SSRC in reports and requests, the same for the life of the peer.
     pub ssrc: u32,
-    /// An offer has been answered.
-    pub answered: bool,
-    session_id: u64,
     rtt: Option<Duration>,
     /// SSRCs handed out: a counter through a bijection never repeats one.
     drawn: u32,
@@ -52,8 +49,6 @@ impl Link {
         };
         let mut link = Self {
             ssrc: 0,
-            answered: false,
-            session_id: u64::from(rng.random::<u32>()),
             rtt: None,
             drawn: 0,
             offset: rng.random(),
@@ -63,12 +58,6 @@ impl Link {
         };
         link.ssrc = link.draw_ssrc();
         link
-    }
-
-    /// Session id of our `o=` lines.
-    #[must_use]
-    pub const fn session_id(&self) -> u64 {
-        self.session_id
     }
 
     /// An SSRC never drawn before for this peer, and not zero: no packet ever shares key, SSRC and

@@ -3,12 +3,13 @@
 use super::tracks::{SUBSCRIBERS_MAX, Subscriber};
 use super::{Plane, candidates};
 use crate::ids::{MediaKind, PeerId, TrackKey};
-use crate::media::demux::Place;
+use crate::media::demux::{Place, Sender};
 use crate::media::forward::downstream::{Downstream, DownstreamSetup, PayloadTypes, RtxSetup};
 use crate::media::message::{
-    Event, PeerFailure, PeerSetup, ScoredStream, StreamLabel, TrackSpec, Wish,
+    Event, PeerFailure, PeerSetup, ScoredStream, Side, StreamLabel, TrackSpec, Wish,
 };
 use crate::media::peer::Peer;
+use crate::media::peer::connections::{Connection, Connections};
 use crate::media::peer::downlink::{Stream, Waiting};
 use crate::media::peer::link::Link;
 use crate::media::transport::Transport;
@@ -26,20 +27,31 @@ impl Plane {
         if self.index_of(id).is_some() {
             return;
         }
-        let credentials = Credentials::random(self.place(), &mut self.rng);
-        let ufrag = credentials.ufrag.clone();
-        let link = Link::new(&mut self.rng, now);
-        let transport = Transport::new(credentials, &self.setup.dtls, now);
-        let peer = Peer::new(id, setup, transport, link);
-        if self.demux.insert(&ufrag, id).is_err() {
-            self.counters.dropped.limit += 1;
+        let Some(publisher) = self.connection(id, Side::Publisher, now) else {
+            self.demux.remove(id);
             self.events.push_back(Event::Failed {
                 peer: id,
+                side: Side::Publisher,
                 reason: PeerFailure::Overload,
             });
             return;
+        };
+        let connections = Connections::new(publisher, None);
+        let link = Link::new(&mut self.rng, now);
+        self.peers.insert(Peer::new(id, setup, connections, link));
+    }
+
+    /// A new connection that can be checked; `None` if there are too many.
+    fn connection(&mut self, peer: PeerId, side: Side, now: Instant) -> Option<Connection> {
+        let credentials = Credentials::random(self.place(), &mut self.rng);
+        let sender = Sender { peer, side };
+        if self.demux.insert(&credentials.ufrag, sender).is_err() {
+            self.counters.dropped.limit += 1;
+            return None;
         }
-        self.peers.insert(peer);
+        let transport = Transport::new(credentials, &self.setup.dtls, now);
+        let session_id = u64::from(self.rng.random::<u32>());
+        Some(Connection::new(transport, session_id))
     }
 
     fn place(&self) -> Place {
@@ -95,23 +107,26 @@ impl Plane {
             return;
         };
         let restart = peer.negotiation.restarting(sdp);
-        let fresh = restart.is_some() || !peer.link.answered;
+        let connection = peer.connections.up();
+        let fresh = restart.is_some() || !connection.described;
         let credentials = match restart {
             Some(_) => Credentials::random(place, &mut self.rng),
-            None => peer.transport.credentials().clone(),
+            None => connection.transport.credentials().clone(),
         };
-        let local = peer.local(&credentials, candidates(&self.setup));
+        let local = connection.local(&credentials, candidates(&self.setup));
         match peer.negotiation.handle_offer(sdp, &local, now) {
             Ok(answered) => {
-                peer.link.answered = true;
+                connection.described = true;
                 // Only now: a refused offer must leave the credentials in force.
                 if let Some(remote_ufrag) = &restart {
-                    if self.demux.insert(&credentials.ufrag, id).is_err() {
+                    let side = Side::Publisher;
+                    let sender = Sender { peer: id, side };
+                    if self.demux.insert(&credentials.ufrag, sender).is_err() {
                         self.counters.dropped.limit += 1;
                     }
-                    peer.transport.restart(credentials, remote_ufrag);
+                    connection.transport.restart(credentials, remote_ufrag);
                 }
-                peer.transport.set_remote(&answered.remote);
+                connection.transport.set_remote(&answered.remote);
                 self.apply_answer(index, &answered, now);
                 self.events.push_back(Event::Answer {
                     peer: id,
@@ -223,7 +238,7 @@ impl Plane {
         let Some(peer) = self.peers.at_mut(index) else {
             return;
         };
-        if !peer.transport.is_connected() {
+        if !peer.connections.can_send() {
             return;
         }
         let id = peer.id;

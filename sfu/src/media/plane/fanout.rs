@@ -115,7 +115,7 @@ fn forward(
     out: Out<'_>,
     now: Instant,
 ) {
-    let Some((path, sealer)) = peer.transport.sending() else {
+    let Some((path, sealer)) = peer.connections.down().transport.sending() else {
         return;
     };
     let Some(stream) = peer.downlink.at_mut(stream) else {

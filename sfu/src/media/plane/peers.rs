@@ -1,7 +1,9 @@
 //! The peers of one worker, by dense index and by id.
 
 use crate::ids::PeerId;
+use crate::media::message::Side;
 use crate::media::peer::Peer;
+use crate::media::peer::connections::Connection;
 use std::collections::HashMap;
 
 /// All peers of a worker.
@@ -41,6 +43,10 @@ impl Peers {
 
     pub(super) fn at_mut(&mut self, index: u32) -> Option<&mut Peer> {
         self.slots.get_mut(index as usize)?.as_deref_mut()
+    }
+
+    pub(super) fn connection_mut(&mut self, index: u32, side: Side) -> Option<&mut Connection> {
+        self.at_mut(index)?.connections.at(side)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -2,12 +2,12 @@
 
 use super::tracks::Fanout;
 use super::{Plane, fanout};
-use crate::media::demux::{Path, username};
-use crate::media::message::{Event, PathReport, PathTransport};
+use crate::media::demux::{Path, Sender, username};
+use crate::media::message::{Event, PathReport, PathTransport, Side};
 use crate::media::peer::uplink::{Recognised, Stream};
-use crate::media::transport::Change;
 use crate::media::transport::ice::stun;
 use crate::media::transport::srtp::Refused;
+use crate::media::transport::{Change, Transport};
 use crate::rtp::extension::Extensions;
 use crate::rtp::header::Header;
 use crate::rtp::rtcp::{self, Packet, ReportBlock};
@@ -16,37 +16,35 @@ use std::time::Instant;
 
 impl Plane {
     pub(super) fn handle_stun(&mut self, path: Path, datagram: &[u8], now: Instant) {
-        let peer = username(datagram).and_then(|ufrag| self.demux.by_ufrag(ufrag));
-        let (Some(id), Ok(request)) = (peer, stun::Request::parse(datagram)) else {
+        let sender = username(datagram).and_then(|ufrag| self.demux.by_ufrag(ufrag));
+        let (Some(sender), Ok(request)) = (sender, stun::Request::parse(datagram)) else {
             self.counters.dropped.stun += 1;
             return;
         };
-        let Some(index) = self.index_of(id) else {
+        let Some(index) = self.index_of(sender.peer) else {
             return;
         };
-        let Some(peer) = self.peers.at_mut(index) else {
+        let Some(connection) = self.peers.connection_mut(index, sender.side) else {
             return;
         };
-        if !peer
-            .transport
-            .handle_check(&request, path, &mut self.arena, now)
-        {
+        let transport = &mut connection.transport;
+        if !transport.handle_check(&request, path, &mut self.arena, now) {
             self.counters.dropped.stun += 1;
             return;
         }
-        self.demux.learn(&path, id);
+        self.demux.learn(&path, sender);
         self.tell_changes(index, now);
         self.stir(index);
     }
 
     pub(super) fn handle_dtls(&mut self, path: Path, datagram: &[u8], now: Instant) {
-        let Some(index) = self.sender_of(&path) else {
+        let Some((index, side)) = self.sender_of(&path) else {
             return;
         };
-        let Some(peer) = self.peers.at_mut(index) else {
+        let Some(connection) = self.peers.connection_mut(index, side) else {
             return;
         };
-        let transport = &mut peer.transport;
+        let transport = &mut connection.transport;
         if !transport.handle_dtls(datagram, path, &mut self.arena, now) {
             self.counters.dropped.dtls += 1;
         }
@@ -54,35 +52,44 @@ impl Plane {
         self.reschedule(index, now);
     }
 
-    /// The peer whose address this is, learned from an authentic check.
-    fn sender_of(&mut self, path: &Path) -> Option<u32> {
-        let index = self.demux.by_path(path).and_then(|id| self.peers.index(id));
-        if index.is_none() {
+    /// The peer whose address this is, and which of its connections, learned from an authentic
+    /// check.
+    fn sender_of(&mut self, path: &Path) -> Option<(u32, Side)> {
+        let sender = self.demux.by_path(path);
+        let found = sender.and_then(|Sender { peer, side }| Some((self.peers.index(peer)?, side)));
+        if found.is_none() {
             self.counters.dropped.unknown_address += 1;
         }
-        index
+        found
     }
 
-    /// Turns changes of a transport into events.
+    /// Turns changes of a peer's transports into events.
     pub(super) fn tell_changes(&mut self, index: u32, now: Instant) {
         while let Some(peer) = self.peers.at_mut(index)
-            && let Some(change) = peer.transport.poll_change()
+            && let Some((side, change)) = peer.connections.poll_change()
         {
             let peer = peer.id;
-            match change {
+            let event = match change {
                 Change::Connected(path) => {
                     let path = self.report(path);
-                    self.events.push_back(Event::Connected { peer, path });
-                    self.tell_bound(index);
-                    self.schedule.wake_by(index, now);
+                    Event::Connected { peer, side, path }
                 }
                 Change::Moved(path) => {
                     let path = self.report(path);
-                    self.events.push_back(Event::PathChanged { peer, path });
+                    Event::PathChanged { peer, side, path }
                 }
-                Change::Disconnected => self.events.push_back(Event::Disconnected { peer }),
-                Change::Failed(reason) => self.events.push_back(Event::Failed { peer, reason }),
-                Change::Retired(ufrag) => self.demux.retire(&ufrag),
+                Change::Disconnected => Event::Disconnected { peer, side },
+                Change::Failed(reason) => Event::Failed { peer, side, reason },
+                Change::Retired(ufrag) => {
+                    self.demux.retire(&ufrag);
+                    continue;
+                }
+            };
+            let connected = matches!(event, Event::Connected { .. });
+            self.events.push_back(event);
+            if connected {
+                self.tell_bound(index);
+                self.schedule.wake_by(index, now);
             }
         }
     }
@@ -103,21 +110,28 @@ impl Plane {
     }
 
     pub(super) fn handle_rtp(&mut self, path: Path, datagram: &mut [u8], now: Instant) {
-        let Some(index) = self.sender_of(&path) else {
+        let Some((index, side)) = self.sender_of(&path) else {
             return;
         };
         let Some(header) = Header::parse(datagram) else {
             self.counters.dropped.rtp += 1;
             return;
         };
-        let Some(len) = self.open_rtp(index, &header, datagram) else {
+        let Some(connection) = self.peers.connection_mut(index, side) else {
             return;
         };
-        let Some(peer) = self.peers.at_mut(index) else {
-            return;
+        let transport = &mut connection.transport;
+        let len = match open_rtp(transport, &header, datagram) {
+            Ok(len) => len,
+            Err(refused) => return self.count_refused(refused),
         };
-        if peer.transport.handle_authenticated(path, now) {
+        if transport.handle_authenticated(path, now) {
             self.tell_changes(index, now);
+        }
+        // Nothing is published by the connection we send by.
+        if side == Side::Subscriber {
+            self.counters.dropped.unknown_stream += 1;
+            return;
         }
         let Some(peer) = self.peers.at_mut(index) else {
             return;
@@ -135,27 +149,14 @@ impl Plane {
         self.take_media(index, &header, &extensions, packet, now);
     }
 
-    fn open_rtp(&mut self, index: u32, header: &Header, datagram: &mut [u8]) -> Option<usize> {
-        let peer = self.peers.at_mut(index)?;
-        let Some(opener) = peer.transport.opener() else {
-            self.counters.dropped.not_ready += 1;
-            return None;
-        };
-        match opener.open_rtp(header.header_len, header.ssrc, header.sequence, datagram) {
-            Ok(opened) => Some(opened.len),
-            Err(refused) => {
-                self.count_refused(refused);
-                None
-            }
-        }
-    }
-
-    fn count_refused(&mut self, refused: Refused) {
+    /// Counts a packet that was not opened; `None` stands for one that came before the keys.
+    fn count_refused(&mut self, refused: Option<Refused>) {
         let dropped = &mut self.counters.dropped;
         match refused {
-            Refused::Short | Refused::Auth => dropped.srtp_auth += 1,
-            Refused::Replay => dropped.srtp_replay += 1,
-            Refused::TooManyStreams => dropped.limit += 1,
+            None => dropped.not_ready += 1,
+            Some(Refused::Short | Refused::Auth) => dropped.srtp_auth += 1,
+            Some(Refused::Replay) => dropped.srtp_replay += 1,
+            Some(Refused::TooManyStreams) => dropped.limit += 1,
         }
     }
 
@@ -253,21 +254,19 @@ impl Plane {
     }
 
     pub(super) fn handle_rtcp(&mut self, path: Path, datagram: &mut [u8], now: Instant) {
-        let Some(index) = self.sender_of(&path) else {
+        let Some((index, side)) = self.sender_of(&path) else {
             return;
         };
-        let Some(peer) = self.peers.at_mut(index) else {
+        let Some(connection) = self.peers.connection_mut(index, side) else {
             return;
         };
-        let Some(opener) = peer.transport.opener() else {
-            self.counters.dropped.not_ready += 1;
-            return;
-        };
-        let len = match opener.open_rtcp(datagram) {
+        let transport = &mut connection.transport;
+        let opened = transport.opener().ok_or(None);
+        let len = match opened.and_then(|opener| opener.open_rtcp(datagram).map_err(Some)) {
             Ok(len) => len,
             Err(refused) => return self.count_refused(refused),
         };
-        if peer.transport.handle_authenticated(path, now) {
+        if transport.handle_authenticated(path, now) {
             self.tell_changes(index, now);
         }
         for packet in rtcp::packets(&datagram[..len]) {
@@ -361,7 +360,7 @@ impl Plane {
             .handle_nack(lost, &source, &mut self.resends, now);
         self.counters.feedback.nacks_in += asked;
         for resend in &self.resends {
-            let Some((path, sealer)) = peer.transport.sending() else {
+            let Some((path, sealer)) = peer.connections.down().transport.sending() else {
                 return;
             };
             let Some(payload) = fanout.framed(resend) else {
@@ -377,4 +376,15 @@ impl Plane {
             self.counters.traffic.retransmitted_bytes_out += len as u64;
         }
     }
+}
+
+/// Opens a packet in place; its length. `None` as an error: there are no keys yet.
+fn open_rtp(
+    transport: &mut Transport,
+    header: &Header,
+    datagram: &mut [u8],
+) -> Result<usize, Option<Refused>> {
+    let opener = transport.opener().ok_or(None)?;
+    let opened = opener.open_rtp(header.header_len, header.ssrc, header.sequence, datagram);
+    opened.map(|opened| opened.len).map_err(Some)
 }

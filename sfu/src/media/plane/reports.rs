@@ -23,7 +23,9 @@ impl Plane {
         let Some(peer) = self.peers.at_mut(index) else {
             return;
         };
-        peer.transport.handle_timeout(&mut self.arena, now);
+        for (_, connection) in peer.connections.iter_mut() {
+            connection.transport.handle_timeout(&mut self.arena, now);
+        }
         self.tell_changes(index, now);
         self.ask_publishers(index, now);
         self.attend_tracks(index, now);
@@ -39,7 +41,7 @@ impl Plane {
         let Some(peer) = self.peers.at_mut(index) else {
             return;
         };
-        if !peer.transport.is_connected() {
+        if !peer.connections.can_send() {
             return;
         }
         for stream in peer.downlink.iter_mut() {
@@ -81,7 +83,7 @@ impl Plane {
                     self.counters.feedback.nacks_out += self.lost.len() as u64;
                     let lost = &self.lost;
                     seal(
-                        &mut peer.transport,
+                        &mut peer.connections.up().transport,
                         &mut self.arena,
                         &mut self.counters,
                         |writer| {
@@ -92,7 +94,7 @@ impl Plane {
                 if key_frame {
                     self.counters.feedback.plis_out += 1;
                     seal(
-                        &mut peer.transport,
+                        &mut peer.connections.up().transport,
                         &mut self.arena,
                         &mut self.counters,
                         |writer| {
@@ -116,12 +118,12 @@ impl Plane {
         let Some(peer) = self.peers.at_mut(index) else {
             return;
         };
-        if !peer.transport.is_connected() {
+        if !peer.connections.can_send() {
             return;
         }
         let tracks = &self.tracks;
         let mut compound = Compound::default();
-        let transport = &mut peer.transport;
+        let transport = &mut peer.connections.down().transport;
         for stream in peer.downlink.iter_mut() {
             let Some(fanout) = tracks.at(stream.track) else {
                 continue;
@@ -163,7 +165,7 @@ impl Plane {
             }
             for some in blocks.chunks(MAX_BLOCKS) {
                 seal(
-                    &mut peer.transport,
+                    &mut peer.connections.up().transport,
                     &mut self.arena,
                     &mut self.counters,
                     |writer| {
@@ -177,7 +179,7 @@ impl Plane {
             self.counters.feedback.twcc_out += 1;
             let compound = Compound { buffer, len };
             copy(
-                &mut peer.transport,
+                &mut peer.connections.up().transport,
                 &mut self.arena,
                 &mut self.counters,
                 &compound,
@@ -237,14 +239,15 @@ pub(super) fn next_deadline(peer: &Peer, tracks: &Tracks, now: Instant) -> Optio
     let received = peer
         .downlink
         .iter()
-        .filter(|_| peer.transport.is_connected())
+        .filter(|_| peer.connections.can_send())
         .filter_map(|stream| stream.downstream.poll_timeout(now));
     let reports = (!peer.uplink.tracks().is_empty() || !peer.downlink.is_empty())
         .then(|| peer.link.poll_timeout());
+    let transports = peer.connections.iter();
     published
         .chain(received)
         .chain(reports)
-        .chain(peer.transport.poll_timeout())
+        .chain(transports.filter_map(|connection| connection.transport.poll_timeout()))
         .chain(peer.feedback.poll_timeout())
         .chain(peer.negotiation.poll_timeout())
         .min()

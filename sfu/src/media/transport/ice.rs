@@ -20,7 +20,7 @@ mod tests;
 
 /// Valid paths remembered per peer; the demultiplexer routes as many addresses. The one silent for
 /// longest makes room, but not the selected one.
-pub const PATHS: usize = crate::media::demux::ADDRESSES_PER_PEER;
+pub const PATHS: usize = crate::media::demux::ADDRESSES_PER_CONNECTION;
 /// Room an answer never exceeds: 20 header, 28 error, 20 unknown attributes, 24 signature, 8
 /// fingerprint.
 pub const ANSWER_MAX: usize = 128;

@@ -19,7 +19,9 @@ pub use remote::Remote;
 
 use crate::ids::TrackKey;
 use crate::media::message::{PeerSetup, TrackSpec};
-use crate::media::transport::sdp::{self, Answer, Offer, Section, SectionKind};
+use crate::media::transport::sdp::{
+    self, LocalDescription, RemoteDescription, Section, SectionKind,
+};
 use demand::{Demand, Sections};
 use line::{Announced, Incoming, Line};
 use std::time::Instant;
@@ -196,7 +198,7 @@ impl Negotiation {
     #[must_use]
     pub fn restarting(&self, sdp: &str) -> Option<String> {
         let before = self.remote.as_ref()?;
-        let offer = Offer::parse(sdp).ok()?;
+        let offer = RemoteDescription::parse(sdp).ok()?;
         let remote = Remote::read(&offer, Some(before)).ok()?;
         remote.ice_restart.then_some(remote.ufrag)
     }
@@ -211,7 +213,7 @@ impl Negotiation {
         local: &Local,
         now: Instant,
     ) -> Result<Answered, OfferError> {
-        let offer = Offer::parse(sdp)?;
+        let offer = RemoteDescription::parse(sdp)?;
         let remote = Remote::read(&offer, self.remote.as_ref())?;
         self.check_lines(&offer)?;
         let extmap_allow_mixed = offer.extmap_allow_mixed;
@@ -219,7 +221,7 @@ impl Negotiation {
         self.match_tracks();
         let refused = self.place();
         self.answers += 1;
-        let answer = Answer {
+        let answer = LocalDescription {
             version: self.answers,
             extmap_allow_mixed,
             sections: self
@@ -297,7 +299,7 @@ impl Negotiation {
     }
 
     /// Lines keep their place; only a stopped one may become another (RFC 8829 §5.2.2).
-    fn check_lines(&self, offer: &Offer) -> Result<(), OfferError> {
+    fn check_lines(&self, offer: &RemoteDescription) -> Result<(), OfferError> {
         if offer.sections.len() < self.lines.len() {
             return Err(OfferError::SectionsMissing);
         }

@@ -1,12 +1,12 @@
-//! Session descriptions: an offer's text becomes typed sections, a typed answer becomes text.
+//! Session descriptions: a client's text becomes typed sections, our typed sections become text.
 //!
 //! Owns the grammar and its limits, by way of `rtc-sdp`, which only this file names. It never judges
-//! an offer nor chooses anything for an answer: `negotiation.rs`, its only caller, does.
+//! a description nor chooses anything for one: `negotiation.rs`, its only caller, does.
 
 mod section;
-mod answer;
+mod local;
 
-pub use answer::{Answer, AnswerMedia, AnswerSection, Body, Local, SentStream};
+pub use local::{Body, Local, LocalDescription, LocalMedia, LocalSection, SentStream};
 pub use section::{
     Direction, Extension, Flags, MediaLine, RtpCodec, Section, SectionKind, Setup, Streams,
     TransportLines,
@@ -18,40 +18,40 @@ use rtc_sdp::description::session::{Origin, SessionDescription, TimeDescription}
 use std::collections::BTreeSet;
 use std::io::Cursor;
 
-/// Longest offer we read, in bytes. A receiving video section of Chromium is 5 KB: this is room for
+/// Longest description we read, in bytes. A receiving video section of Chromium is 5 KB: this is room for
 /// 170 of them with their audio.
 pub const MAX_BYTES: usize = 1 << 20;
-/// Most sections of an offer: 250 remote participants with camera and microphone.
+/// Most sections of a description: 250 remote participants with camera and microphone.
 pub const MAX_SECTIONS: usize = 512;
 /// The port of a section that is not stopped; the real one stands in the candidates (RFC 8840 §4.1.1).
 const DISCARD_PORT: isize = 9;
 
-/// Why a text is no offer we can read. Names no content: an offer holds a password.
+/// Why a text is no description we can read. Names no content: a description holds a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// Longer than [`MAX_BYTES`].
-    #[error("the offer is longer than {MAX_BYTES} bytes")]
+    #[error("the description is longer than {MAX_BYTES} bytes")]
     TooLong,
     /// More than [`MAX_SECTIONS`].
-    #[error("the offer has more than {MAX_SECTIONS} sections")]
+    #[error("the description has more than {MAX_SECTIONS} sections")]
     TooManySections,
     /// Not a session description.
-    #[error("the offer is not a session description")]
+    #[error("the description is not a session description")]
     Syntax,
     /// A section has no mid, or one that cannot be a header extension.
-    #[error("section {0} of the offer has no usable mid")]
+    #[error("section {0} of the description has no usable mid")]
     BadMid(usize),
     /// Two sections have the same mid.
-    #[error("section {0} of the offer repeats a mid")]
+    #[error("section {0} of the description repeats a mid")]
     RepeatedMid(usize),
     /// More than one BUNDLE group.
-    #[error("the offer has several BUNDLE groups")]
+    #[error("the description has several BUNDLE groups")]
     SeveralBundles,
 }
 
-/// An offer.
+/// What a client said of a connection: an offer, or the answer to ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
+pub struct RemoteDescription {
     /// Its sections in order.
     pub sections: Vec<Section>,
     /// The mids of its BUNDLE group.
@@ -60,8 +60,8 @@ pub struct Offer {
     pub extmap_allow_mixed: bool,
 }
 
-impl Offer {
-    /// Reads an offer.
+impl RemoteDescription {
+    /// Reads a description.
     ///
     /// # Errors
     /// [`ParseError`] when the text is too long, no SDP, or its sections cannot be told apart.
@@ -152,8 +152,8 @@ fn read_section(media: MediaDescription, session: &SessionLevel) -> Option<Secti
     Some(section)
 }
 
-impl Answer {
-    /// The answer as text.
+impl LocalDescription {
+    /// The description as text.
     #[must_use]
     pub fn write(&self, local: &Local) -> String {
         let accepted = self.sections.iter().filter(|section| section.accepted());
@@ -171,7 +171,7 @@ impl Answer {
             attributes.push(attribute("extmap-allow-mixed", ""));
         }
         attributes.push(attribute("group", &bundle));
-        let first = self.sections.iter().position(AnswerSection::accepted);
+        let first = self.sections.iter().position(LocalSection::accepted);
         let sections = self.sections.iter().enumerate();
         let description = SessionDescription {
             origin: self.origin(local),
@@ -198,7 +198,7 @@ impl Answer {
     }
 }
 
-fn write_section(section: &AnswerSection, local: &Local, first: bool) -> MediaDescription {
+fn write_section(section: &LocalSection, local: &Local, first: bool) -> MediaDescription {
     let lines = section.lines(local, first);
     MediaDescription {
         media_name: MediaName {

@@ -2,7 +2,9 @@
 
 use crate::config::codecs::Codec;
 use crate::ids::{PeerId, SessionId, TrackKey};
-use crate::media::message::{self, Event, NegotiatedLayer, PathReport, PathTransport, PeerFailure};
+use crate::media::message::{
+    self, Event, NegotiatedLayer, PathReport, PathTransport, PeerFailure, Side,
+};
 use crate::room::command::{Command, Join, Resume};
 use crate::room::effect::{Effect, JoinRefusal};
 use crate::room::{Room, Settings, Setup};
@@ -235,6 +237,7 @@ impl World {
         };
         self.event(Event::Connected {
             peer: client.peer,
+            side: Side::Publisher,
             path,
         });
     }
@@ -242,6 +245,7 @@ impl World {
     pub(super) fn fail(&mut self, client: &Client) {
         self.event(Event::Failed {
             peer: client.peer,
+            side: Side::Publisher,
             reason: PeerFailure::ConsentExpired,
         });
     }

@@ -5,6 +5,7 @@ use crate::config::codecs::Codec;
 use crate::ids::{PeerId, SessionId, TrackKey};
 use crate::media::message::{
     Command as Media, Event, NegotiatedLayer, PathReport, PathTransport, PeerFailure, ScoredStream,
+    Side,
 };
 use crate::room::command::{Admin, Command, Resume};
 use crate::room::effect::Effect;
@@ -302,9 +303,14 @@ fn event(observer: &Observer, what: usize, peer: usize, pick: usize) -> Event {
         })
         .collect();
     match what {
-        0 | 1 => Event::Connected { peer, path },
+        0 | 1 => Event::Connected {
+            peer,
+            side: Side::Publisher,
+            path,
+        },
         2 if pick == 0 => Event::Failed {
             peer,
+            side: Side::Publisher,
             reason: PeerFailure::ConsentExpired,
         },
         3 if pick == 0 => Event::OfferRefused {

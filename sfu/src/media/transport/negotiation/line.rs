@@ -11,7 +11,7 @@ use crate::config::codecs::Codec;
 use crate::ids::{MediaKind, TrackKey};
 use crate::media::message::{NegotiatedLayer, PeerSetup, StreamLabel, TrackSpec};
 use crate::media::transport::sdp::{
-    AnswerMedia, AnswerSection, Body, Direction, RtpCodec, Section, SectionKind, SentStream,
+    Body, Direction, LocalMedia, LocalSection, RtpCodec, Section, SectionKind, SentStream,
 };
 use crate::rtp::extension::ExtensionIds;
 
@@ -142,7 +142,7 @@ pub(super) struct Line {
     /// would take the next track for the old one.
     pub(super) released: bool,
     /// What we last said of it.
-    answered: Option<AnswerMedia>,
+    answered: Option<LocalMedia>,
 }
 
 impl Line {
@@ -224,7 +224,7 @@ impl Line {
     }
 
     /// Its section of the answer.
-    pub(super) fn answer(&mut self, setup: &PeerSetup) -> AnswerSection {
+    pub(super) fn answer(&mut self, setup: &PeerSetup) -> LocalSection {
         self.answered = None;
         let body = match self.section.kind {
             _ if !self.accepted => Body::Rejected,
@@ -237,14 +237,14 @@ impl Line {
             }
         };
         self.released = false;
-        AnswerSection {
+        LocalSection {
             mid: self.section.mid.clone(),
             line: self.section.line.clone(),
             body,
         }
     }
 
-    fn answer_media(&self, kind: MediaKind, setup: &PeerSetup) -> AnswerMedia {
+    fn answer_media(&self, kind: MediaKind, setup: &PeerSetup) -> LocalMedia {
         let receives = matches!(self.incoming, Incoming::Waiting | Incoming::Bound(_));
         let sends = self.section.direction.receives()
             && (self.outgoing.is_some() || (self.spare() && !self.released));
@@ -261,7 +261,7 @@ impl Line {
         } else {
             Vec::new()
         };
-        AnswerMedia {
+        LocalMedia {
             direction: Direction::new(sends, receives),
             flags: self.section.flags,
             extensions: self.section.extensions.clone(),

@@ -3,7 +3,7 @@
 //! Owns the checks of bundling, credentials, fingerprints and DTLS role. Called by `negotiation.rs`.
 
 use super::OfferError;
-use crate::media::transport::sdp::{Offer, Section, SectionKind, Setup};
+use crate::media::transport::sdp::{RemoteDescription, Section, SectionKind, Setup};
 
 /// Bounds of a user name fragment and a password, in characters (RFC 8839 §5.4).
 const UFRAG_CHARS: std::ops::RangeInclusive<usize> = 4..=256;
@@ -34,7 +34,10 @@ impl std::fmt::Debug for Remote {
 
 impl Remote {
     /// Reads the transport of an offer; `before` is that of the last one.
-    pub(super) fn read(offer: &Offer, before: Option<&Self>) -> Result<Self, OfferError> {
+    pub(super) fn read(
+        offer: &RemoteDescription,
+        before: Option<&Self>,
+    ) -> Result<Self, OfferError> {
         let mut ice: Option<(&str, &str)> = None;
         let mut fingerprints: &[String] = &[];
         let ours = |s: &&Section| !s.rejected && s.kind != SectionKind::Unknown;
@@ -70,7 +73,7 @@ impl Remote {
     }
 }
 
-fn check(offer: &Offer, section: &Section) -> Result<(), OfferError> {
+fn check(offer: &RemoteDescription, section: &Section) -> Result<(), OfferError> {
     if !offer.bundle.contains(&section.mid) {
         return Err(OfferError::NotBundled);
     }

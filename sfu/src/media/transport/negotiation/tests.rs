@@ -196,7 +196,7 @@ fn offer(sections: &[(&str, &str, &str)]) -> String {
 }
 
 fn sections(sdp: &str) -> Vec<Section> {
-    Offer::parse(sdp).expect("readable").sections
+    RemoteDescription::parse(sdp).expect("readable").sections
 }
 
 fn directions(answered: &Answered) -> Vec<Direction> {
@@ -208,8 +208,8 @@ fn directions(answered: &Answered) -> Vec<Direction> {
 
 /// What holds of every answer, whatever the offer.
 fn check_answer(offered: &str, answered: &Answered) {
-    let offer = Offer::parse(offered).expect("the offer was answered");
-    let answer = Offer::parse(&answered.sdp).expect("our own answer is readable");
+    let offer = RemoteDescription::parse(offered).expect("the offer was answered");
+    let answer = RemoteDescription::parse(&answered.sdp).expect("our own answer is readable");
     assert_eq!(offer.sections.len(), answer.sections.len());
     let accepted: Vec<&Section> = answer.sections.iter().filter(|s| !s.rejected).collect();
     let mids: Vec<&str> = accepted.iter().map(|s| s.mid.as_str()).collect();

@@ -18,13 +18,16 @@ fn local() -> Local {
 
 fn one_section(lines: &str) -> Section {
     let text = format!("{HEAD}m=video 9 UDP/TLS/RTP/SAVPF 96 97 98\r\na=mid:a\r\n{lines}");
-    Offer::parse(&text).expect("parses").sections.remove(0)
+    RemoteDescription::parse(&text)
+        .expect("parses")
+        .sections
+        .remove(0)
 }
 
 #[test]
 fn an_offer_over_the_limit_is_not_even_read() {
     let text = " ".repeat(MAX_BYTES + 1);
-    assert_eq!(Offer::parse(&text), Err(ParseError::TooLong));
+    assert_eq!(RemoteDescription::parse(&text), Err(ParseError::TooLong));
 }
 
 #[test]
@@ -33,34 +36,45 @@ fn more_sections_than_the_limit_are_refused() {
     let sections = |count: usize| (0..count).map(section).collect::<String>();
     let fits = format!("{HEAD}{}", sections(MAX_SECTIONS));
     assert_eq!(
-        Offer::parse(&fits).map(|o| o.sections.len()),
+        RemoteDescription::parse(&fits).map(|o| o.sections.len()),
         Ok(MAX_SECTIONS)
     );
     let over = format!("{HEAD}{}", sections(MAX_SECTIONS + 1));
-    assert_eq!(Offer::parse(&over), Err(ParseError::TooManySections));
+    assert_eq!(
+        RemoteDescription::parse(&over),
+        Err(ParseError::TooManySections)
+    );
 }
 
 #[test]
 fn sections_need_a_mid_of_their_own() {
     let section = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n";
     let none = format!("{HEAD}{section}");
-    assert_eq!(Offer::parse(&none), Err(ParseError::BadMid(0)));
+    assert_eq!(RemoteDescription::parse(&none), Err(ParseError::BadMid(0)));
     let twice = format!("{HEAD}{section}a=mid:0\r\n{section}a=mid:0\r\n");
-    assert_eq!(Offer::parse(&twice), Err(ParseError::RepeatedMid(1)));
+    assert_eq!(
+        RemoteDescription::parse(&twice),
+        Err(ParseError::RepeatedMid(1))
+    );
     let stopped = format!("{HEAD}m=audio 0 UDP/TLS/RTP/SAVPF 0\r\n");
-    assert!(Offer::parse(&stopped).is_ok_and(|o| o.sections[0].rejected));
+    assert!(RemoteDescription::parse(&stopped).is_ok_and(|o| o.sections[0].rejected));
 }
 
 #[test]
 fn a_bare_carriage_return_is_refused() {
     let text = format!("{HEAD}m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\ra=x\r\n");
-    assert_eq!(Offer::parse(&text), Err(ParseError::Syntax));
+    assert_eq!(RemoteDescription::parse(&text), Err(ParseError::Syntax));
 }
 
 #[test]
 fn port_zero_stops_a_section_unless_it_is_bundle_only() {
     let text = |extra: &str| format!("{HEAD}m=audio 0 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n{extra}");
-    let rejected = |extra: &str| Offer::parse(&text(extra)).expect("parses").sections[0].rejected;
+    let rejected = |extra: &str| {
+        RemoteDescription::parse(&text(extra))
+            .expect("parses")
+            .sections[0]
+            .rejected
+    };
     assert!(rejected(""));
     assert!(!rejected("a=bundle-only\r\n"));
 }
@@ -73,7 +87,7 @@ fn transport_of_the_session_serves_sections_without() {
          m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:1\r\na=ice-ufrag:own\r\na=ice-pwd:opwd\r\n\
          a=recvonly\r\n"
     );
-    let offer = Offer::parse(&text).expect("parses");
+    let offer = RemoteDescription::parse(&text).expect("parses");
     let ufrags: Vec<_> = offer
         .sections
         .iter()
@@ -150,16 +164,16 @@ fn no_password_is_shown() {
 
 #[test]
 fn a_written_answer_has_the_shape_clients_know() {
-    let answer = Answer {
+    let answer = LocalDescription {
         version: 3,
         extmap_allow_mixed: true,
         sections: vec![
-            AnswerSection {
+            LocalSection {
                 mid: "0".to_owned(),
                 line: one_section("").line,
                 body: Body::Rejected,
             },
-            AnswerSection {
+            LocalSection {
                 mid: "1".to_owned(),
                 line: MediaLine {
                     media: "application".to_owned(),
@@ -188,8 +202,8 @@ prop_compose! {
         id in 1u8..15,
         rids in proptest::sample::subsequence(vec!["q", "h", "f"], 1..=3),
         (ssrc, rtx_ssrc) in any::<(u32, Option<u32>)>(),
-    ) -> AnswerMedia {
-        AnswerMedia {
+    ) -> LocalMedia {
+        LocalMedia {
             direction: Direction::new(sends, receives),
             flags: Flags { rtcp_mux: true, rtcp_rsize: sends, extmap_allow_mixed: receives },
             codecs: vec![RtpCodec {
@@ -213,14 +227,14 @@ prop_compose! {
 proptest! {
     #[test]
     fn any_text_is_read_without_panic(text in any::<String>()) {
-        let _ = Offer::parse(&text);
+        let _ = RemoteDescription::parse(&text);
     }
 
     #[test]
     fn any_attributes_are_read_without_panic(
         lines in proptest::collection::vec("a=(mid|rid|ssrc|ssrc-group|extmap|fmtp|rtpmap|rtcp-fb|msid|simulcast|group)(:[ -~]{0,24})?", 0..24),
     ) {
-        let _ = Offer::parse(&format!(
+        let _ = RemoteDescription::parse(&format!(
             "{HEAD}m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\na=mid:0\r\n{}\r\n",
             lines.join("\r\n"),
         ));
@@ -233,13 +247,13 @@ proptest! {
             proto: "UDP/TLS/RTP/SAVPF".to_owned(),
             formats: vec!["96".to_owned()],
         };
-        let section = AnswerSection {
+        let section = LocalSection {
             mid: "m".to_owned(),
             line: line.clone(),
             body: Body::Media(Box::new(media.clone())),
         };
-        let answer = Answer { version: 1, extmap_allow_mixed: false, sections: vec![section] };
-        let read = Offer::parse(&answer.write(&local())).expect("reads its own").sections.remove(0);
+        let answer = LocalDescription { version: 1, extmap_allow_mixed: false, sections: vec![section] };
+        let read = RemoteDescription::parse(&answer.write(&local())).expect("reads its own").sections.remove(0);
         prop_assert_eq!((&read.line, read.direction, read.flags), (&line, media.direction, media.flags));
         prop_assert_eq!((&read.codecs, &read.extensions), (&media.codecs, &media.extensions));
         let stream = media.stream.as_ref();

@@ -1,4 +1,4 @@
-//! The answer as typed data, and the attribute lines it becomes.
+//! Our descriptions as typed data, and the attribute lines they become.
 //!
 //! Owns the shape of each section (LK: signalling §6.4) and their order of lines; decides nothing.
 //! Called by `sdp.rs`, filled by `negotiation.rs`.
@@ -39,29 +39,29 @@ impl std::fmt::Debug for Local {
     }
 }
 
-/// A whole answer.
+/// A whole description of ours: the answer to a client's offer, or an offer.
 #[derive(Debug, Clone)]
-pub struct Answer {
-    /// Version of the `o=` line: counts answers.
+pub struct LocalDescription {
+    /// Version of the `o=` line: counts the descriptions of a connection.
     pub version: u64,
-    /// `extmap-allow-mixed` at session level, if the offer has it there.
+    /// `extmap-allow-mixed` at session level; in an answer if the offer has it there.
     pub extmap_allow_mixed: bool,
-    /// One for each section of the offer, in its order.
-    pub sections: Vec<AnswerSection>,
+    /// One for each m-line, in their order.
+    pub sections: Vec<LocalSection>,
 }
 
-/// One section of an answer.
+/// One section of a description.
 #[derive(Debug, Clone)]
-pub struct AnswerSection {
-    /// The offer's mid.
+pub struct LocalSection {
+    /// Its mid.
     pub mid: String,
-    /// The offer's `m=` line.
+    /// Its `m=` line; in an answer the offer's.
     pub line: MediaLine,
     /// What we make of it.
     pub body: Body,
 }
 
-/// What becomes of an offered section.
+/// What a section is for.
 #[derive(Debug, Clone)]
 pub enum Body {
     /// Port 0.
@@ -69,12 +69,12 @@ pub enum Body {
     /// Data channels.
     Application,
     /// Audio or video.
-    Media(Box<AnswerMedia>),
+    Media(Box<LocalMedia>),
 }
 
 /// An accepted audio or video section.
 #[derive(Debug, Clone)]
-pub struct AnswerMedia {
+pub struct LocalMedia {
     /// Our direction.
     pub direction: Direction,
     /// The offer's flags, mirrored.
@@ -102,7 +102,7 @@ pub struct SentStream {
     pub rtx_ssrc: Option<u32>,
 }
 
-impl AnswerSection {
+impl LocalSection {
     /// Is it part of the bundle?
     #[must_use]
     pub const fn accepted(&self) -> bool {
@@ -155,7 +155,7 @@ impl AnswerSection {
     }
 }
 
-impl AnswerMedia {
+impl LocalMedia {
     fn lines(&self, lines: &mut Lines) {
         lines.flag("rtcp-mux");
         if self.flags.rtcp_rsize {
