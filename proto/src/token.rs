@@ -11,6 +11,8 @@ mod claims;
 pub use claims::Claims;
 pub use grant::VideoGrant;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 use claims::Wire;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, dangerous};
 use serde::Deserialize;
@@ -178,6 +180,21 @@ impl Keys {
         let wire = Wire::new(claims.clone(), name.clone(), now_unix, expires);
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &wire, &secret.signing)
             .map_err(|_| SignError::Claims)
+    }
+
+    /// Signs a payload that `payload` writes for the name of the first key, as it is.
+    ///
+    /// # Errors
+    /// There is no key, or it cannot sign.
+    pub fn sign_text(&self, payload: impl FnOnce(&str) -> String) -> Result<String, SignError> {
+        let (name, secret) = self.0.first().ok_or(SignError::NoKey)?;
+        let head = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
+        let body = URL_SAFE_NO_PAD.encode(payload(name));
+        let message = format!("{head}.{body}");
+        let signature =
+            jsonwebtoken::crypto::sign(message.as_bytes(), &secret.signing, Algorithm::HS256)
+                .map_err(|_| SignError::Claims)?;
+        Ok(format!("{message}.{signature}"))
     }
 
     fn secret(&self, name: &str) -> Option<&Secret> {
