@@ -1,0 +1,153 @@
+//! What is answered, errors in Matrix's form; the texts are the reference's. Pure.
+//! (LK: jwt-service §1.2, §2)
+
+use serde::Serialize;
+use std::time::Duration;
+
+/// Why somebody gets no token; the `Display` text is sent to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The body is no JSON of the right form.
+    #[error("Error reading request")]
+    NotJson,
+    /// Something is missing or senseless in it.
+    #[error("{0}")]
+    BadJson(&'static str),
+    /// The body is too long.
+    #[error("Request body too large")]
+    TooLarge,
+    /// The body does not come.
+    #[error("Request body did not arrive in time")]
+    TooSlow,
+    /// Too many ask at a time.
+    #[error("Too many requests")]
+    Busy,
+    /// The homeserver does not vouch for the user, for whatever reason.
+    #[error("The request could not be authorised.")]
+    Unauthorized,
+    /// Delegation was asked for.
+    #[error("Delegation of delayed events is only supported for full access users")]
+    Delegation,
+    /// The SFU would not make the room.
+    #[error("Unable to create room on SFU")]
+    Room,
+    /// The process goes down.
+    #[error("Service is shutting down")]
+    Draining,
+    /// The operator's fault: no key to sign with, or no URL to tell.
+    #[error("Internal Server Error")]
+    Internal,
+    /// No such endpoint yet.
+    #[error("Unrecognized request")]
+    Unrecognized,
+}
+
+/// How long whoever met a busy service should wait.
+pub const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// The error body. (Matrix: client-server API, Standard error response)
+#[derive(Serialize)]
+struct Body {
+    errcode: &'static str,
+    error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+}
+
+impl Refusal {
+    /// The HTTP status.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::NotJson | Self::BadJson(_) | Self::Delegation => 400,
+            Self::Unauthorized => 401,
+            Self::Unrecognized => 404,
+            Self::TooSlow => 408,
+            Self::TooLarge => 413,
+            Self::Busy => 429,
+            Self::Room | Self::Internal => 500,
+            Self::Draining => 503,
+        }
+    }
+
+    const fn code(self) -> &'static str {
+        match self {
+            Self::NotJson => "M_NOT_JSON",
+            Self::BadJson(_) | Self::Delegation => "M_BAD_JSON",
+            Self::TooLarge => "M_TOO_LARGE",
+            Self::Busy => "M_LIMIT_EXCEEDED",
+            Self::Unauthorized => "M_UNAUTHORIZED",
+            Self::Unrecognized => "M_UNRECOGNIZED",
+            Self::TooSlow | Self::Room | Self::Draining | Self::Internal => "M_UNKNOWN",
+        }
+    }
+
+    /// One word for counters.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NotJson => "not_json",
+            Self::BadJson(_) => "bad_json",
+            Self::TooLarge => "too_large",
+            Self::TooSlow => "too_slow",
+            Self::Busy => "busy",
+            Self::Unauthorized => "unauthorized",
+            Self::Delegation => "delegation",
+            Self::Room => "room",
+            Self::Draining => "draining",
+            Self::Internal => "internal",
+            Self::Unrecognized => "unrecognized",
+        }
+    }
+
+    /// The JSON body.
+    #[must_use]
+    pub fn body(self) -> String {
+        let body = Body {
+            errcode: self.code(),
+            error: self.to_string(),
+            retry_after_ms: (self == Self::Busy).then(|| {
+                let ms = RETRY_AFTER.as_millis();
+                u64::try_from(ms).unwrap_or(u64::MAX)
+            }),
+        };
+        // Strings and a number always have a JSON form.
+        serde_json::to_string(&body).unwrap_or_default()
+    }
+}
+
+/// The body of a success.
+#[must_use]
+pub fn issued(url: &str, jwt: &str) -> String {
+    #[derive(Serialize)]
+    struct Issued<'a> {
+        url: &'a str,
+        jwt: &'a str,
+    }
+    serde_json::to_string(&Issued { url, jwt }).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_a_code_and_a_text() {
+        assert_eq!(
+            Refusal::Unauthorized.body(),
+            r#"{"errcode":"M_UNAUTHORIZED","error":"The request could not be authorised."}"#
+        );
+        assert_eq!(
+            Refusal::Busy.body(),
+            r#"{"errcode":"M_LIMIT_EXCEEDED","error":"Too many requests","retry_after_ms":2000}"#
+        );
+    }
+
+    #[test]
+    fn a_success_is_url_and_token() {
+        assert_eq!(
+            issued("wss://a/b", "x.y.z"),
+            r#"{"url":"wss://a/b","jwt":"x.y.z"}"#
+        );
+    }
+}

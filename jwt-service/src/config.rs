@@ -1,0 +1,136 @@
+//! What the operator settled. Checked by whoever read it; plain data here.
+
+use std::path::PathBuf;
+
+/// The whole configuration of the authorization service.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Config {
+    /// The SFU's WebSocket URL told to clients; `None`: derived from each request.
+    pub url: Option<String>,
+    /// Whose users may have rooms created for them.
+    pub full_access: FullAccess,
+    /// Base URLs of homeservers that are not looked for by their name.
+    pub homeservers: Vec<Homeserver>,
+    /// PEM file of authorities to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Certificates of homeservers are checked.
+    pub verify_tls: Verification,
+    /// Any homeserver may be at a private address, not only those the operator named.
+    pub allow_private_addresses: bool,
+}
+
+/// Are certificates checked?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verification {
+    /// Yes.
+    #[default]
+    On,
+    /// No: for tests of a deployment only.
+    Off,
+}
+
+/// A homeserver and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Homeserver {
+    /// Its server name, as in user ids.
+    pub name: String,
+    /// `http://` or `https://`, host, port and path of its federation or client listener.
+    pub url: String,
+}
+
+/// Whose users may have rooms created for them. (LK: jwt-service §6)
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FullAccess {
+    /// Everybody's.
+    Everyone,
+    /// Users of these servers, compared byte for byte.
+    Servers(Vec<String>),
+}
+
+impl Default for FullAccess {
+    fn default() -> Self {
+        Self::Everyone
+    }
+}
+
+impl FullAccess {
+    /// The list as written. One entry `*` alone means everybody; beside others it matches nothing.
+    #[must_use]
+    pub fn listed(names: Vec<String>) -> Self {
+        if names == ["*"] {
+            Self::Everyone
+        } else {
+            Self::Servers(names)
+        }
+    }
+
+    /// Does a user of `server` have it?
+    #[must_use]
+    pub fn includes(&self, server: &str) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Servers(names) => names.iter().any(|name| name == server),
+        }
+    }
+}
+
+impl Config {
+    /// The configured base URL of `server`.
+    #[must_use]
+    pub fn base_url(&self, server: &str) -> Option<&str> {
+        let mut homeservers = self.homeservers.iter();
+        let found = homeservers.find(|homeserver| homeserver.name == server)?;
+        Some(&found.url)
+    }
+
+    /// Did the operator name `server`, in whatever key?
+    #[must_use]
+    pub fn is_named(&self, server: &str) -> bool {
+        let listed = match &self.full_access {
+            FullAccess::Everyone => false,
+            FullAccess::Servers(names) => names.iter().any(|name| name == server),
+        };
+        listed || self.base_url(server).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(names: &[&str]) -> FullAccess {
+        FullAccess::listed(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    #[test]
+    fn a_star_alone_is_everybody_and_beside_others_it_is_nobody() {
+        assert!(listed(&["*"]).includes("anywhere.example"));
+        let mixed = listed(&["*", "a.example"]);
+        assert!(mixed.includes("a.example") && !mixed.includes("b.example"));
+        assert!(!listed(&[]).includes("a.example"));
+    }
+
+    #[test]
+    fn names_are_compared_byte_for_byte() {
+        let access = listed(&["a.example:8448"]);
+        assert!(access.includes("a.example:8448"));
+        for other in ["a.example", "A.example:8448", "a.example:8448 "] {
+            assert!(!access.includes(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn who_is_named_in_any_key_is_known() {
+        let config = Config {
+            full_access: listed(&["a.example"]),
+            homeservers: vec![Homeserver {
+                name: "b.example".into(),
+                url: "http://synapse:8008".into(),
+            }],
+            ..Config::default()
+        };
+        assert!(config.is_named("a.example") && config.is_named("b.example"));
+        assert!(!config.is_named("c.example"));
+        assert!(!Config::default().is_named("c.example"));
+    }
+}

@@ -1,0 +1,29 @@
+//! MatrixRTC authorization: a Matrix OpenID token in, a LiveKit token out.
+//!
+//! A library with [`routes::router`] and the small trait it needs of the SFU; it never imports the
+//! SFU. The order of the `mod` lines is the layer order, as in the other crates. The first block is
+//! pure: it decides, and reads neither clock nor socket.
+//! (The protocol is MSC4195 as the lk-jwt-service of July 2026 speaks it.)
+
+// Pure ring.
+pub mod config;
+pub mod matrix;
+pub mod reach;
+pub mod grant;
+pub mod request;
+pub mod answer;
+
+// Shell ring.
+pub mod sfu;
+pub mod watch;
+
+mod dns;
+mod tls;
+mod fetch;
+mod discovery;
+
+pub mod openid;
+pub mod routes;
+
+#[cfg(test)]
+mod stand_in;

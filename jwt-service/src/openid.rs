@@ -1,0 +1,238 @@
+//! Is an OpenID token good? Its homeserver is asked.
+//!
+//! Owns the checks on the answer, the deadline over everything, and how many may ask at a time.
+//! Nothing here shows a token: not an error, not a log line. Used by `routes`. (LK: jwt-service §4)
+
+mod places;
+
+use crate::config::{Config, Homeserver};
+use crate::discovery::{Discovery, Ports};
+use crate::dns::Dns;
+use crate::fetch::{Fetch, FetchError};
+use crate::matrix::{self, Destination, Host, ServerName};
+use crate::reach::Reach;
+use crate::request::OpenId;
+use crate::tls::Tls;
+pub use crate::tls::TrustError;
+use crate::watch::Watch;
+use http::Uri;
+use places::Places;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// From the first step to the answer. Clients wait for it, and so does the place it takes.
+const DECIDED_WITHIN: Duration = Duration::from_secs(30);
+
+/// The answer to the question; it holds a user id.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Asks homeservers.
+pub struct Verifier {
+    config: Arc<Config>,
+    /// Those whose URL is configured.
+    homeservers: HashMap<String, Endpoint>,
+    fetch: Fetch,
+    discovery: Discovery,
+    places: Places,
+    watch: Arc<dyn Watch>,
+}
+
+/// A configured homeserver: where it is, and what stands before every path.
+struct Endpoint {
+    to: Destination,
+    prefix: String,
+}
+
+/// Why the service cannot start; the operator's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Certificates.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// A base URL.
+    #[error("`{0}` is no http:// or https:// URL of a host")]
+    Url(String),
+}
+
+/// Why a token is not believed. For the log: the client is told nothing of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Doubt {
+    /// Too many ask already; not the token's fault.
+    #[error("too many look-ups at a time")]
+    Busy,
+    /// The server name is none.
+    #[error("not a server name")]
+    Name,
+    /// It took too long.
+    #[error("no answer within {} s", DECIDED_WITHIN.as_secs())]
+    Late,
+    /// The homeserver cannot be asked.
+    #[error("{0}")]
+    Unreachable(String, &'static str),
+    /// It does not know the token, mostly.
+    #[error("the homeserver answers with status {0}")]
+    Status(u16),
+    /// Its answer holds no user id.
+    #[error("the homeserver's answer is not understood")]
+    Answer,
+    /// It vouches for a user who is not its own.
+    #[error("the homeserver vouches for a user of another server")]
+    Foreign,
+    /// The token is not that of whom the client claims to be.
+    #[error("the token is another user's than the one claimed")]
+    Claim,
+}
+
+impl Doubt {
+    /// One word for counters.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Name => "invalid_name",
+            Self::Late => "timeout",
+            Self::Unreachable(_, label) => label,
+            Self::Status(_) => "status",
+            Self::Answer => "not_understood",
+            Self::Foreign => "foreign_user",
+            Self::Claim => "claimed_user",
+        }
+    }
+}
+
+impl From<FetchError> for Doubt {
+    fn from(error: FetchError) -> Self {
+        let label = error.label();
+        Self::Unreachable(error.to_string(), label)
+    }
+}
+
+impl Verifier {
+    /// Made ready by the configuration.
+    ///
+    /// # Errors
+    /// A file or a URL of it cannot be used.
+    pub fn new(config: Arc<Config>, watch: Arc<dyn Watch>) -> Result<Self, SetupError> {
+        Self::with(config, watch, Dns::of_system(), Ports::default())
+    }
+
+    pub(crate) fn with(
+        config: Arc<Config>,
+        watch: Arc<dyn Watch>,
+        dns: Dns,
+        ports: Ports,
+    ) -> Result<Self, SetupError> {
+        let tls = Tls::new(config.ca_file.as_deref(), config.verify_tls)?;
+        let fetch = Fetch::new(dns.clone(), tls);
+        let endpoint = |homeserver: &Homeserver| {
+            let endpoint = Endpoint::parse(&homeserver.url)
+                .ok_or_else(|| SetupError::Url(homeserver.url.clone()))?;
+            Ok((homeserver.name.clone(), endpoint))
+        };
+        let homeservers: Result<_, SetupError> = config.homeservers.iter().map(endpoint).collect();
+        Ok(Self {
+            homeservers: homeservers?,
+            discovery: Discovery::new(fetch.clone(), dns, ports),
+            fetch,
+            places: Places::default(),
+            config,
+            watch,
+        })
+    }
+
+    /// The user whose token it is.
+    ///
+    /// # Errors
+    /// Why it is nobody's.
+    pub async fn verify(&self, open_id: &OpenId) -> Result<String, Doubt> {
+        let named = self.config.is_named(&open_id.server);
+        let Some(_place) = self.places.take(&open_id.server, named) else {
+            self.watch.limit_reached("jwt_lookups");
+            return Err(Doubt::Busy);
+        };
+        let began = Instant::now();
+        let asked = timeout(DECIDED_WITHIN, self.ask(open_id, named)).await;
+        let answer = asked.unwrap_or(Err(Doubt::Late));
+        let result = answer.as_ref().map_or_else(Doubt::label, |_| "ok");
+        self.watch.looked_up(result, began.elapsed());
+        answer
+    }
+
+    /// Takes every place of a named server, for tests.
+    #[cfg(test)]
+    pub(crate) fn fill(&self, server: &str) -> Vec<impl Sized + use<>> {
+        std::iter::from_fn(|| self.places.take(server, true)).collect()
+    }
+
+    async fn ask(&self, open_id: &OpenId, named: bool) -> Result<String, Doubt> {
+        let path = matrix::userinfo_path(&open_id.access_token).ok_or(Doubt::Answer)?;
+        if let Some(endpoint) = self.homeservers.get(&open_id.server) {
+            let path = format!("{}{path}", endpoint.prefix);
+            return self
+                .ask_at(&endpoint.to, Reach::Anywhere, &path, open_id)
+                .await;
+        }
+        let reach = if named || self.config.allow_private_addresses {
+            Reach::Anywhere
+        } else {
+            Reach::Public
+        };
+        let name = ServerName::parse(&open_id.server).ok_or(Doubt::Name)?;
+        let mut doubt = Doubt::Name;
+        for to in self.discovery.destinations(&name, reach).await {
+            match self.ask_at(&to, reach, &path, open_id).await {
+                // Only who cannot be reached has another address.
+                Err(error @ Doubt::Unreachable(..)) => doubt = error,
+                decided => return decided,
+            }
+        }
+        self.discovery.forget(&name);
+        Err(doubt)
+    }
+
+    async fn ask_at(
+        &self,
+        to: &Destination,
+        reach: Reach,
+        path: &str,
+        open_id: &OpenId,
+    ) -> Result<String, Doubt> {
+        let answer = self.fetch.get(to, reach, path, MAX_ANSWER_BYTES).await?;
+        if !answer.status.is_success() {
+            return Err(Doubt::Status(answer.status.as_u16()));
+        }
+        let user = matrix::userinfo_subject(&answer.body).ok_or(Doubt::Answer)?;
+        if !matrix::belongs_to(&user, &open_id.server) {
+            return Err(Doubt::Foreign);
+        }
+        Ok(user)
+    }
+}
+
+impl Endpoint {
+    fn parse(url: &str) -> Option<Self> {
+        let url: Uri = url.parse().ok()?;
+        let authority = url.authority()?;
+        let host = Host::parse(authority.host())?;
+        let (tls_name, usual) = match url.scheme_str()? {
+            "https" => (Some(host.clone()), 443),
+            "http" => (None, 80),
+            _ => return None,
+        };
+        let plain = !authority.as_str().contains('@') && url.query().is_none();
+        plain.then(|| Self {
+            to: Destination {
+                port: authority.port_u16().unwrap_or(usual),
+                host_header: authority.as_str().to_owned(),
+                host,
+                tls_name,
+            },
+            prefix: url.path().trim_end_matches('/').to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! What is asked for: the bodies of the endpoints, read and judged before any network call.
+//!
+//! Owns the fields, which of them are required and the order of complaints. Unknown keys are
+//! ignored, since the OpenID part is a homeserver's own answer; `null` counts as absent. Pure.
+//! (LK: jwt-service §1.2, §2)
+
+use crate::answer::Refusal;
+use serde::{Deserialize, Deserializer};
+use std::fmt;
+
+/// What a homeserver gave a client to show to others. The token is a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OpenId {
+    /// The token.
+    pub access_token: String,
+    /// The server that gave it.
+    pub server: String,
+}
+
+impl fmt::Debug for OpenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenId")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who is to join, by either endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Member {
+    /// `/sfu/get`: a device of whoever the OpenID token belongs to.
+    Device {
+        /// The device; may be empty.
+        device: String,
+    },
+    /// `/get_token`.
+    Claimed {
+        /// The id of the membership.
+        id: String,
+        /// Who the token must belong to.
+        user: String,
+        /// The device.
+        device: String,
+    },
+}
+
+impl Member {
+    /// The device.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        match self {
+            Self::Device { device } | Self::Claimed { device, .. } => device,
+        }
+    }
+}
+
+/// A request for a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The Matrix room.
+    pub room: String,
+    /// The slot in it; the older endpoint has none.
+    pub slot: Option<String>,
+    /// Who.
+    pub member: Member,
+    /// As proof.
+    pub open_id: OpenId,
+    /// A delayed leave is to be taken over as well.
+    pub delegates: bool,
+}
+
+/// Some senders write `null` for a text they do not have.
+type Text = Option<String>;
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct OpenIdBody {
+    access_token: Text,
+    matrix_server_name: Text,
+    // Not looked at, but of these types.
+    #[serde(rename = "token_type")]
+    _token_type: Text,
+    #[serde(rename = "expires_in")]
+    _expires_in: Option<i64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct MemberBody {
+    id: Text,
+    claimed_user_id: Text,
+    claimed_device_id: Text,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Body {
+    room: Text,
+    room_id: Text,
+    slot_id: Text,
+    device_id: Text,
+    openid_token: Option<OpenIdBody>,
+    member: Option<MemberBody>,
+    delay_id: Text,
+    #[serde(deserialize_with = "milliseconds")]
+    delay_timeout: i64,
+}
+
+/// A whole number, or one in a string: MSC4195 has it so, Element Call otherwise.
+fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(i64),
+        Text(String),
+    }
+    match Option::deserialize(deserializer)? {
+        None => Ok(0),
+        Some(Written::Number(ms)) => Ok(ms),
+        Some(Written::Text(text)) => text.parse().map_err(serde::de::Error::custom),
+    }
+}
+
+const NO_ROOM: Refusal = Refusal::BadJson("Missing room parameter");
+const NO_OPEN_ID: Refusal = Refusal::BadJson("Missing OpenID token parameters");
+const HALF_A_DELAY: Refusal =
+    Refusal::BadJson("The request body is missing `delay_id` or `delay_timeout`");
+const NO_ROOM_OR_SLOT: Refusal =
+    Refusal::BadJson("The request body is missing `room_id` or `slot_id`");
+const HALF_A_MEMBER: Refusal = Refusal::BadJson(
+    "The request body `member` is missing a `id`, `claimed_user_id` or `claimed_device_id`",
+);
+const HALF_AN_OPEN_ID: Refusal = Refusal::BadJson(
+    "The request body `openid_token` is missing a `access_token` or `matrix_server_name`",
+);
+const AMBIGUOUS_DEVICE: Refusal =
+    Refusal::BadJson("The request body `device_id` begins like a port number");
+
+impl Asked {
+    /// Reads the body of `/sfu/get`.
+    ///
+    /// # Errors
+    /// What is wrong with it, the first thing only.
+    pub fn older(body: &[u8]) -> Result<Self, Refusal> {
+        let body = read(body)?;
+        let room = required(body.room.clone()).ok_or(NO_ROOM)?;
+        let open_id = body.open_id().ok_or(NO_OPEN_ID)?;
+        let delegates = body.delegates()?;
+        let device = body.device_id.unwrap_or_default();
+        if is_ambiguous(&device) {
+            return Err(AMBIGUOUS_DEVICE);
+        }
+        Ok(Self {
+            room,
+            slot: None,
+            member: Member::Device { device },
+            open_id,
+            delegates,
+        })
+    }
+
+    /// Reads the body of `/get_token`.
+    ///
+    /// # Errors
+    /// What is wrong with it, the first thing only.
+    pub fn newer(body: &[u8]) -> Result<Self, Refusal> {
+        let body = read(body)?;
+        let room = required(body.room_id.clone()).ok_or(NO_ROOM_OR_SLOT)?;
+        let slot = required(body.slot_id.clone()).ok_or(NO_ROOM_OR_SLOT)?;
+        let member = body.member().ok_or(HALF_A_MEMBER)?;
+        let open_id = body.open_id().ok_or(HALF_AN_OPEN_ID)?;
+        let delegates = body.delegates()?;
+        Ok(Self {
+            room,
+            slot: Some(slot),
+            member,
+            open_id,
+            delegates,
+        })
+    }
+}
+
+/// Nothing but one object: not the list of its values either, which serde would take for one.
+fn read(body: &[u8]) -> Result<Body, Refusal> {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Refusal::NotJson);
+    }
+    serde_json::from_slice(body).map_err(|_| Refusal::NotJson)
+}
+
+fn required(text: Text) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// The older identity is `user:device`, and a user id may end in a port. A device that begins like
+/// one would make two people one: `@a:h` with `8448:D` and `@a:h:8448` with `D`.
+fn is_ambiguous(device: &str) -> bool {
+    let (before, _) = device.split_once(':').unwrap_or_default();
+    !before.is_empty() && before.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+impl Body {
+    fn open_id(&self) -> Option<OpenId> {
+        let body = self.openid_token.as_ref()?;
+        Some(OpenId {
+            access_token: required(body.access_token.clone())?,
+            server: required(body.matrix_server_name.clone())?,
+        })
+    }
+
+    fn member(&self) -> Option<Member> {
+        let body = self.member.as_ref()?;
+        Some(Member::Claimed {
+            id: required(body.id.clone())?,
+            user: required(body.claimed_user_id.clone())?,
+            device: required(body.claimed_device_id.clone())?,
+        })
+    }
+
+    /// Both parts or none; a time that is not positive counts as none.
+    fn delegates(&self) -> Result<bool, Refusal> {
+        let named = required(self.delay_id.clone()).is_some();
+        if named != (self.delay_timeout > 0) {
+            return Err(HALF_A_DELAY);
+        }
+        Ok(named)
+    }
+}
+
+#[cfg(test)]
+mod tests;

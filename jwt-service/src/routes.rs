@@ -1,0 +1,295 @@
+//! The endpoints: which there are, with which methods, and what stands on every answer.
+//!
+//! Owns paths, methods, cross-origin headers and the order of issuing a token. A function from
+//! state to router, so that tests call it without a socket; prefixes and the proxy's side are the
+//! server's. (LK: jwt-service §1, §2)
+#![allow(
+    clippy::disallowed_methods,
+    reason = "shell: a token begins to be valid when the clock says so"
+)]
+
+mod url;
+
+use crate::answer::{self, RETRY_AFTER, Refusal};
+use crate::config::Config;
+use crate::grant::{Grant, ROOM_SLOT};
+use crate::openid::{Doubt, Verifier};
+use crate::request::{Asked, Member};
+use crate::sfu::{Sfu, Uncreated};
+use crate::watch::Watch;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{OriginalUri, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use proto::token::Keys;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::time::timeout;
+use tracing::info;
+
+/// A request's body; a real one has half a KiB.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// How long it may take to arrive.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+
+/// Characters of a foreign text that are logged.
+const MOST_LOGGED: usize = 256;
+
+/// The reference's headers on every answer. (LK: jwt-service §1.1)
+const HEADERS: [(HeaderName, HeaderValue); 4] = [
+    (
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    ),
+    (
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    ),
+    (
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("POST"),
+    ),
+    (
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static(
+            "Accept, Content-Type, Content-Length, Accept-Encoding, X-CSRF-Token",
+        ),
+    ),
+];
+
+/// What the endpoints need.
+pub struct Service {
+    /// What the operator settled.
+    pub config: Arc<Config>,
+    /// API keys; the first signs.
+    pub keys: Arc<Keys>,
+    /// The SFU.
+    pub sfu: Arc<dyn Sfu>,
+    /// Counters.
+    pub watch: Arc<dyn Watch>,
+    /// Who asks homeservers.
+    pub verifier: Verifier,
+}
+
+/// One of the two that issue tokens.
+#[derive(Clone, Copy)]
+struct Endpoint {
+    path: &'static str,
+    /// For logs and counters.
+    name: &'static str,
+    read: fn(&[u8]) -> Result<Asked, Refusal>,
+}
+
+const OLDER: Endpoint = Endpoint {
+    path: "/sfu/get",
+    name: "sfu_get",
+    read: Asked::older,
+};
+
+const NEWER: Endpoint = Endpoint {
+    path: "/get_token",
+    name: "get_token",
+    read: Asked::newer,
+};
+
+/// All endpoints.
+pub fn router(service: Arc<Service>) -> Router {
+    let older = |State(service): State<Arc<Service>>, request| async move {
+        handle(&service, OLDER, request).await
+    };
+    let newer = |State(service): State<Arc<Service>>, request| async move {
+        handle(&service, NEWER, request).await
+    };
+    Router::new()
+        .route(OLDER.path, any(older))
+        .route(NEWER.path, any(newer))
+        .route("/delegate_delayed_leave", any(delegation))
+        .layer(from_fn(with_headers))
+        .with_state(service)
+}
+
+/// Clients probe for delegation, and rely on it unless this is 404: they then leave the sending of
+/// their leave to us. (LK: jwt-service §11)
+async fn delegation() -> Response {
+    refused(Refusal::Unrecognized)
+}
+
+async fn with_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+fn refused(refusal: Refusal) -> Response {
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or_default();
+    let mut response = (status, refusal.body()).into_response();
+    if refusal == Refusal::Busy {
+        let seconds = HeaderValue::from(RETRY_AFTER.as_secs());
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
+    response
+}
+
+async fn handle(service: &Service, endpoint: Endpoint, request: Request) -> Response {
+    match *request.method() {
+        Method::POST => {}
+        Method::OPTIONS => return StatusCode::OK.into_response(),
+        _ => return StatusCode::METHOD_NOT_ALLOWED.into_response(),
+    }
+    let (parts, body) = request.into_parts();
+    let mut decision = Decision::default();
+    let issued = service.issue(endpoint, &parts, body, &mut decision).await;
+    let outcome = issued
+        .as_ref()
+        .map_or_else(|refusal| refusal.label(), |_| "issued");
+    service.watch.decided(endpoint.name, outcome);
+    decision.log(service, endpoint, &parts, outcome);
+    issued.map_or_else(refused, IntoResponse::into_response)
+}
+
+/// What the log is told of a request, as far as it came.
+#[derive(Default)]
+struct Decision {
+    asked: Option<Asked>,
+    user: Option<String>,
+    grant: Option<Grant>,
+    full_access: bool,
+    doubt: Option<String>,
+}
+
+impl Service {
+    /// The body of a success. (LK: jwt-service §2.2 has the order)
+    async fn issue(
+        &self,
+        endpoint: Endpoint,
+        parts: &Parts,
+        body: Body,
+        decision: &mut Decision,
+    ) -> Result<String, Refusal> {
+        let body = read(body).await?;
+        let asked = decision.asked.insert((endpoint.read)(&body)?);
+        let user = match self.verify(asked).await {
+            Ok(user) => decision.user.insert(user),
+            Err(doubt) => {
+                decision.doubt = Some(format!("{}: {doubt}", doubt.label()));
+                let busy = matches!(doubt, Doubt::Busy);
+                return Err(if busy {
+                    Refusal::Busy
+                } else {
+                    Refusal::Unauthorized
+                });
+            }
+        };
+        if asked.delegates {
+            return Err(Refusal::Delegation);
+        }
+        let grant = decision.grant.insert(grant(asked, user));
+        let url = self.url(endpoint, parts).ok_or(Refusal::Internal)?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs());
+        let jwt = self.keys.sign_text(|issuer| grant.payload(issuer, now));
+        let jwt = jwt.map_err(|_| Refusal::Internal)?;
+        decision.full_access = self.config.full_access.includes(&asked.open_id.server);
+        if decision.full_access {
+            let created = self.sfu.create_room(&grant.alias).await;
+            created.map_err(|error| {
+                decision.doubt = Some(error.to_string());
+                match error {
+                    Uncreated::Full => Refusal::Room,
+                    Uncreated::Draining => Refusal::Draining,
+                }
+            })?;
+        }
+        Ok(answer::issued(&url, &jwt))
+    }
+
+    async fn verify(&self, asked: &Asked) -> Result<String, Doubt> {
+        let user = self.verifier.verify(&asked.open_id).await?;
+        match &asked.member {
+            Member::Claimed { user: claimed, .. } if *claimed != user => Err(Doubt::Claim),
+            _ => Ok(user),
+        }
+    }
+
+    fn url(&self, endpoint: Endpoint, parts: &Parts) -> Option<String> {
+        if let Some(url) = &self.config.url {
+            return Some(url.clone());
+        }
+        let original = parts.extensions.get::<OriginalUri>();
+        let path = original.map_or(parts.uri.path(), |OriginalUri(uri)| uri.path());
+        url::derived(&parts.headers, path, endpoint.path)
+    }
+}
+
+fn grant(asked: &Asked, user: &str) -> Grant {
+    match &asked.member {
+        Member::Device { device } => Grant::plain(user, device, &asked.room),
+        Member::Claimed { id, device, .. } => {
+            let slot = asked.slot.as_deref().unwrap_or(ROOM_SLOT);
+            Grant::hashed([user, device, id], &asked.room, slot)
+        }
+    }
+}
+
+/// The body, up to its limits.
+async fn read(body: Body) -> Result<Vec<u8>, Refusal> {
+    match timeout(BODY_WITHIN, to_bytes(body, MAX_BODY_BYTES)).await {
+        Err(_) => Err(Refusal::TooSlow),
+        Ok(Ok(bytes)) => Ok(bytes.into()),
+        Ok(Err(error)) => {
+            let source = std::error::Error::source(&error);
+            let long = source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+            Err(if long {
+                Refusal::TooLarge
+            } else {
+                Refusal::NotJson
+            })
+        }
+    }
+}
+
+impl Decision {
+    /// One line for each decision: who, where to, from where, and why not. No token.
+    fn log(&self, service: &Service, endpoint: Endpoint, parts: &Parts, outcome: &'static str) {
+        let asked = self.asked.as_ref();
+        let claimed = asked.and_then(|asked| match &asked.member {
+            Member::Claimed { user, .. } => Some(user.as_str()),
+            Member::Device { .. } => None,
+        });
+        let address = service.sfu.client_address(parts).map(|ip| ip.to_string());
+        let origin = parts.headers.get(header::ORIGIN);
+        let origin = origin.and_then(|value| value.to_str().ok());
+        info!(
+            endpoint = endpoint.name,
+            outcome,
+            user = logged(self.user.as_deref().or(claimed)),
+            device = logged(asked.map(|asked| asked.member.device())),
+            server = logged(asked.map(|asked| asked.open_id.server.as_str())),
+            matrixRoom = logged(asked.map(|asked| asked.room.as_str())),
+            slot = logged(asked.and_then(|asked| asked.slot.as_deref())),
+            room = self.grant.as_ref().map(|grant| grant.alias.as_str()),
+            participant = logged(self.grant.as_ref().map(|grant| grant.identity.as_str())),
+            fullAccess = self.full_access,
+            clientIP = address.as_deref().unwrap_or("unknown"),
+            origin = logged(origin),
+            cause = self.doubt.as_deref(),
+            "MatrixRTC token decision"
+        );
+    }
+}
+
+/// A foreign text as far as it is logged, without control characters.
+fn logged(text: Option<&str>) -> Option<String> {
+    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    Some(text?.chars().take(MOST_LOGGED).map(plain).collect())
+}
+
+#[cfg(test)]
+mod tests;

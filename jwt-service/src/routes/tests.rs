@@ -1,0 +1,417 @@
+use super::*;
+use crate::config::{FullAccess, Homeserver as Configured};
+use crate::sfu::Pending;
+use crate::stand_in::homeserver::{Asked as AskedOf, Homeserver, Reply};
+use crate::stand_in::watch::Remembered;
+use axum::http::HeaderMap;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD_NO_PAD;
+use proto::token::Secret;
+use serde_json::{Value, json};
+use std::net::IpAddr;
+use std::sync::Mutex;
+use tower::ServiceExt as _;
+
+/// Rooms that exist in name only.
+#[derive(Default)]
+struct Rooms {
+    made: Mutex<Vec<String>>,
+    refuses: Option<Uncreated>,
+}
+
+impl Sfu for Rooms {
+    fn create_room<'a>(&'a self, alias: &'a str) -> Pending<'a, Result<(), Uncreated>> {
+        self.made
+            .lock()
+            .expect("not poisoned")
+            .push(alias.to_owned());
+        Box::pin(async move { self.refuses.map_or(Ok(()), Err) })
+    }
+
+    fn client_address(&self, _request: &Parts) -> Option<IpAddr> {
+        None
+    }
+}
+
+/// A service, the homeserver it asks, and what they did.
+struct World {
+    service: Arc<Service>,
+    rooms: Arc<Rooms>,
+    watch: Arc<Remembered>,
+    homeserver: Homeserver,
+}
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: String,
+}
+
+fn keys() -> Keys {
+    [("devkey".to_owned(), Secret::new("devsecret"))]
+        .into_iter()
+        .collect()
+}
+
+/// `good` is Alice's token, everything else nobody's.
+fn vouch(asked: &AskedOf) -> Reply {
+    if asked.path.ends_with("access_token=good") {
+        Reply::user("@alice:example.com")
+    } else {
+        let unknown = r#"{"errcode":"M_UNKNOWN_TOKEN","error":"unknown"}"#;
+        Reply::Says(401, String::new(), unknown.into())
+    }
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with(Config::default(), Rooms::default(), keys()).await
+    }
+
+    async fn with(mut config: Config, rooms: Rooms, keys: Keys) -> Self {
+        let homeserver = Homeserver::start(None, vouch).await;
+        config.homeservers.push(Configured {
+            name: "example.com".into(),
+            url: format!("http://{}", homeserver.address),
+        });
+        let (config, rooms) = (Arc::new(config), Arc::new(rooms));
+        let watch = Arc::<Remembered>::default();
+        let counted: Arc<dyn Watch> = Arc::<Remembered>::clone(&watch);
+        let service = Arc::new(Service {
+            verifier: Verifier::new(Arc::clone(&config), Arc::clone(&counted)).expect("set up"),
+            config,
+            keys: Arc::new(keys),
+            sfu: Arc::<Rooms>::clone(&rooms),
+            watch: counted,
+        });
+        Self {
+            service,
+            rooms,
+            watch,
+            homeserver,
+        }
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: impl Into<Body>) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("Host", "rtc.example.com")
+            .body(body.into())
+            .expect("a request");
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request) -> Answer {
+        let router = router(Arc::clone(&self.service));
+        let (parts, body) = router
+            .oneshot(request)
+            .await
+            .expect("an answer")
+            .into_parts();
+        let body = to_bytes(body, 100_000).await.expect("a body");
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).expect("text"),
+        }
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.ask(Method::POST, path, body.to_string()).await
+    }
+
+    fn made(&self) -> Vec<String> {
+        self.rooms.made.lock().expect("not poisoned").clone()
+    }
+}
+
+impl Answer {
+    /// This status and body; and a browser may read it.
+    #[track_caller]
+    fn is(&self, status: u16, body: &str) {
+        assert_eq!((self.status, self.body.as_str()), (status, body));
+        self.is_readable();
+    }
+
+    #[track_caller]
+    fn is_readable(&self) {
+        for (name, value) in HEADERS {
+            assert_eq!(self.headers.get(&name), Some(&value), "{name}");
+        }
+    }
+
+    #[track_caller]
+    fn refuses(&self, status: u16, code: &str, text: &str) {
+        self.is_readable();
+        let body: Value = serde_json::from_str(&self.body).expect("JSON");
+        assert_eq!(self.status, status, "{body}");
+        assert_eq!(
+            (&body["errcode"], &body["error"]),
+            (&json!(code), &json!(text))
+        );
+    }
+
+    /// URL and claims of the token, decoded as Element Call does.
+    #[track_caller]
+    fn issued(&self) -> (String, Value) {
+        self.is_readable();
+        assert_eq!(self.status, 200, "{}", self.body);
+        let body: Value = serde_json::from_str(&self.body).expect("JSON");
+        let jwt = body["jwt"].as_str().expect("a token");
+        keys()
+            .verify(jwt, unix_s())
+            .expect("signed by the first key");
+        let payload = jwt.split('.').nth(1).expect("three parts");
+        let payload = BASE64_STANDARD_NO_PAD
+            .decode(payload)
+            .expect("atob decodes it");
+        let url = body["url"].as_str().expect("a URL").to_owned();
+        (url, serde_json::from_slice(&payload).expect("JSON"))
+    }
+}
+
+fn unix_s() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs()
+}
+
+fn open_id(token: &str) -> Value {
+    json!({
+        "access_token": token,
+        "token_type": "Bearer",
+        "matrix_server_name": "example.com",
+        "expires_in": 3600,
+    })
+}
+
+fn older() -> Value {
+    json!({ "room": "!room:example.com", "openid_token": open_id("good"), "device_id": "DEVICE" })
+}
+
+fn newer() -> Value {
+    json!({
+        "room_id": "!room:example.com",
+        "slot_id": "m.call#ROOM",
+        "openid_token": open_id("good"),
+        "member": {
+            "id": "member-1",
+            "claimed_user_id": "@alice:example.com",
+            "claimed_device_id": "DEVICE",
+        },
+    })
+}
+
+const ROOM: &str = "krj2dgxw2K6EOm9he4GfQJ6JsSVWfJ8a7BkyjZcSmxs";
+
+#[tokio::test]
+async fn the_older_endpoint_issues_the_plain_identity() {
+    let world = World::new().await;
+    let (url, claims) = world.post("/sfu/get", &older()).await.issued();
+    assert_eq!(url, "ws://rtc.example.com");
+    assert_eq!(claims["sub"], "@alice:example.com:DEVICE");
+    assert_eq!(claims["identity"], claims["sub"]);
+    assert_eq!(claims["video"]["room"], ROOM);
+    assert_eq!(claims["video"]["canPublish"], true);
+    let lifetime = claims["exp"].as_u64().zip(claims["iat"].as_u64());
+    assert_eq!(lifetime.map(|(exp, iat)| exp - iat), Some(3600));
+    assert_eq!(world.made(), [ROOM]);
+    assert_eq!(world.watch.all(), ["lookup ok", "sfu_get issued"]);
+}
+
+#[tokio::test]
+async fn the_newer_endpoint_issues_the_hashed_identity_in_the_same_room() {
+    let world = World::new().await;
+    let (_, claims) = world.post("/get_token", &newer()).await.issued();
+    assert_eq!(claims["sub"], "vYVt8NUMTb0rAawkFqilcAtxKgY26U3Ab7R9INviNnU");
+    assert_eq!(claims["video"]["room"], ROOM);
+    assert_eq!(world.made(), [ROOM]);
+}
+
+#[tokio::test]
+async fn the_configured_url_is_told_as_it_is() {
+    let url = "wss://sfu.example.com/livekit/sfu/?x";
+    let config = Config {
+        url: Some(url.into()),
+        ..Config::default()
+    };
+    let world = World::with(config, Rooms::default(), keys()).await;
+    assert_eq!(world.post("/sfu/get", &older()).await.issued().0, url);
+}
+
+#[tokio::test]
+async fn users_of_other_servers_get_a_token_and_no_room() {
+    let config = Config {
+        full_access: FullAccess::listed(vec!["other.example".into()]),
+        ..Config::default()
+    };
+    let world = World::with(config, Rooms::default(), keys()).await;
+    let (_, claims) = world.post("/sfu/get", &older()).await.issued();
+    assert_eq!(claims["video"]["canPublish"], true);
+    assert_eq!(claims["video"].get("roomCreate"), None);
+    assert_eq!(world.made(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_token_that_the_homeserver_does_not_know_is_refused() {
+    let world = World::new().await;
+    let text = "The request could not be authorised.";
+    for (path, mut body) in [("/sfu/get", older()), ("/get_token", newer())] {
+        body["openid_token"] = open_id("bad");
+        let answer = world.post(path, &body).await;
+        answer.refuses(401, "M_UNAUTHORIZED", text);
+        body["openid_token"] = open_id("good");
+        body["openid_token"]["matrix_server_name"] = json!("no server");
+        let answer = world.post(path, &body).await;
+        answer.refuses(401, "M_UNAUTHORIZED", text);
+    }
+    assert_eq!(world.made(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_claimed_user_must_be_the_token_s() {
+    let world = World::new().await;
+    let mut body = newer();
+    for claimed in [
+        "@bob:example.com",
+        "@Alice:example.com",
+        "@alice:example.com ",
+    ] {
+        body["member"]["claimed_user_id"] = json!(claimed);
+        let answer = world.post("/get_token", &body).await;
+        answer.refuses(
+            401,
+            "M_UNAUTHORIZED",
+            "The request could not be authorised.",
+        );
+    }
+    assert_eq!(world.made(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_bad_body_is_refused_before_anybody_is_asked() {
+    let world = World::new().await;
+    for path in ["/sfu/get", "/get_token"] {
+        let answer = world.ask(Method::POST, path, "").await;
+        answer.refuses(400, "M_NOT_JSON", "Error reading request");
+    }
+    let empty = json!({});
+    let answer = world.post("/sfu/get", &empty).await;
+    answer.refuses(400, "M_BAD_JSON", "Missing room parameter");
+    let answer = world.post("/get_token", &empty).await;
+    let text = "The request body is missing `room_id` or `slot_id`";
+    answer.refuses(400, "M_BAD_JSON", text);
+    assert_eq!(world.homeserver.asked(), []);
+    let counted = world.watch.all();
+    assert_eq!(counted[0], "sfu_get not_json");
+    assert_eq!(counted[3], "get_token bad_json");
+}
+
+#[tokio::test]
+async fn who_asks_for_delegation_is_told_to_ask_again_without_it() {
+    let world = World::new().await;
+    for (path, mut body) in [("/sfu/get", older()), ("/get_token", newer())] {
+        body["delay_id"] = json!("syd_x");
+        body["delay_timeout"] = json!(3_600_000);
+        body["delay_cs_api_url"] = json!("http://localhost:18008");
+        let answer = world.post(path, &body).await;
+        let text = "Delegation of delayed events is only supported for full access users";
+        answer.refuses(400, "M_BAD_JSON", text);
+    }
+    assert_eq!(world.made(), Vec::<String>::new());
+    let answer = world.ask(Method::POST, "/delegate_delayed_leave", "").await;
+    answer.refuses(404, "M_UNRECOGNIZED", "Unrecognized request");
+}
+
+#[tokio::test]
+async fn other_methods_are_answered_without_a_body() {
+    let world = World::new().await;
+    for path in ["/sfu/get", "/get_token"] {
+        world.ask(Method::OPTIONS, path, "").await.is(200, "");
+        for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE] {
+            let answer = world.ask(method, path, "").await;
+            answer.is(405, "");
+            assert_eq!(answer.headers.get(header::ALLOW), None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_has_a_limit_in_size_and_in_time() {
+    let world = World::new().await;
+    let long = "x".repeat(MAX_BODY_BYTES + 1);
+    let answer = world.ask(Method::POST, "/sfu/get", long).await;
+    answer.refuses(413, "M_TOO_LARGE", "Request body too large");
+    tokio::time::pause();
+    let never = Body::new(Never);
+    let answer = world.ask(Method::POST, "/sfu/get", never).await;
+    answer.refuses(408, "M_UNKNOWN", "Request body did not arrive in time");
+}
+
+/// A body that does not come.
+struct Never;
+
+impl hyper::body::Body for Never {
+    type Data = hyper::body::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn who_meets_a_busy_service_is_told_when_to_come_again() {
+    let world = World::new().await;
+    let held = world.service.verifier.fill("example.com");
+    let answer = world.post("/sfu/get", &older()).await;
+    answer.refuses(429, "M_LIMIT_EXCEEDED", "Too many requests");
+    assert!(
+        answer.body.contains(r#""retry_after_ms":2000"#),
+        "{}",
+        answer.body
+    );
+    assert_eq!(answer.headers["retry-after"], "2");
+    drop(held);
+    world.post("/sfu/get", &older()).await.issued();
+}
+
+#[tokio::test]
+async fn a_room_that_cannot_be_made_is_no_token() {
+    for (refuses, status, text) in [
+        (Uncreated::Full, 500, "Unable to create room on SFU"),
+        (Uncreated::Draining, 503, "Service is shutting down"),
+    ] {
+        let rooms = Rooms {
+            refuses: Some(refuses),
+            ..Rooms::default()
+        };
+        let world = World::with(Config::default(), rooms, keys()).await;
+        let answer = world.post("/sfu/get", &older()).await;
+        answer.refuses(status, "M_UNKNOWN", text);
+    }
+}
+
+#[tokio::test]
+async fn without_a_key_or_a_host_there_is_no_token() {
+    let world = World::with(Config::default(), Rooms::default(), Keys::default()).await;
+    let answer = world.post("/sfu/get", &older()).await;
+    answer.refuses(500, "M_UNKNOWN", "Internal Server Error");
+    let world = World::new().await;
+    let request = Request::post("/sfu/get").body(Body::from(older().to_string()));
+    let answer = world.send(request.expect("a request")).await;
+    answer.refuses(500, "M_UNKNOWN", "Internal Server Error");
+}
+
+#[test]
+fn a_foreign_text_is_logged_in_part_and_on_one_line() {
+    let long = format!("a\nb{}", "x".repeat(1000));
+    let text = logged(Some(&long)).expect("a text");
+    assert!(text.starts_with("a\u{fffd}b") && text.chars().count() == MOST_LOGGED);
+    assert_eq!(logged(None), None);
+}

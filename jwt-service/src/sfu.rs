@@ -1,0 +1,33 @@
+//! What the service needs of the SFU, and what stands around it: implemented by the server.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+
+/// A future that a trait object can return.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How long a room stays open that nobody joined, in seconds. (LK: jwt-service §6)
+pub const EMPTY_TIMEOUT_S: u32 = 300;
+
+/// How long a room stays open that the last participant left, in seconds.
+pub const DEPARTURE_TIMEOUT_S: u32 = 20;
+
+/// The SFU.
+pub trait Sfu: Send + Sync + 'static {
+    /// Makes the room `alias` unless it is there, with the timeouts above.
+    fn create_room<'a>(&'a self, alias: &'a str) -> Pending<'a, Result<(), Uncreated>>;
+
+    /// Where a request came from, for the log only.
+    fn client_address(&self, request: &http::request::Parts) -> Option<IpAddr>;
+}
+
+/// Why there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Uncreated {
+    /// As many rooms as the process takes.
+    #[error("as many rooms as this server takes")]
+    Full,
+    /// The process goes down.
+    #[error("the server is shutting down")]
+    Draining,
+}

@@ -1,0 +1,34 @@
+//! Counters that remember what they were told.
+
+use crate::watch::Watch;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// Remembers in order: `endpoint outcome`, `lookup result`, `limit name`.
+#[derive(Default)]
+pub(crate) struct Remembered(Mutex<Vec<String>>);
+
+impl Remembered {
+    /// All so far.
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.lock().expect("not poisoned").clone()
+    }
+
+    fn push(&self, text: String) {
+        self.0.lock().expect("not poisoned").push(text);
+    }
+}
+
+impl Watch for Remembered {
+    fn decided(&self, endpoint: &'static str, outcome: &'static str) {
+        self.push(format!("{endpoint} {outcome}"));
+    }
+
+    fn looked_up(&self, result: &'static str, _took: Duration) {
+        self.push(format!("lookup {result}"));
+    }
+
+    fn limit_reached(&self, limit: &'static str) {
+        self.push(format!("limit {limit}"));
+    }
+}

@@ -1,0 +1,15 @@
+//! What the service lets others count.
+
+use std::time::Duration;
+
+/// Counts what happens; implemented by the server over its metrics.
+pub trait Watch: Send + Sync + 'static {
+    /// A token was issued (`issued`) or refused (why, in one word) at an endpoint.
+    fn decided(&self, endpoint: &'static str, outcome: &'static str);
+
+    /// A homeserver was asked: `ok` or what went wrong, in one word, and how long it took.
+    fn looked_up(&self, result: &'static str, took: Duration);
+
+    /// A named limit was reached and something given up.
+    fn limit_reached(&self, limit: &'static str);
+}
