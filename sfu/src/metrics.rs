@@ -210,6 +210,19 @@ impl Metrics {
         limits.with_label_values(&[limit]).inc();
     }
 
+    /// The MatrixRTC authorization service issued a token or refused one.
+    pub fn token_decided(&self, endpoint: &'static str, outcome: &'static str) {
+        let decisions = &self.0.series.authorization.decisions;
+        decisions.with_label_values(&[endpoint, outcome]).inc();
+    }
+
+    /// It asked a homeserver, which took `seconds`.
+    pub fn homeserver_asked(&self, result: &'static str, seconds: f64) {
+        let authorization = &self.0.series.authorization;
+        authorization.lookups.with_label_values(&[result]).inc();
+        authorization.lookup_duration.observe(seconds);
+    }
+
     /// The page of a scrape, in Prometheus' text format.
     #[must_use]
     pub fn page(&self) -> String {

@@ -21,7 +21,7 @@ use crate::room::command::Command;
 use crate::worker::Workers;
 use directory::{Ask, Directory};
 use keeper::{Letter, Verdict};
-use proto::livekit::signal_request;
+use proto::livekit::{RoomConfiguration, signal_request};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
@@ -79,6 +79,23 @@ impl Rooms {
         self.ask(|reply| Ask::Exists { name, reply })
             .await
             .unwrap_or(false)
+    }
+
+    /// Makes the room `name` as `config` asks, unless there is one. It waits for somebody to come
+    /// in as long as its empty timeout says.
+    ///
+    /// # Errors
+    /// There is no place for it.
+    pub async fn create(&self, name: &str, config: RoomConfiguration) -> Result<(), EnterError> {
+        let name = name.to_owned();
+        let config = Some(Box::new(config));
+        let made = self.ask(|reply| Ask::Open {
+            name,
+            config,
+            reply,
+        });
+        made.await.ok_or(EnterError::Draining)??;
+        Ok(())
     }
 
     /// Leads a session into the room `name`, which is made if it does not exist.

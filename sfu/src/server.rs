@@ -5,6 +5,7 @@
 
 mod stop;
 mod listen;
+mod authorization;
 mod sections;
 
 use crate::config::check::{Config, SHORT_SECRET};
@@ -66,6 +67,9 @@ pub enum ServeError {
          address they use, or rtc.enable_loopback_candidate for clients on this machine"
     )]
     NoAddress,
+    /// The MatrixRTC authorization service could not be set up.
+    #[error("matrix: {0}")]
+    Matrix(#[from] jwt_service::openid::SetupError),
     /// Threads or signals could not be set up.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
@@ -136,7 +140,8 @@ async fn serve(
     let bound = listen::addresses(&main);
 
     let stopping = stop::Stopping::default();
-    let router = main_router(config, front, keys, readiness.clone());
+    let matrix = authorization::router(config, &keys, &rooms, &metrics)?;
+    let router = main_router(config, front, keys, others(readiness.clone(), matrix));
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
     let mut tasks = listen::spawn(main, &router, &stopping, &places);
     let scrapers = Places::new(MAX_SCRAPERS, metrics.clone());
@@ -188,17 +193,20 @@ const fn family(address: &SocketAddr) -> u8 {
 }
 
 /// What the main port answers.
-fn main_router(
-    config: &Config,
-    front: Arc<Front>,
-    keys: Arc<Keys>,
-    readiness: Readiness,
-) -> Router {
-    let mut others = admin::health(readiness);
+fn main_router(config: &Config, front: Arc<Front>, keys: Arc<Keys>, mut others: Router) -> Router {
     if config.development {
         others = others.merge(try_page::router(keys));
     }
     http::router::router(front, others)
+}
+
+/// What is served beside signalling: health, and authorization where it is wanted.
+fn others(readiness: Readiness, matrix: Option<Router>) -> Router {
+    let health = admin::health(readiness);
+    match matrix {
+        Some(matrix) => health.merge(matrix),
+        None => health,
+    }
 }
 
 /// The boot banner; names as LiveKit's. (LK: server ops §12)

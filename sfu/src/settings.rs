@@ -81,6 +81,20 @@ const fn named(
     }
 }
 
+/// Variables of the companion service lk-jwt-service and the keys they set.
+/// (LK: jwt-service §9)
+const COMPANION: [(&str, &str); 3] = [
+    ("LIVEKIT_URL", "matrix.url"),
+    (
+        "LIVEKIT_FULL_ACCESS_HOMESERVERS",
+        "matrix.full_access_homeservers",
+    ),
+    (
+        "LIVEKIT_INSECURE_SKIP_VERIFY_TLS",
+        "matrix.insecure_skip_verify_tls",
+    ),
+];
+
 /// Variables of LiveKit's own that are read without a key, and those of its companion service,
 /// which may stand in the same environment.
 const KNOWN_VARIABLES: [&str; 7] = [
@@ -173,6 +187,7 @@ impl Sources {
             complaints: Complaints::default(),
         };
         let has_text = loading.yaml();
+        loading.companion_variables();
         loading.generated_variables();
         loading.flags(|flag| named_flag(&flag.name).is_none());
         loading.named_variables();
@@ -264,6 +279,18 @@ impl Loading<'_> {
             if let Some(text) = self.sources.variable(&name) {
                 self.set_part(part, path, text, Place::Variable(name));
             }
+        }
+    }
+
+    /// The companion's lists may have white space between their entries.
+    fn companion_variables(&mut self) {
+        for (name, path) in COMPANION {
+            let (Some(text), Some(key)) = (self.sources.variable(name), table::find(path)) else {
+                continue;
+            };
+            let words = text.split([',', ' ', '\t', '\n', '\r']);
+            let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+            self.set(key, &words.join(","), Place::Variable(name.to_owned()));
         }
     }
 

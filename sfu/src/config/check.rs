@@ -8,9 +8,11 @@ pub mod http;
 pub mod rtc;
 pub mod room;
 pub mod operation;
+pub mod matrix;
 pub mod development;
 
 pub use http::Http;
+pub use matrix::Matrix;
 pub use operation::{Level, Logging, Prometheus};
 pub use room::{Audio, Limit, Room, Video};
 pub use rtc::{NodeIp, PliThrottle, Rtc};
@@ -47,6 +49,8 @@ pub struct Config {
     pub keys: Keys,
     /// Metrics.
     pub prometheus: Prometheus,
+    /// MatrixRTC authorization.
+    pub matrix: Matrix,
     /// How long a stopping server waits for its sessions.
     pub drain_timeout: Duration,
     /// Told to clients; may be empty.
@@ -95,6 +99,7 @@ pub fn check(values: &mut Values, complaints: &mut Complaints) -> Config {
         logging: Logging::read(values, complaints),
         keys: keys(values, development, complaints),
         prometheus: Prometheus::read(values, complaints),
+        matrix: Matrix::read(values, complaints),
         drain_timeout: values.duration("shutdown.drain_timeout"),
         region: values.text("region"),
         development,

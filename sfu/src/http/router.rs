@@ -17,8 +17,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use std::sync::Arc;
 
-/// Prefixes that are always served: Element Call's deployments put the SFU below one of them.
-const PREFIXES: [&str; 2] = ["/livekit/sfu", "/livekit-server"];
+/// Prefixes that are always served: Element Call's deployments put the SFU and the authorization
+/// service below them.
+const PREFIXES: [&str; 4] = [
+    "/livekit/sfu",
+    "/livekit/jwt",
+    "/livekit-server",
+    "/livekit-jwt-service",
+];
 
 /// All routes; `others` are served beside ours and pass the same layers.
 pub fn router(front: Arc<Front>, others: Router) -> Router {

@@ -25,6 +25,8 @@ const SESSION_MS: [f64; 9] = [
     3_600_000.0,
     14_400_000.0,
 ];
+/// Seconds, up to the deadline of a look-up.
+const LOOKUP_S: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 30.0];
 const RATING: [f64; 4] = [0.0, 1.0, 2.0, 3.0];
 
 /// Rooms and participants.
@@ -62,12 +64,20 @@ pub(super) struct Sessions {
     pub(super) messages: IntCounterVec,
 }
 
+/// The MatrixRTC authorization service.
+pub(super) struct Authorization {
+    pub(super) decisions: IntCounterVec,
+    pub(super) lookups: IntCounterVec,
+    pub(super) lookup_duration: Histogram,
+}
+
 /// All series that are written when something happens.
 pub(super) struct Series {
     registry: Registry,
     pub(super) rooms: Rooms,
     pub(super) tracks: Tracks,
     pub(super) sessions: Sessions,
+    pub(super) authorization: Authorization,
     pub(super) rating: Histogram,
     pub(super) limits: IntCounterVec,
 }
@@ -128,6 +138,7 @@ impl Series {
             rooms: rooms(&shelf),
             tracks: tracks(&shelf),
             sessions: sessions(&shelf),
+            authorization: authorization(&shelf),
             rating: shelf.histogram(
                 "livekit_quality_rating",
                 "Connection quality: 0 poor, 1 good, 2 excellent, 3 lost",
@@ -191,6 +202,26 @@ fn tracks(shelf: &Shelf) -> Tracks {
             "livekit_track_subscribe_counter",
             "Subscriptions asked for",
             &["state", "error"],
+        ),
+    }
+}
+
+fn authorization(shelf: &Shelf) -> Authorization {
+    Authorization {
+        decisions: shelf.counters(
+            "foci_jwt_decisions_total",
+            "MatrixRTC tokens issued and refused",
+            &["endpoint", "outcome"],
+        ),
+        lookups: shelf.counters(
+            "foci_jwt_lookups_total",
+            "Homeservers asked about OpenID tokens",
+            &["result"],
+        ),
+        lookup_duration: shelf.histogram(
+            "foci_jwt_lookup_seconds",
+            "How long asking a homeserver took",
+            &LOOKUP_S,
         ),
     }
 }

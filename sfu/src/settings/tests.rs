@@ -175,3 +175,31 @@ fn a_missing_file_is_an_error() {
         lines(&loaded)
     );
 }
+
+#[test]
+fn variables_of_the_companion_service_set_keys() {
+    let variables = [
+        ("LIVEKIT_URL", "wss://rtc.example/livekit/sfu"),
+        (
+            "LIVEKIT_FULL_ACCESS_HOMESERVERS",
+            "a.example, b.example\nc.example:8448",
+        ),
+        ("LIVEKIT_INSECURE_SKIP_VERIFY_TLS", "true"),
+        ("LIVEKIT_ROOM_AUTO_CREATE", "false"),
+    ];
+    let loaded = with("matrix: {url: 'wss://other'}", &variables, &[]);
+    let matrix = &loaded.config.matrix;
+    assert_eq!(matrix.url.as_deref(), Some("wss://rtc.example/livekit/sfu"));
+    let names = ["a.example", "b.example", "c.example:8448"];
+    assert_eq!(matrix.full_access_homeservers, names);
+    // Only the exact words do that.
+    assert!(!matrix.skip_verify_tls);
+    let words = [(
+        "LIVEKIT_INSECURE_SKIP_VERIFY_TLS",
+        "YES_I_KNOW_WHAT_I_AM_DOING",
+    )];
+    assert!(with("", &words, &[]).config.matrix.skip_verify_tls);
+    let none = [("LIVEKIT_FULL_ACCESS_HOMESERVERS", " , ")];
+    let none = with("", &none, &[]).config.matrix.full_access_homeservers;
+    assert!(none.iter().all(String::is_empty));
+}

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 /// Prefixes at most; each is one more mount of the whole router.
 const MOST_PREFIXES: usize = 16;
 /// First path segments that are routes of their own and cannot be prefixes.
-const TAKEN: [&str; 10] = [
+const TAKEN: [&str; 12] = [
     "rtc",
     "twirp",
     "try",
@@ -17,6 +17,8 @@ const TAKEN: [&str; 10] = [
     "readyz",
     "sfu",
     "get_token",
+    "delegate_delayed_leave",
+    "sfu_webhook",
     "whip",
     "agent",
     "metrics",

@@ -3,6 +3,7 @@
 //! Owns the list, section by section. (LK: server ops §6.2)
 
 mod limits;
+mod matrix;
 mod ops;
 mod room;
 mod rtc;
@@ -12,12 +13,13 @@ mod services;
 use crate::config::raw::key::{Key, Status};
 
 /// Every part of the table, in the order of the documentation.
-const PARTS: [&[Key]; 6] = [
+const PARTS: [&[Key]; 7] = [
     server::KEYS,
     rtc::KEYS,
     room::KEYS,
     limits::KEYS,
     ops::KEYS,
+    matrix::KEYS,
     services::KEYS,
 ];
 

@@ -198,6 +198,8 @@ async fn every_path_is_served_below_the_prefixes_and_with_a_slash_too_many() {
         "",
         "/",
         "/livekit/sfu",
+        "/livekit/jwt",
+        "/livekit-jwt-service",
         "/livekit-server",
         "//livekit/sfu",
         "/livekit/sfu/",

@@ -1,0 +1,189 @@
+//! The MatrixRTC authorization service.
+
+use crate::config::complaint::{Complaints, quoted};
+use crate::config::raw::Values;
+use std::path::PathBuf;
+
+/// The only value that switches verification off. (LK: jwt-service §4)
+const SKIP_VERIFY: &str = "YES_I_KNOW_WHAT_I_AM_DOING";
+
+/// MatrixRTC authorization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Matrix {
+    /// The endpoints are served.
+    pub enabled: bool,
+    /// The WebSocket URL told to clients; `None`: derived from each request.
+    pub url: Option<String>,
+    /// Whose users' rooms are created; `*` alone: everybody's.
+    pub full_access_homeservers: Vec<String>,
+    /// Server names and base URLs.
+    pub homeservers: Vec<(String, String)>,
+    /// Certificate authorities.
+    pub ca_file: Option<PathBuf>,
+    /// Any homeserver may be at a private address.
+    pub allow_private_addresses: bool,
+    /// Certificates are not checked.
+    pub skip_verify_tls: bool,
+}
+
+impl Matrix {
+    pub(super) fn read(values: &Values, complaints: &mut Complaints) -> Self {
+        let set = |path| Some(values.text(path)).filter(|text| !text.is_empty());
+        let matrix = Self {
+            enabled: values.flag("matrix.enabled"),
+            url: set("matrix.url"),
+            full_access_homeservers: values.texts("matrix.full_access_homeservers"),
+            homeservers: values.map("matrix.homeservers"),
+            ca_file: set("matrix.ca_file").map(PathBuf::from),
+            allow_private_addresses: values.flag("matrix.allow_private_addresses"),
+            skip_verify_tls: skip_verify(values, complaints),
+        };
+        if matrix.enabled {
+            matrix.urls(values, complaints);
+            matrix.access(values, complaints);
+        }
+        matrix
+    }
+
+    /// URLs are used or told to clients much later: what is wrong with one is told now.
+    fn urls(&self, values: &Values, complaints: &mut Complaints) {
+        const URL: &str = "matrix.url";
+        const HOMESERVERS: &str = "matrix.homeservers";
+        if let Some(url) = &self.url
+            && !is_url(url, &["wss://", "ws://", "https://", "http://"])
+        {
+            let cause = format!("`{}` is no URL that a client can open", quoted(url));
+            let fix = "write for example wss://rtc.example.org/livekit/sfu";
+            complaints.error(URL, values.place(URL), cause, fix);
+        }
+        for (name, url) in &self.homeservers {
+            if !is_url(url, &["https://", "http://"]) {
+                let cause = format!("`{}`: `{}` is no base URL", quoted(name), quoted(url));
+                let fix = "write for example `example.org: http://synapse:8008`";
+                complaints.error(HOMESERVERS, values.place(HOMESERVERS), cause, fix);
+            }
+        }
+    }
+
+    /// Full access means something only where a join does not create the room.
+    fn access(&self, values: &Values, complaints: &mut Complaints) {
+        const KEY: &str = "matrix.full_access_homeservers";
+        let names = &self.full_access_homeservers;
+        let everyone = names.iter().any(|name| name == "*");
+        let auto_create = values.flag("room.auto_create");
+        if everyone && names.len() > 1 {
+            let fix = "write `*` alone, or names alone";
+            let cause = "`*` beside names matches nothing";
+            complaints.warning(KEY, values.place(KEY), cause, fix);
+        } else if everyone && !auto_create {
+            let cause =
+                "`*` lets users of every homeserver create rooms, though room.auto_create is false";
+            let fix = "name the homeservers that you serve";
+            complaints.warning(KEY, values.place(KEY), cause, fix);
+        } else if !everyone && auto_create && values.is_set(KEY) {
+            let cause = "room.auto_create is true, so users of all homeservers create rooms";
+            let fix = "set room.auto_create to false";
+            complaints.warning(KEY, values.place(KEY), cause, fix);
+        }
+    }
+}
+
+fn skip_verify(values: &Values, complaints: &mut Complaints) -> bool {
+    const KEY: &str = "matrix.insecure_skip_verify_tls";
+    let text = values.text(KEY);
+    let skips = text == SKIP_VERIFY;
+    let (cause, fix) = if skips {
+        (
+            "certificates of homeservers are not checked: anybody on the way to one can make up users",
+            "remove it, and name the authority in matrix.ca_file",
+        )
+    } else if text.is_empty() {
+        return false;
+    } else {
+        (
+            "not the words that switch checking off: certificates are checked",
+            "remove it",
+        )
+    };
+    complaints.warning(KEY, values.place(KEY), cause, fix);
+    skips
+}
+
+/// One of these schemes, a host, perhaps a path; nothing that does not belong into a base URL.
+fn is_url(text: &str, schemes: &[&str]) -> bool {
+    let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
+    let Some(rest) = rest else { return false };
+    let host = rest.split('/').next().unwrap_or_default();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    let printable = |byte: u8| byte.is_ascii_graphic() && !b"?#@\"\\<>".contains(&byte);
+    !host.is_empty()
+        && !host.starts_with(':')
+        && host.bytes().all(plain)
+        && rest.bytes().all(printable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(yaml: &str) -> (Matrix, Vec<String>) {
+        let (mut values, mut complaints) = (Values::default(), Complaints::default());
+        values.read_yaml(yaml, "f", true, &mut complaints);
+        let matrix = Matrix::read(&values, &mut complaints);
+        let lines = complaints.list().iter().map(ToString::to_string).collect();
+        (matrix, lines)
+    }
+
+    #[test]
+    fn without_configuration_it_serves_everybody_and_complains_of_nothing() {
+        let (matrix, complaints) = read("{}");
+        assert!(matrix.enabled && !matrix.allow_private_addresses && !matrix.skip_verify_tls);
+        assert_eq!(matrix.full_access_homeservers, ["*"]);
+        assert_eq!((matrix.url, matrix.ca_file), (None, None));
+        assert_eq!(complaints, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_used_is_told_at_once() {
+        for (yaml, wrong) in [
+            ("matrix: {url: rtc.example.org}", true),
+            ("matrix: {url: 'wss://'}", true),
+            ("matrix: {url: 'wss://h/a b'}", true),
+            ("matrix: {url: 'wss://h:1/livekit/sfu'}", false),
+            ("matrix: {homeservers: {a.example: 'synapse:8008'}}", true),
+            ("matrix: {homeservers: {a.example: 'http://u@h'}}", true),
+            (
+                "matrix: {homeservers: {'a.example:1': 'http://[::1]:8008/x'}}",
+                false,
+            ),
+            ("matrix: {enabled: false, url: nonsense}", false),
+        ] {
+            let (_, complaints) = read(yaml);
+            let errors = complaints.iter().filter(|line| line.starts_with("error:"));
+            assert_eq!(errors.count() > 0, wrong, "{yaml}: {complaints:?}");
+        }
+    }
+
+    #[test]
+    fn full_access_that_means_nothing_is_told() {
+        let warned = |yaml: &str| !read(yaml).1.is_empty();
+        assert!(warned("matrix: {full_access_homeservers: [a.example]}"));
+        assert!(warned("room: {auto_create: false}"));
+        assert!(warned(
+            "matrix: {full_access_homeservers: ['*', a.example]}"
+        ));
+        assert!(!warned(
+            "{room: {auto_create: false}, matrix: {full_access_homeservers: [a.example]}}"
+        ));
+    }
+
+    #[test]
+    fn only_the_exact_words_switch_checking_off() {
+        for (words, off) in [(SKIP_VERIFY, true), ("true", false), ("yes_i_know", false)] {
+            let (matrix, complaints) =
+                read(&format!("matrix: {{insecure_skip_verify_tls: '{words}'}}"));
+            assert_eq!(matrix.skip_verify_tls, off, "{words}");
+            assert_eq!(complaints.len(), 1, "{complaints:?}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The MatrixRTC authorization service beside the SFU, in one process.
+//!
+//! Owns what `jwt_service` needs of us: rooms made without a detour over the network, counters, and
+//! its section of the configuration. Decides nothing about tokens.
+
+use crate::auth;
+use crate::config::check::{Config, Matrix};
+use crate::metrics::Metrics;
+use crate::rooms::{EnterError, Rooms};
+use crate::server::ServeError;
+use axum::Router;
+use axum::http::request::Parts;
+use jwt_service::config::{self, FullAccess, Homeserver, Verification};
+use jwt_service::openid::Verifier;
+use jwt_service::routes::{self, Service};
+use jwt_service::sfu::{DEPARTURE_TIMEOUT_S, EMPTY_TIMEOUT_S, Pending, Sfu, Uncreated};
+use jwt_service::watch::Watch;
+use proto::livekit::RoomConfiguration;
+use proto::token::Keys;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The rooms of this process.
+struct Here(Rooms);
+
+impl Sfu for Here {
+    fn create_room<'a>(&'a self, alias: &'a str) -> Pending<'a, Result<(), Uncreated>> {
+        Box::pin(async move {
+            let config = RoomConfiguration {
+                empty_timeout: EMPTY_TIMEOUT_S,
+                departure_timeout: DEPARTURE_TIMEOUT_S,
+                ..RoomConfiguration::default()
+            };
+            let made = self.0.create(alias, config).await;
+            made.map_err(|error| match error {
+                EnterError::Full | EnterError::Closed => Uncreated::Full,
+                EnterError::Draining => Uncreated::Draining,
+            })
+        })
+    }
+
+    fn client_address(&self, request: &Parts) -> Option<IpAddr> {
+        auth::client_address(request)
+    }
+}
+
+impl Watch for Metrics {
+    fn decided(&self, endpoint: &'static str, outcome: &'static str) {
+        self.token_decided(endpoint, outcome);
+    }
+
+    fn looked_up(&self, result: &'static str, took: Duration) {
+        self.homeserver_asked(result, took.as_secs_f64());
+    }
+
+    fn limit_reached(&self, limit: &'static str) {
+        Self::limit_reached(self, limit);
+    }
+}
+
+/// The endpoints, if they are to be served.
+pub(super) fn router(
+    config: &Config,
+    keys: &Arc<Keys>,
+    rooms: &Rooms,
+    metrics: &Metrics,
+) -> Result<Option<Router>, ServeError> {
+    if !config.matrix.enabled {
+        return Ok(None);
+    }
+    let watch: Arc<dyn Watch> = Arc::new(metrics.clone());
+    let section = Arc::new(section(&config.matrix));
+    let verifier = Verifier::new(Arc::clone(&section), Arc::clone(&watch))?;
+    Ok(Some(routes::router(Arc::new(Service {
+        config: section,
+        keys: Arc::clone(keys),
+        sfu: Arc::new(Here(rooms.clone())),
+        watch,
+        verifier,
+    }))))
+}
+
+fn section(matrix: &Matrix) -> config::Config {
+    let homeserver = |(name, url): &(String, String)| Homeserver {
+        name: name.clone(),
+        url: url.clone(),
+    };
+    config::Config {
+        url: matrix.url.clone(),
+        full_access: FullAccess::listed(matrix.full_access_homeservers.clone()),
+        homeservers: matrix.homeservers.iter().map(homeserver).collect(),
+        ca_file: matrix.ca_file.clone(),
+        verify_tls: if matrix.skip_verify_tls {
+            Verification::Off
+        } else {
+            Verification::On
+        },
+        allow_private_addresses: matrix.allow_private_addresses,
+    }
+}
