@@ -8,6 +8,7 @@ pub mod frames;
 pub mod token;
 
 pub mod server;
+pub mod homeserver;
 pub mod synapse;
 pub mod relay;
 

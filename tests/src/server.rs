@@ -111,7 +111,7 @@ impl Server {
         let mut tick = interval(Duration::from_millis(20));
         loop {
             tick.tick().await;
-            if let Ok(answer) = request(self.http, "/", "").await
+            if let Ok(answer) = request(self.http, "GET", "/", "", "").await
                 && answer.body == "OK"
             {
                 return;
@@ -127,7 +127,17 @@ impl Server {
     /// # Panics
     /// When no answer comes.
     pub async fn get(&self, path: &str, headers: &str) -> Answer {
-        request(self.http, path, headers)
+        request(self.http, "GET", path, headers, "")
+            .await
+            .expect("an HTTP answer")
+    }
+
+    /// `POST` of `body` with extra header lines, each ended by CR LF.
+    ///
+    /// # Panics
+    /// When no answer comes.
+    pub async fn post(&self, path: &str, headers: &str, body: &str) -> Answer {
+        request(self.http, "POST", path, headers, body)
             .await
             .expect("an HTTP answer")
     }
@@ -138,7 +148,7 @@ impl Server {
     /// # Panics
     /// When there is no such series.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let page = request(self.metrics, "/metrics", "")
+        let page = request(self.metrics, "GET", "/metrics", "", "")
             .await
             .expect("the metrics page");
         let of_series = page.body.lines().filter(|line| {
@@ -201,12 +211,23 @@ impl Server {
     }
 }
 
-/// `GET` on a connection of its own.
-async fn request(host: SocketAddr, path: &str, headers: &str) -> std::io::Result<Answer> {
+/// One request on a connection of its own.
+async fn request(
+    host: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> std::io::Result<Answer> {
     let exchange = async {
         let mut socket = TcpStream::connect(host).await?;
-        let text =
-            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");
+        let length = match body.len() {
+            0 => String::new(),
+            length => format!("Content-Length: {length}\r\n"),
+        };
+        let text = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{length}{headers}\r\n{body}"
+        );
         socket.write_all(text.as_bytes()).await?;
         let mut answer = Vec::new();
         socket.read_to_end(&mut answer).await?;
@@ -270,8 +291,20 @@ fn binary() -> &'static PathBuf {
         // compiled twice.
         let mut build = Command::new(env!("CARGO"));
         build.args([
-            "build", "--quiet", "-p", "proto", "-p", "sfu", "-p", "tests", "--bin", "foci",
-            "--test", "e2e",
+            "build",
+            "--quiet",
+            "-p",
+            "proto",
+            "-p",
+            "jwt-service",
+            "-p",
+            "sfu",
+            "-p",
+            "tests",
+            "--bin",
+            "foci",
+            "--test",
+            "e2e",
         ]);
         // What cargo tells a running test of its package; a build script that watches these would
         // run again, and all that depends on it be compiled again.

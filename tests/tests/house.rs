@@ -36,6 +36,7 @@ fn a_module_imports_only_what_stands_above_it() {
     let tree = Tree::read();
     none("layers", &house::layers::complaints(&tree, "sfu"));
     none("layers", &house::layers::complaints(&tree, "proto"));
+    none("layers", &house::layers::complaints(&tree, "jwt-service"));
 }
 
 #[test]

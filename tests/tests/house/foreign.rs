@@ -6,22 +6,36 @@ use super::paths::named;
 use super::source::Tree;
 
 /// Who may name what. An owner with `.rs` is that file alone, without it also the folder.
-const OWNERS: [(&str, &[&str]); 22] = [
+const OWNERS: [(&str, &[&str]); 27] = [
     ("aes", &["sfu/src/media/transport/srtp.rs"]),
     (
         "aws_lc_rs",
         &[
             "sfu/src/media/transport/srtp.rs",
             "sfu/src/media/transport/ice/stun.rs",
+            "jwt-service/src/grant.rs",
         ],
     ),
-    ("axum", &["sfu/src/auth", "sfu/src/http", "sfu/src/server"]),
+    (
+        "axum",
+        &[
+            "sfu/src/auth",
+            "sfu/src/http",
+            "sfu/src/server",
+            "jwt-service/src/routes.rs",
+        ],
+    ),
     ("clap", &["sfu/src/cli"]),
     ("ctr", &["sfu/src/media/transport/srtp.rs"]),
     ("dimpl", &["sfu/src/media/transport/dtls.rs"]),
     ("flate2", &["proto/src/signal/join_request.rs"]),
     ("futures_util", &["sfu/src/http/websocket"]),
+    ("hickory_resolver", &["jwt-service/src/dns.rs"]),
     ("hmac", &["sfu/src/media/transport/srtp.rs"]),
+    (
+        "http_body_util",
+        &["jwt-service/src/fetch.rs", "jwt-service/src/routes.rs"],
+    ),
     ("if_addrs", &["sfu/src/addresses.rs"]),
     ("jsonwebtoken", &["proto/src/token.rs"]),
     ("livekit_protocol", &["proto"]),
@@ -30,10 +44,13 @@ const OWNERS: [(&str, &[&str]); 22] = [
     ("prost", &["proto/src/signal"]),
     ("quinn_udp", &["sfu/src/worker/udp.rs"]),
     ("rtc_sdp", &["sfu/src/media/transport/sdp.rs"]),
+    ("ruma", &["jwt-service/src/matrix.rs"]),
     ("rustix", &["sfu/src/worker/udp.rs"]),
+    ("rustls_native_certs", &["jwt-service/src/tls.rs"]),
     ("saphyr_parser", &["sfu/src/config/raw/yaml.rs"]),
     ("sha1", &["sfu/src/media/transport/srtp.rs"]),
     ("socket2", &["sfu/src/worker/udp.rs"]),
+    ("tokio_rustls", &["jwt-service/src/tls.rs"]),
     ("tracing_subscriber", &["sfu/src/telemetry"]),
 ];
 

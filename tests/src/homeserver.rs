@@ -1,0 +1,51 @@
+//! A homeserver as far as the authorization service needs one: it vouches for users.
+
+use std::net::SocketAddr;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Stops when dropped, with the runtime of its test.
+pub struct Homeserver {
+    /// Where it listens, without TLS.
+    pub address: SocketAddr,
+}
+
+impl Homeserver {
+    /// Starts a homeserver called `name`. The OpenID token `of-alice` belongs to Alice there, that
+    /// of `stranger` to a user of another server, and all others to nobody.
+    ///
+    /// # Panics
+    /// When there is no port.
+    pub async fn start(name: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound socket");
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(answer(socket, name));
+            }
+        });
+        Self { address }
+    }
+}
+
+/// One request. What fails is the client's to notice.
+async fn answer(mut socket: TcpStream, name: &str) -> Option<()> {
+    let mut lines = BufReader::new(&mut socket).lines();
+    let first = lines.next_line().await.ok()??;
+    while !lines.next_line().await.ok()??.is_empty() {}
+    let path = first.split(' ').nth(1).unwrap_or_default();
+    let question = "/_matrix/federation/v1/openid/userinfo?access_token=";
+    let (status, body) = match path.strip_prefix(question) {
+        Some("stranger") => (200, r#"{"sub":"@alice:elsewhere.example"}"#.to_owned()),
+        Some(token) => match token.strip_prefix("of-") {
+            Some(user) => (200, format!(r#"{{"sub":"@{user}:{name}"}}"#)),
+            None => (401, r#"{"errcode":"M_UNKNOWN_TOKEN"}"#.to_owned()),
+        },
+        None => (404, r#"{"errcode":"M_UNRECOGNIZED"}"#.to_owned()),
+    };
+    let length = body.len();
+    let text = format!(
+        "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    socket.write_all(text.as_bytes()).await.ok()
+}
