@@ -1,14 +1,17 @@
-//! Signal frames: protobuf and JSON, and the join request in the URL.
+//! Signal frames: protobuf and JSON, and what the URL asks for.
 //!
 //! Owns the encodings and their limits; knows no session and no room. Any bytes are either a
 //! message or an error. Called by the server's signalling edge and by clients made for tests. (LK: signalling §1.4, §3)
 
 mod join_request;
 mod known;
+mod parameters;
 
 pub use join_request::{
     JoinRequestError, MAX_JOIN_REQUEST_BYTES, decode_join_request, encode_join_request,
 };
+
+pub use parameters::{Parameters, read_parameters};
 
 use livekit_protocol::{SignalRequest, SignalResponse};
 use prost::Message;

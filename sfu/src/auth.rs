@@ -44,11 +44,16 @@ pub fn log_refusal(request: &Parts, status: u16, error: &dyn std::error::Error) 
     );
 }
 
+/// The query parameters, percent-decoded.
+#[must_use]
+pub fn query(uri: &Uri) -> Vec<(String, String)> {
+    Query::try_from_uri(uri).map_or_else(|_| Vec::new(), |Query(pairs)| pairs)
+}
+
 /// The value of a query parameter, percent-decoded; the first one of that name.
 #[must_use]
 pub fn query_value(uri: &Uri, name: &str) -> Option<String> {
-    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
-    pairs
+    query(uri)
         .into_iter()
         .find_map(|(key, value)| (key == name).then_some(value))
 }

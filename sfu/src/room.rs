@@ -139,6 +139,7 @@ impl Room {
         }
         match request {
             Request::Offer(offer) => negotiation::handle_offer(state, peer, offer),
+            Request::Answer(answer) => negotiation::handle_client_answer(state, peer, answer),
             Request::Trickle(trickle) => negotiation::handle_trickle(state, peer, trickle),
             Request::AddTrack(request) => publishing::handle_add_track(state, peer, request),
             Request::Mute(request) => publishing::handle_mute(state, peer, request, now),
@@ -159,11 +160,8 @@ impl Room {
             Request::UpdateVideoTrack(update) => {
                 publishing::handle_video_update(state, peer, update, now)
             }
-            // The server never offers, layers are dynacast's, and pings are answered by the session.
-            Request::Answer(_)
-            | Request::UpdateLayers(_)
-            | Request::Ping(_)
-            | Request::PingReq(_) => {}
+            // Layers are dynacast's, and pings are answered by the session.
+            Request::UpdateLayers(_) | Request::Ping(_) | Request::PingReq(_) => {}
             data => self.refuse_data(peer, data),
         }
     }
@@ -225,14 +223,28 @@ impl Room {
             } => {
                 negotiation::handle_answer(state, peer, (id, sdp), &mids, &candidates);
             }
+            Event::Offer {
+                peer,
+                id,
+                sdp,
+                mids,
+                candidates,
+            } => {
+                negotiation::handle_own_offer(state, peer, (id, sdp), &mids, &candidates);
+            }
+            Event::AnswerRefused { peer, reason } => {
+                negotiation::handle_answer_refused(state, peer, &reason, now)
+            }
             Event::OfferRefused { peer, reason, .. } => {
                 negotiation::handle_offer_refused(state, peer, &reason, now)
             }
             Event::SectionsNeeded { peer, audio, video } => {
                 negotiation::handle_sections_needed(state, peer, audio, video)
             }
-            Event::Connected { peer, .. } => negotiation::handle_connected(state, peer, now),
-            Event::Failed { peer, .. } => exit::handle_media_failed(state, peer, now),
+            Event::Connected { peer, side, .. } => {
+                negotiation::handle_connected(state, peer, side, now)
+            }
+            Event::Failed { peer, side, .. } => exit::handle_media_failed(state, peer, side, now),
             Event::TrackStarted {
                 track,
                 mid,

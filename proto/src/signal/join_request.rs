@@ -19,7 +19,7 @@ pub const MAX_JOIN_REQUEST_BYTES: usize = 1 << 20;
 const MAX_TEXT_BYTES: usize = MAX_JOIN_REQUEST_BYTES / 3 * 4 + 64;
 
 /// Padding is LiveKit's rule; proxies strip it.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)

@@ -164,6 +164,7 @@ impl World {
             publish: Codec::ALL.to_vec(),
             subscribe: Codec::ALL.to_vec(),
             one_codec_per_section: false,
+            subscriber: None,
         };
         self.plane.handle_command(
             Command::AddPeer {

@@ -34,6 +34,8 @@ pub fn router(front: Arc<Front>, others: Router) -> Router {
     };
     let routes = Router::new()
         .route("/", any(health))
+        .route("/rtc", any(websocket::connect_legacy))
+        .route("/rtc/validate", any(websocket::validate_legacy))
         .route("/rtc/v1", any(websocket::connect))
         .route("/rtc/v1/validate", any(websocket::validate))
         .with_state(Arc::clone(&front))

@@ -13,7 +13,7 @@ use crate::metrics::JoinState;
 use crate::room::effect::JoinRefusal;
 use crate::rooms::{Attached, EnterError, Entry, Said};
 use crate::signal::client::Hints;
-use crate::signal::join::{self, Admission, JoinError};
+use crate::signal::join::{self, Admission, Asked, JoinError};
 use crate::signal::session::{JSON_SUBPROTOCOL, Opening, Session};
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{FromRequestParts, Request, State};
@@ -45,23 +45,55 @@ enum ConnectError {
     LimitExceeded,
 }
 
-/// `…/validate`: the checks of [`connect`] without a session.
-pub async fn validate(State(front): State<Arc<Front>>, request: Request) -> Response {
+/// The generations of the signalling path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    /// `/rtc`: parameters, two peer connections.
+    Legacy,
+    /// `/rtc/v1`: a join request, one peer connection.
+    V1,
+}
+
+/// `/rtc/v1/validate`: the checks of [`connect`] without a session.
+pub async fn validate(front: State<Arc<Front>>, request: Request) -> Response {
+    check_only(front, request, Version::V1).await
+}
+
+/// `/rtc/validate`: the checks of [`connect_legacy`] without a session.
+pub async fn validate_legacy(front: State<Arc<Front>>, request: Request) -> Response {
+    check_only(front, request, Version::Legacy).await
+}
+
+/// `/rtc/v1`: checks, waits for the room's first message, then upgrades.
+pub async fn connect(front: State<Arc<Front>>, request: Request) -> Response {
+    enter(front, request, Version::V1).await
+}
+
+/// `/rtc`: the same for clients that ask by parameters.
+pub async fn connect_legacy(front: State<Arc<Front>>, request: Request) -> Response {
+    enter(front, request, Version::Legacy).await
+}
+
+async fn check_only(
+    State(front): State<Arc<Front>>,
+    request: Request,
+    version: Version,
+) -> Response {
     let (parts, _) = request.into_parts();
-    match admit(&front, &parts).await {
-        Ok(_) => "success".into_response(),
+    let admitted = admit(&front, &parts, version).await;
+    match admitted.and_then(|admission| admission.validated()) {
+        Ok(()) => "success".into_response(),
         Err(error) => refuse(&parts, error.status(), &error),
     }
 }
 
-/// `/rtc/v1`: checks, waits for the room's first message, then upgrades.
-pub async fn connect(State(front): State<Arc<Front>>, request: Request) -> Response {
+async fn enter(State(front): State<Arc<Front>>, request: Request, version: Version) -> Response {
     let accepted = Instant::now();
     let (mut parts, _) = request.into_parts();
     if !asks_for_upgrade(&parts.headers) {
         return StatusCode::NOT_FOUND.into_response();
     }
-    let admission = match admit(&front, &parts).await {
+    let admission = match admit(&front, &parts, version).await {
         Ok(admission) => admission,
         Err(error) => {
             front.metrics.join_state(JoinState::SignalValidationFailed);
@@ -116,15 +148,22 @@ fn open(front: &Front, upgrade: WebSocketUpgrade, line: socket::Line, first: Fra
 }
 
 /// Everything that can be judged before the room is asked.
-async fn admit(front: &Front, parts: &Parts) -> Result<Admission, JoinError> {
+async fn admit(front: &Front, parts: &Parts, version: Version) -> Result<Admission, JoinError> {
     let claims = parts.extensions.get::<Verified<Claims>>().cloned();
-    let request = auth::query_value(&parts.uri, "join_request");
+    let parameters = auth::query(&parts.uri);
     let user_agent = parts.headers.get(header::USER_AGENT);
     let hints = Hints {
         user_agent: user_agent.and_then(|value| value.to_str().ok()),
         address: auth::client_address(parts),
     };
-    let admission = join::check(claims, request.as_deref(), hints)?;
+    let asked = match version {
+        Version::Legacy => Asked::Parameters(&parameters),
+        Version::V1 => {
+            let request = parameters.iter().find(|(name, _)| name == "join_request");
+            Asked::Request(request.map(|(_, text)| text.as_str()))
+        }
+    };
+    let admission = join::check(claims, asked, hints)?;
     if admission.needs_existing_room(&front.policy) && !front.rooms.exists(admission.room()).await {
         return Err(JoinError::RoomMissing);
     }

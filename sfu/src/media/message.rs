@@ -33,6 +33,23 @@ pub enum Command {
         /// The session description.
         sdp: String,
     },
+    /// The client's answer to an [`Event::Offer`].
+    Answer {
+        /// The peer.
+        peer: PeerId,
+        /// The offer's id; 0 from clients that do not repeat it.
+        id: u32,
+        /// The session description.
+        sdp: String,
+    },
+    /// We are to offer now, whatever there is to send. Ignored for a peer with a single connection.
+    Negotiate {
+        /// The peer.
+        peer: PeerId,
+        /// The client has come back by a new signalling connection: ICE starts over, and an offer
+        /// whose answer may be lost is made again. Nothing if we never offered.
+        restart: bool,
+    },
     /// The client announced a track; its media will come in a section of an offer.
     Publish {
         /// The track.
@@ -97,6 +114,8 @@ impl Command {
             Self::AddPeer { peer, .. }
             | Self::RemovePeer { peer }
             | Self::Offer { peer, .. }
+            | Self::Answer { peer, .. }
+            | Self::Negotiate { peer, .. }
             | Self::Subscribe { peer, .. }
             | Self::Unsubscribe { peer, .. }
             | Self::SetWish { peer, .. } => *peer,
@@ -133,6 +152,27 @@ pub enum Event {
         mids: Vec<(String, TrackKey)>,
         /// `candidate:…` lines to trickle; empty unless the ICE credentials are new.
         candidates: Vec<String>,
+    },
+    /// Our offer. The next one follows only after [`Command::Answer`].
+    Offer {
+        /// The peer.
+        peer: PeerId,
+        /// Its id, never 0.
+        id: u32,
+        /// The session description.
+        sdp: String,
+        /// Every section that sends a track now: its mid and the track. Always the full map.
+        mids: Vec<(String, TrackKey)>,
+        /// `candidate:…` lines to trickle; empty unless the ICE credentials are new.
+        candidates: Vec<String>,
+    },
+    /// The client answered our offer with something unusable, or a connected one not in time: it
+    /// must start over.
+    AnswerRefused {
+        /// The peer.
+        peer: PeerId,
+        /// Why, for the log.
+        reason: String,
     },
     /// The offer could not be used; the client must start over.
     OfferRefused {
@@ -241,6 +281,8 @@ impl Event {
     pub const fn peer(&self) -> PeerId {
         match self {
             Self::Answer { peer, .. }
+            | Self::Offer { peer, .. }
+            | Self::AnswerRefused { peer, .. }
             | Self::OfferRefused { peer, .. }
             | Self::SectionsNeeded { peer, .. }
             | Self::Connected { peer, .. }
@@ -270,6 +312,19 @@ pub struct PeerSetup {
     /// Answer each section with one codec only: the client ignores their order. (Firefox on
     /// Linux and Android; LK signalling §6.6)
     pub one_codec_per_section: bool,
+    /// A connection of its own for what the peer receives; `None` for a single one.
+    pub subscriber: Option<SubscriberSetup>,
+}
+
+/// How we offer on the connection of the subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubscriberSetup {
+    /// We open the data channels here, and the offer has a section for them: the client takes this
+    /// connection for the primary one. (LK: signalling §6.9)
+    pub data_channels: bool,
+    /// A section whose track is gone takes another one. Old clients and Safari lose such tracks.
+    /// (LK: signalling §9.3, §9.4)
+    pub reuse_sections: bool,
 }
 
 /// A track the client announced, as far as its section and its media are concerned.

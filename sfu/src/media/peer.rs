@@ -7,13 +7,15 @@ pub mod downlink;
 pub mod link;
 pub mod uplink;
 
-use crate::ids::PeerId;
+use crate::ids::{PeerId, TrackKey};
 use crate::media::estimate::feedback::FeedbackRecorder;
 use crate::media::message::PeerSetup;
-use crate::media::transport::negotiation::Negotiation;
+use crate::media::transport::negotiation::offering::Offering;
+use crate::media::transport::negotiation::{Forwarding, Negotiation, TrackError};
 use connections::Connections;
 use downlink::Downlink;
 use link::Link;
+use std::time::Instant;
 use uplink::Uplink;
 
 /// A peer.
@@ -25,6 +27,8 @@ pub struct Peer {
     pub connections: Connections,
     /// The client's offers and our answers.
     pub negotiation: Negotiation,
+    /// Our offers, on the connection of the subscriber if there is one.
+    pub offering: Option<Offering>,
     /// What it publishes.
     pub uplink: Uplink,
     /// What it receives.
@@ -45,11 +49,31 @@ impl Peer {
             id,
             connections,
             negotiation: Negotiation::new(setup),
+            offering: None,
             uplink: Uplink::default(),
             downlink: Downlink::default(),
             feedback: FeedbackRecorder::new(link.ssrc),
             link,
             stirred: false,
+        }
+    }
+
+    /// A track is to be sent to the client, in a section of its next offer or of ours.
+    ///
+    /// # Errors
+    /// [`TrackError`].
+    pub fn subscribe(&mut self, forwarding: Forwarding, now: Instant) -> Result<(), TrackError> {
+        match &mut self.offering {
+            Some(offering) => offering.subscribe(forwarding, now),
+            None => self.negotiation.subscribe(forwarding, now),
+        }
+    }
+
+    /// A track is no longer to be sent.
+    pub fn unsubscribe(&mut self, track: TrackKey, now: Instant) {
+        match &mut self.offering {
+            Some(offering) => offering.unsubscribe(track, now),
+            None => self.negotiation.unsubscribe(track, now),
         }
     }
 }

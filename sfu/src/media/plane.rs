@@ -9,6 +9,7 @@ pub mod tracks;
 
 mod control;
 mod fanout;
+mod offers;
 mod peers;
 mod reports;
 mod receive;
@@ -118,6 +119,8 @@ impl Plane {
             Command::AddPeer { peer, setup } => self.add_peer(peer, &setup, now),
             Command::RemovePeer { peer } => self.remove_peer(peer, now),
             Command::Offer { peer, id, sdp } => self.handle_offer(peer, id, &sdp, now),
+            Command::Answer { peer, id, sdp } => self.handle_answer(peer, id, &sdp, now),
+            Command::Negotiate { peer, restart } => self.negotiate(peer, restart, now),
             Command::Publish { track, spec } => self.publish(track, spec, now),
             Command::Unpublish { track } => self.unpublish(track, now),
             Command::MuteTrack { track, muted } => self.mute_track(track, muted, now),

@@ -85,12 +85,13 @@ impl Transport {
         &self.fingerprint
     }
 
-    /// New credentials for an ICE restart; keys and path stay until the new ones are used.
-    pub fn restart(&mut self, credentials: Credentials, remote_ufrag: &str) {
+    /// New credentials for an ICE restart; keys and path stay until the new ones are used. The
+    /// client's new ufrag is not known yet if it is we who restart.
+    pub fn restart(&mut self, credentials: Credentials, remote_ufrag: Option<&str>) {
         self.ice.restart(credentials, remote_ufrag);
     }
 
-    /// The client's side, from its offer.
+    /// The client's side, from its description.
     pub fn set_remote(&mut self, remote: &Remote) {
         self.ice.set_remote(&remote.ufrag);
         let sha256 = remote
@@ -104,6 +105,15 @@ impl Transport {
         };
         if !expected {
             self.fail(PeerFailure::Handshake);
+        }
+    }
+
+    /// The client's certificate has become known, perhaps after its handshake.
+    pub fn handle_described(&mut self, arena: &mut Arena<Path>) {
+        if let Some(path) = self.ice.selected()
+            && !self.dead
+        {
+            self.drain(Ok(()), path, arena);
         }
     }
 

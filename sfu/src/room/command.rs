@@ -69,6 +69,10 @@ pub struct Join {
     pub subscribe_codecs: Vec<Codec>,
     /// Answer with one codec a section.
     pub one_codec_per_section: bool,
+    /// The client has one connection to send by and another to receive by.
+    pub dual: bool,
+    /// In our offers to it a section may serve one track after another.
+    pub reuse_sections: bool,
     /// Known faults to tell the client of (LK signalling §4.3).
     pub client_configuration: Option<livekit::ClientConfiguration>,
     /// The first refresh token (later ones are asked for by effect).

@@ -18,7 +18,7 @@ use super::state::State;
 use super::subscribing;
 use super::subscription::Subscriptions;
 use crate::ids::{ParticipantSid, PeerId};
-use crate::media::message::{Command, PeerSetup};
+use crate::media::message::{Command, PeerSetup, Side, SubscriberSetup};
 use proto::livekit;
 use proto::livekit::DisconnectReason;
 use proto::livekit::leave_request::Action;
@@ -33,6 +33,11 @@ pub(super) const TOKEN_INTERVAL: Duration = Duration::from_secs(300);
 /// Seconds between a client's pings, and after which it gives up. (LK: signalling §3)
 const PING_INTERVAL: i32 = 5;
 const PING_TIMEOUT: i32 = 15;
+/// Protocol after which a client may wait for our offer instead of making its own. (LK: signalling
+/// §9.3)
+const SUBSCRIBER_PRIMARY_AFTER: i32 = 2;
+/// Protocol after which our first offer may have tracks in it. (LK: signalling §9.3)
+const TRACKS_IN_FIRST_OFFER_AFTER: i32 = 7;
 /// Participants in a room whatever the settings say, dependents included: snapshots of everybody
 /// go to everybody, so a room grows with the square of it.
 const PARTICIPANT_CEILING: usize = 5_000;
@@ -53,16 +58,13 @@ pub(super) fn handle_join(state: &mut State, mut join: Join, now: Instant) {
         exit::remove(state, old, farewell, now);
     }
     let peer = join.peer;
-    let setup = PeerSetup {
-        publish: join.publish_codecs.clone(),
-        subscribe: join.subscribe_codecs.clone(),
-        one_codec_per_section: join.one_codec_per_section,
-    };
-    register(state, claims, &join, now);
-    respond(state, &mut join);
+    let primary = primary(&claims, &join);
+    register(state, claims, &join, primary, now);
+    respond(state, &mut join, primary);
     state.count(Count::ParticipantJoined);
+    let setup = peer_setup(&join, primary);
     state.media(Command::AddPeer { peer, setup });
-    subscribing::reconcile_all(state, peer, now);
+    first_offer(state, peer, &join, primary, now);
     for request in join.add_tracks {
         publishing::handle_add_track(state, peer, request);
     }
@@ -77,6 +79,47 @@ pub(super) fn handle_join(state: &mut State, mut join: Join, now: Instant) {
         .get(&peer)
         .is_some_and(|p| p.profile.claims.grant().recorder);
     announce::counts_changed(state, recorder, now);
+}
+
+/// The connection whose coming up makes the participant active. (LK: signalling §4.2)
+fn primary(claims: &Claims, join: &Join) -> Side {
+    let known = join.client.protocol > SUBSCRIBER_PRIMARY_AFTER;
+    if join.dual && known && claims.grant().can_subscribe() {
+        Side::Subscriber
+    } else {
+        Side::Publisher
+    }
+}
+
+fn peer_setup(join: &Join, primary: Side) -> PeerSetup {
+    let subscriber = SubscriberSetup {
+        data_channels: primary == Side::Subscriber,
+        reuse_sections: join.reuse_sections,
+    };
+    PeerSetup {
+        publish: join.publish_codecs.clone(),
+        subscribe: join.subscribe_codecs.clone(),
+        one_codec_per_section: join.one_codec_per_section,
+        subscriber: join.dual.then_some(subscriber),
+    }
+}
+
+/// Subscribes to what there is. Where the client waits for our offer, it comes at once; old clients
+/// want the tracks in a second one. (LK: signalling §4.5, §9.3)
+fn first_offer(state: &mut State, peer: PeerId, join: &Join, primary: Side, now: Instant) {
+    let offer = Command::Negotiate {
+        peer,
+        restart: false,
+    };
+    let awaited = primary == Side::Subscriber;
+    let with_tracks = join.client.protocol > TRACKS_IN_FIRST_OFFER_AFTER;
+    if awaited && !with_tracks {
+        state.media(offer.clone());
+    }
+    subscribing::reconcile_all(state, peer, now);
+    if awaited && with_tracks {
+        state.media(offer);
+    }
 }
 
 /// The token's claims with what the join request changes of them.
@@ -118,7 +161,7 @@ fn admit(state: &State, claims: &Claims, join: &Join) -> Result<(), JoinRefusal>
     }
 }
 
-fn register(state: &mut State, claims: Claims, join: &Join, now: Instant) {
+fn register(state: &mut State, claims: Claims, join: &Join, primary: Side, now: Instant) {
     let peer = join.peer;
     let dependent = claims.is_dependent();
     let sid = ParticipantSid::random(&mut state.rng);
@@ -141,7 +184,7 @@ fn register(state: &mut State, claims: Claims, join: &Join, now: Instant) {
         },
         link: Link {
             session: Some(join.session),
-            media: MediaLink::Connecting,
+            media: MediaLink::new(join.dual, primary),
         },
         publications: Publications::default(),
         subscriptions: Subscriptions::new(join.auto_subscribe, join.adaptive_stream),
@@ -159,7 +202,7 @@ fn register(state: &mut State, claims: Claims, join: &Join, now: Instant) {
     }
 }
 
-fn respond(state: &mut State, join: &mut Join) {
+fn respond(state: &mut State, join: &mut Join, primary: Side) {
     let peer = join.peer;
     let other_participants = announce::others(state, peer);
     let participant = announce::joining(state, peer);
@@ -176,7 +219,7 @@ fn respond(state: &mut State, join: &mut Join) {
         server_region: server.region.clone(),
         server_info: Some(server),
         ice_servers: std::mem::take(&mut join.ice_servers),
-        subscriber_primary: false,
+        subscriber_primary: primary == Side::Subscriber,
         client_configuration: join.client_configuration.take(),
         ping_timeout: PING_TIMEOUT,
         ping_interval: PING_INTERVAL,

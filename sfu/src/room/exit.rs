@@ -6,13 +6,13 @@ use super::announce;
 use super::deadlines::{Deadline, Deadlines};
 use super::dynacast;
 use super::effect::{Count, Effect};
-use super::participant::{MediaLink, Participant};
+use super::participant::Participant;
 use super::publishing;
 use super::pulse;
 use super::state::{Index, State};
 use super::subscription::Stage;
 use crate::ids::{PeerId, SessionId, TrackKey};
-use crate::media::message::Command;
+use crate::media::message::{Command, Side};
 use proto::livekit;
 use proto::livekit::DisconnectReason;
 use proto::livekit::leave_request::Action;
@@ -204,12 +204,12 @@ pub(super) fn handle_session_lost(state: &mut State, session: SessionId, now: In
     }
 }
 
-/// Media was lost: the client is told to resume, and has some seconds to.
-pub(super) fn handle_media_failed(state: &mut State, peer: PeerId, now: Instant) {
+/// A connection was lost: the client is told to resume, and has some seconds to.
+pub(super) fn handle_media_failed(state: &mut State, peer: PeerId, side: Side, now: Instant) {
     let Some(participant) = state.participants.get_mut(&peer) else {
         return;
     };
-    participant.link.media = MediaLink::Failed;
+    participant.link.media.handle_failed(side);
     if participant.protocol() >= KNOWS_ACTION {
         dismiss(
             state,

@@ -8,13 +8,12 @@ use super::binding;
 use super::deadlines::Deadline;
 use super::effect::Count;
 use super::exit::{self, Farewell};
-use super::participant::MediaLink;
 use super::pulse;
 use super::reply;
 use super::state::State;
 use super::subscribing;
 use crate::ids::{PeerId, TrackKey};
-use crate::media::message::Command;
+use crate::media::message::{Command, Side};
 use proto::livekit;
 use proto::livekit::request_response::{Reason, Request};
 use proto::livekit::signal_response::Message;
@@ -22,13 +21,33 @@ use proto::livekit::{SignalTarget, TrickleRequest};
 use std::collections::HashMap;
 use std::time::Instant;
 
-/// The client offers. In a single peer connection it is always the client who does.
+/// The client offers, on the connection it sends by. With a single one it is always the client who
+/// does.
 pub(super) fn handle_offer(state: &mut State, peer: PeerId, offer: livekit::SessionDescription) {
     if offer.r#type == "offer" {
         state.media(Command::Offer {
             peer,
             id: offer.id,
             sdp: offer.sdp,
+        });
+    }
+}
+
+/// The client answers our offer.
+pub(super) fn handle_client_answer(
+    state: &mut State,
+    peer: PeerId,
+    answer: livekit::SessionDescription,
+) {
+    let offered = state
+        .participants
+        .get(&peer)
+        .is_some_and(|participant| participant.link.media.is_dual());
+    if offered && answer.r#type == "answer" {
+        state.media(Command::Answer {
+            peer,
+            id: answer.id,
+            sdp: answer.sdp,
         });
     }
 }
@@ -57,32 +76,57 @@ pub(super) fn handle_answer(
     mids: &[(String, TrackKey)],
     candidates: &[String],
 ) {
-    let sid = |key: &TrackKey| Some(state.publication(*key)?.sid.as_str().to_owned());
-    let named = mids
-        .iter()
-        .filter_map(|(mid, key)| Some((mid.clone(), sid(key)?)));
-    let mid_to_track_id: HashMap<String, String> = named.collect();
     let answer = livekit::SessionDescription {
         r#type: "answer".to_owned(),
         sdp,
         id,
-        mid_to_track_id,
+        mid_to_track_id: track_ids(state, mids),
     };
     state.signal(peer, Message::Answer(answer));
+    tell_candidates(state, peer, SignalTarget::Publisher, candidates);
+}
+
+/// Media offers.
+pub(super) fn handle_own_offer(
+    state: &mut State,
+    peer: PeerId,
+    (id, sdp): (u32, String),
+    mids: &[(String, TrackKey)],
+    candidates: &[String],
+) {
+    let offer = livekit::SessionDescription {
+        r#type: "offer".to_owned(),
+        sdp,
+        id,
+        mid_to_track_id: track_ids(state, mids),
+    };
+    state.signal(peer, Message::Offer(offer));
+    tell_candidates(state, peer, SignalTarget::Subscriber, candidates);
+}
+
+fn track_ids(state: &State, mids: &[(String, TrackKey)]) -> HashMap<String, String> {
+    let sid = |key: &TrackKey| Some(state.publication(*key)?.sid.as_str().to_owned());
+    mids.iter()
+        .filter_map(|(mid, key)| Some((mid.clone(), sid(key)?)))
+        .collect()
+}
+
+/// After the description they belong to: clients keep earlier ones, but not all for long.
+fn tell_candidates(state: &mut State, peer: PeerId, target: SignalTarget, candidates: &[String]) {
     for (index, candidate) in candidates.iter().enumerate() {
         let last = index + 1 == candidates.len();
-        state.signal(peer, Message::Trickle(trickle(candidate, last)));
+        state.signal(peer, Message::Trickle(trickle(candidate, target, last)));
     }
 }
 
 /// A candidate in the four keys every client understands; `sdpMid` must not be null.
-fn trickle(candidate: &str, last: bool) -> TrickleRequest {
+fn trickle(candidate: &str, target: SignalTarget, last: bool) -> TrickleRequest {
     let text = serde_json::Value::from(candidate);
     TrickleRequest {
         candidate_init: format!(
             r#"{{"candidate":{text},"sdpMid":"","sdpMLineIndex":0,"usernameFragment":null}}"#
         ),
-        target: SignalTarget::Publisher as i32,
+        target: target as i32,
         r#final: last,
     }
 }
@@ -107,19 +151,35 @@ pub(super) fn handle_offer_refused(state: &mut State, peer: PeerId, reason: &str
     exit::remove(state, peer, Farewell::MISMATCH, now);
 }
 
-/// The transport is up: for the first time, or again after a restart.
-pub(super) fn handle_connected(state: &mut State, peer: PeerId, now: Instant) {
+/// Media cannot use the answer to our offer, or has waited for one in vain. A client that is away
+/// gets another offer when it resumes.
+pub(super) fn handle_answer_refused(state: &mut State, peer: PeerId, reason: &str, now: Instant) {
+    let here = state
+        .participants
+        .get(&peer)
+        .is_some_and(|participant| participant.link.session.is_some());
+    if here {
+        tracing::info!(?peer, reason, "answer refused");
+        exit::remove(state, peer, Farewell::MISMATCH, now);
+    }
+}
+
+/// A transport is up: for the first time, or again after a restart.
+pub(super) fn handle_connected(state: &mut State, peer: PeerId, side: Side, now: Instant) {
     let Some(participant) = state.participants.get_mut(&peer) else {
         return;
     };
-    participant.link.media = MediaLink::Up;
+    participant.link.media.handle_connected(side);
+    // Failed media that recovers by itself is of no use to a client that was told to resume.
+    if participant.link.session.is_some() && !participant.link.media.is_lost() {
+        state.deadlines.clear(Deadline::Grace(peer));
+    }
+    if side != participant.link.media.primary {
+        return;
+    }
     let first = !std::mem::replace(&mut participant.presence.active, true);
     let joined = participant.presence.joined;
     state.deadlines.clear(Deadline::Join(peer));
-    // Failed media that recovers by itself is of no use to a client that was told to resume.
-    if participant.link.session.is_some() {
-        state.deadlines.clear(Deadline::Grace(peer));
-    }
     if !first {
         return;
     }

@@ -10,11 +10,12 @@ use super::setup::{Limits, signed};
 use super::subscription::Subscriptions;
 use crate::config::codecs::Codec;
 use crate::ids::{ParticipantSid, SessionId};
+use crate::media::message::Side;
 use proto::livekit;
 use proto::livekit::participant_info::State;
 use proto::livekit::{ClientInfo, DisconnectReason};
 use proto::token::Claims;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// A participant of the room, from its join response to its removal.
@@ -61,15 +62,46 @@ pub(super) struct Link {
     pub(super) media: MediaLink,
 }
 
-/// The state of a participant's media.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum MediaLink {
+/// How a participant's media stands.
+#[derive(Debug)]
+pub(super) struct MediaLink {
+    /// It receives by a connection of its own.
+    dual: bool,
+    /// The participant is there once this one is connected.
+    pub(super) primary: Side,
+    /// Connections lost; only a resume brings them back.
+    failed: BTreeSet<Side>,
+}
+
+impl MediaLink {
     /// Not connected yet.
-    Connecting,
-    /// Connected, or silent for less than it takes to fail.
-    Up,
-    /// Lost; only a resume brings it back.
-    Failed,
+    pub(super) const fn new(dual: bool, primary: Side) -> Self {
+        Self {
+            dual,
+            primary,
+            failed: BTreeSet::new(),
+        }
+    }
+
+    /// Does the server offer on a connection of its own?
+    pub(super) const fn is_dual(&self) -> bool {
+        self.dual
+    }
+
+    /// A connection is up.
+    pub(super) fn handle_connected(&mut self, side: Side) {
+        self.failed.remove(&side);
+    }
+
+    /// A connection is lost.
+    pub(super) fn handle_failed(&mut self, side: Side) {
+        self.failed.insert(side);
+    }
+
+    /// Is any connection lost?
+    pub(super) fn is_lost(&self) -> bool {
+        !self.failed.is_empty()
+    }
 }
 
 impl Participant {

@@ -10,12 +10,12 @@ use super::deadlines::Deadline;
 use super::dynacast;
 use super::effect::Effect;
 use super::exit::{self, Farewell, leave_message};
-use super::participant::MediaLink;
 use super::publishing;
 use super::pulse;
 use super::state::State;
 use super::subscribing;
 use crate::ids::PeerId;
+use crate::media::message::Command;
 use proto::livekit;
 use proto::livekit::client_info::Sdk;
 use proto::livekit::signal_response::Message;
@@ -56,10 +56,25 @@ pub(super) fn handle_resume(state: &mut State, resume: Resume, now: Instant) {
     subscribing::forget_told(state, peer);
     subscribing::reconcile_all(state, peer, now);
     binding::await_binding(state, peer, now);
+    restart_offers(state, peer);
     state.speakers.forget_receiver(peer);
     state.quality.refresh(peer);
     pulse::speakers_changed(state, now);
     pulse::quality_changed(state, now);
+}
+
+/// Our connection starts ICE over, as the client does with its own. Last, so that its offer has all
+/// that was subscribed anew.
+fn restart_offers(state: &mut State, peer: PeerId) {
+    let Some(participant) = state.participants.get(&peer) else {
+        return;
+    };
+    if participant.link.media.is_dual() {
+        state.media(Command::Negotiate {
+            peer,
+            restart: true,
+        });
+    }
 }
 
 /// Who left while the client may not have listened. One who is here again under a new sid is not
@@ -104,7 +119,7 @@ fn adopt(state: &mut State, peer: PeerId, resume: &Resume, now: Instant) {
     if resume.client.protocol > 0 {
         participant.profile.client = resume.client.clone();
     }
-    let lost = participant.link.media == MediaLink::Failed;
+    let lost = participant.link.media.is_lost();
     tracing::info!(?peer, reason = ?resume.reason, lost, "participant resumed");
     state.index.sessions.insert(resume.session, peer);
     if let Some(session) = old {

@@ -20,6 +20,9 @@ use proto::livekit::SubscriptionError;
 use proto::livekit::signal_response::Message;
 use std::time::Instant;
 
+/// Protocol after which a stream's id names the track as well. (LK: signalling §6.5, §9.3)
+const PACKED_STREAM_ID_AFTER: i32 = 0;
+
 /// What the comparison found.
 struct Situation {
     key: TrackKey,
@@ -96,12 +99,17 @@ fn subscribe(state: &mut State, peer: PeerId, sid: &str, key: TrackKey, now: Ins
         return;
     };
     let (kind, layers) = (track.kind, track.layers());
-    let label = StreamLabel {
-        stream_id: format!("{}|{sid}", publisher.profile.sid),
-        track_id: sid.to_owned(),
-    };
+    let publisher_sid = publisher.profile.sid.clone();
     let Some(subscriber) = state.participants.get_mut(&peer) else {
         return;
+    };
+    let label = StreamLabel {
+        stream_id: if subscriber.protocol() > PACKED_STREAM_ID_AFTER {
+            format!("{publisher_sid}|{sid}")
+        } else {
+            publisher_sid.to_string()
+        },
+        track_id: sid.to_owned(),
     };
     let active = subscriber.presence.active;
     let adaptive = subscriber.subscriptions.adaptive;

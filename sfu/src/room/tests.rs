@@ -11,6 +11,7 @@ pub(super) fn first_moment() -> std::time::Instant {
 
 mod harness;
 
+mod dual;
 mod dynacast;
 mod joining;
 mod leaving;

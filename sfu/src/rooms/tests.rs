@@ -40,6 +40,8 @@ fn join(rooms: &Rooms, identity: &str) -> Entry {
         publish_codecs: Vec::new(),
         subscribe_codecs: Vec::new(),
         one_codec_per_section: false,
+        dual: false,
+        reuse_sections: true,
         client_configuration: None,
         ice_servers: Vec::new(),
     }))

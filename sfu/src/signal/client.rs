@@ -9,6 +9,9 @@ use proto::livekit;
 use proto::livekit::{ClientConfiguration, ClientInfo, DisabledCodecs};
 use std::net::IpAddr;
 
+/// Protocol after which transceivers may be reused. (LK: signalling §9.3)
+const TRANSCEIVER_REUSE_AFTER: i32 = 3;
+
 /// What an HTTP request tells of the client.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Hints<'a> {
@@ -94,6 +97,13 @@ pub fn subscribe_codecs(
 #[must_use]
 pub fn needs_one_codec_per_section(info: &ClientInfo) -> bool {
     is_firefox(info) && (is(&info.os, "linux") || is(&info.os, "android"))
+}
+
+/// Does a section of our offers serve one track after another? Old clients do not expect it, and
+/// Safari plays nothing from the second track on.
+#[must_use]
+pub fn reuses_sections(info: &ClientInfo) -> bool {
+    info.protocol > TRANSCEIVER_REUSE_AFTER && !is_safari(info)
 }
 
 /// One row of LiveKit's static configuration table.

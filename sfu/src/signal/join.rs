@@ -9,7 +9,7 @@ use crate::config::codecs::Codec;
 use crate::ids::{ParticipantSid, PeerId, SessionId};
 use crate::room::command::{Join, Resume};
 use proto::livekit;
-use proto::signal::{JoinRequestError, decode_join_request};
+use proto::signal::{JoinRequestError, Parameters, decode_join_request, read_parameters};
 use proto::token::{Claims, Verified};
 use std::net::IpAddr;
 
@@ -35,6 +35,9 @@ pub enum JoinError {
     /// The parameter `join_request` cannot be used.
     #[error(transparent)]
     Request(#[from] JoinRequestError),
+    /// The parameter `attributes` cannot be used.
+    #[error("cannot decode attributes")]
+    Attributes,
     /// No token, no video grant, or metadata given without the right to.
     #[error("no permissions to access the room")]
     NoAccess,
@@ -71,12 +74,46 @@ impl JoinError {
         match self {
             Self::NoAccess | Self::Denied => 401,
             Self::Request(_)
+            | Self::Attributes
             | Self::NoIdentity
             | Self::LongIdentity
             | Self::NoRoom
             | Self::LongRoom => 400,
             Self::RoomMissing => 404,
             Self::Overloaded | Self::Draining => 503,
+        }
+    }
+}
+
+/// What a client asks for, by the path it used.
+#[derive(Debug, Clone, Copy)]
+pub enum Asked<'a> {
+    /// `/rtc/v1`: the parameter `join_request`.
+    Request(Option<&'a str>),
+    /// `/rtc`: parameters, percent-decoded. With `join_request` among them only that one counts.
+    Parameters(&'a [(String, String)]),
+}
+
+impl Asked<'_> {
+    fn read(self) -> Result<(Parameters, bool), JoinRequestError> {
+        let single = match self {
+            Self::Request(text) => Some(text.unwrap_or_default()),
+            Self::Parameters(pairs) => {
+                let named = pairs.iter().find(|(name, _)| name == "join_request");
+                named
+                    .map(|(_, text)| text.as_str())
+                    .filter(|text| !text.is_empty())
+            }
+        };
+        match (single, self) {
+            (None, Self::Parameters(pairs)) => Ok((read_parameters(pairs), true)),
+            (text, _) => {
+                let parameters = Parameters {
+                    request: decode_join_request(text.unwrap_or_default())?,
+                    ..Parameters::default()
+                };
+                Ok((parameters, false))
+            }
         }
     }
 }
@@ -88,19 +125,24 @@ pub struct Admission {
     request: livekit::JoinRequest,
     client: livekit::ClientInfo,
     address: Option<IpAddr>,
+    /// The client has one connection to send by and another to receive by.
+    dual: bool,
+    /// It sent attributes that cannot be read.
+    unreadable_attributes: bool,
 }
 
-/// Checks a connection: the join request first, then the token's rights, as LiveKit does.
+/// Checks a connection: what it asks for first, then the token's rights, as LiveKit does.
 ///
 /// # Errors
 /// The first fault found.
 pub fn check(
     claims: Option<Verified<Claims>>,
-    join_request: Option<&str>,
+    asked: Asked<'_>,
     hints: Hints<'_>,
 ) -> Result<Admission, JoinError> {
-    let mut request = decode_join_request(join_request.unwrap_or_default())?;
-    let claims = claims.ok_or(JoinError::NoAccess)?.into_inner();
+    let (parameters, dual) = asked.read()?;
+    let mut request = parameters.request;
+    let mut claims = claims.ok_or(JoinError::NoAccess)?.into_inner();
     let grant = claims.video.as_ref().ok_or(JoinError::NoAccess)?;
     if !grant.room_join {
         return Err(JoinError::Denied);
@@ -117,10 +159,14 @@ pub fn check(
     if grant.room.len() > MAX_ROOM_NAME_BYTES {
         return Err(JoinError::LongRoom);
     }
-    let describes_itself =
-        !request.metadata.is_empty() || !request.participant_attributes.is_empty();
+    let describes_itself = !request.metadata.is_empty()
+        || !request.participant_attributes.is_empty()
+        || parameters.unreadable_attributes;
     if describes_itself && !grant.can_update_own_metadata() {
         return Err(JoinError::NoAccess);
+    }
+    if let Some(suffix) = &parameters.publish {
+        only_publish(&mut claims, suffix)?;
     }
     let client = client::complete(request.client_info.take().unwrap_or_default(), hints);
     Ok(Admission {
@@ -128,7 +174,27 @@ pub fn check(
         request,
         client,
         address: hints.address,
+        dual,
+        unreadable_attributes: parameters.unreadable_attributes,
     })
+}
+
+/// Makes a session beside the identity's other one of it, which only publishes.
+fn only_publish(claims: &mut Claims, suffix: &str) -> Result<(), JoinError> {
+    let grant = claims.video.as_mut().ok_or(JoinError::NoAccess)?;
+    if !grant.can_publish() {
+        return Err(JoinError::NoAccess);
+    }
+    grant.can_subscribe = Some(false);
+    // A renewed token carries the suffix already.
+    let suffix = format!("#{suffix}");
+    if !claims.identity.ends_with(&suffix) {
+        claims.identity.push_str(&suffix);
+    }
+    if claims.identity.len() > MAX_IDENTITY_BYTES {
+        return Err(JoinError::LongIdentity);
+    }
+    Ok(())
 }
 
 impl Admission {
@@ -142,6 +208,17 @@ impl Admission {
     #[must_use]
     pub fn identity(&self) -> &str {
         &self.claims.identity
+    }
+
+    /// What is only complained of when nobody is to be let in: a join goes on without it.
+    ///
+    /// # Errors
+    /// [`JoinError::Attributes`].
+    pub const fn validated(&self) -> Result<(), JoinError> {
+        if self.unreadable_attributes {
+            return Err(JoinError::Attributes);
+        }
+        Ok(())
     }
 
     /// Takes it up an earlier connection?
@@ -185,6 +262,8 @@ impl Admission {
                 faults.as_ref(),
             ),
             one_codec_per_section: client::needs_one_codec_per_section(&self.client),
+            dual: self.dual,
+            reuse_sections: client::reuses_sections(&self.client),
             client_configuration: faults,
             ice_servers: policy.ice_servers.clone(),
             claims: self.claims,

@@ -178,8 +178,7 @@ async fn the_root_says_how_the_server_is() {
 async fn unknown_paths_and_versions_are_livekits_404() {
     for path in [
         "/nothing",
-        "/rtc",
-        "/rtc/validate",
+        "/rtc/",
         "/rtc/v2",
         "/rtc/v1/",
         "///rtc/v1",
@@ -219,6 +218,22 @@ async fn every_path_is_served_below_the_prefixes_and_with_a_slash_too_many() {
     }
     get_path("/try").await.is(200, "a page");
     get_path("/livekit/sfu/try").await.is(200, "a page");
+}
+
+#[tokio::test]
+async fn the_older_path_asks_by_parameters_and_for_nothing_but_a_token() {
+    let token = token(Some(VideoGrant::join("lobby")));
+    let validate = format!("/rtc/validate?protocol=9&access_token={token}");
+    get_path(&validate).await.is(200, "success");
+    let answer = get_path("/rtc/validate").await;
+    answer.is(401, "no permissions to access the room");
+    assert!(!answer.header("access-control-allow-origin").is_empty());
+    get_path(&format!("/livekit/sfu{validate}"))
+        .await
+        .is(200, "success");
+    get_path(&format!("/rtc?access_token={token}"))
+        .await
+        .is(404, "");
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use crate::media::peer::downlink::{Stream, Waiting};
 use crate::media::peer::link::Link;
 use crate::media::transport::Transport;
 use crate::media::transport::ice::Credentials;
+use crate::media::transport::negotiation::offering::Offering;
 use crate::media::transport::negotiation::{Answered, Forwarding, Sending};
 use rand::Rng;
 use std::time::Instant;
@@ -21,13 +22,16 @@ use std::time::Instant;
 /// First sequence numbers and picture ids stay below this, so that the first wrap is far away and
 /// no receiver guesses the roll-over count wrong.
 const FIRST_SEQ_BELOW: u16 = 1 << 15;
+/// Our offers are counted from a number in this range, so that those of two sessions of a client
+/// are hardly taken for each other. (LK: signalling §4.5)
+const OFFER_IDS_FROM: std::ops::RangeInclusive<u32> = 1..=256;
 
 impl Plane {
     pub(super) fn add_peer(&mut self, id: PeerId, setup: &PeerSetup, now: Instant) {
         if self.index_of(id).is_some() {
             return;
         }
-        let Some(publisher) = self.connection(id, Side::Publisher, now) else {
+        let Some(connections) = self.connections(id, setup, now) else {
             self.demux.remove(id);
             self.events.push_back(Event::Failed {
                 peer: id,
@@ -36,9 +40,23 @@ impl Plane {
             });
             return;
         };
-        let connections = Connections::new(publisher, None);
         let link = Link::new(&mut self.rng, now);
-        self.peers.insert(Peer::new(id, setup, connections, link));
+        let mut peer = Peer::new(id, setup, connections, link);
+        peer.offering = setup.subscriber.map(|subscriber| {
+            let first_id = self.rng.random_range(OFFER_IDS_FROM);
+            Offering::new(&setup.subscribe, subscriber, first_id)
+        });
+        self.peers.insert(peer);
+    }
+
+    /// As many connections as the peer is to have; `None` if there are too many.
+    fn connections(&mut self, id: PeerId, setup: &PeerSetup, now: Instant) -> Option<Connections> {
+        let publisher = self.connection(id, Side::Publisher, now)?;
+        let subscriber = match setup.subscriber {
+            Some(_) => Some(self.connection(id, Side::Subscriber, now)?),
+            None => None,
+        };
+        Some(Connections::new(publisher, subscriber))
     }
 
     /// A new connection that can be checked; `None` if there are too many.
@@ -54,7 +72,7 @@ impl Plane {
         Some(Connection::new(transport, session_id))
     }
 
-    fn place(&self) -> Place {
+    pub(super) fn place(&self) -> Place {
         Place {
             node: self.setup.node,
             generation: self.setup.process,
@@ -124,7 +142,9 @@ impl Plane {
                     if self.demux.insert(&credentials.ufrag, sender).is_err() {
                         self.counters.dropped.limit += 1;
                     }
-                    connection.transport.restart(credentials, remote_ufrag);
+                    connection
+                        .transport
+                        .restart(credentials, Some(remote_ufrag));
                 }
                 connection.transport.set_remote(&answered.remote);
                 self.apply_answer(index, &answered, now);
@@ -147,7 +167,7 @@ impl Plane {
         }
     }
 
-    /// Brings tracks and streams in line with the sections just answered.
+    /// Brings tracks and streams in line with the sections just answered by us.
     fn apply_answer(&mut self, index: u32, answered: &Answered, now: Instant) {
         for key in &answered.ended {
             self.finish(*key, now);
@@ -157,10 +177,21 @@ impl Plane {
             return;
         };
         peer.uplink.set_sections(answered.receiving.clone());
-        for key in &answered.refused {
+        self.apply_sending(index, &answered.refused, &answered.sending, now);
+    }
+
+    /// Brings streams in line with the sections that send, of whoever's offer.
+    pub(super) fn apply_sending(
+        &mut self,
+        index: u32,
+        refused: &[TrackKey],
+        sending: &[Sending],
+        now: Instant,
+    ) {
+        for key in refused {
             self.refuse(index, *key);
         }
-        for sending in &answered.sending {
+        for sending in sending {
             self.bind(index, sending, now);
         }
     }
@@ -194,7 +225,7 @@ impl Plane {
         };
         if fanout.subscribers.len() >= SUBSCRIBERS_MAX {
             self.counters.dropped.limit += 1;
-            peer.negotiation.unsubscribe(sending.track, now);
+            peer.unsubscribe(sending.track, now);
             self.refuse(index, sending.track);
             return;
         }
@@ -315,7 +346,7 @@ impl Plane {
         for index in receivers.chain(fanout.waiting) {
             if let Some(peer) = self.peers.at_mut(index) {
                 peer.downlink.remove(key);
-                peer.negotiation.unsubscribe(key, now);
+                peer.unsubscribe(key, now);
             }
             self.reschedule(index, now);
         }
@@ -386,7 +417,7 @@ impl Plane {
             ssrc,
             rtx_ssrc,
         };
-        match peer.negotiation.subscribe(forwarding, now) {
+        match peer.subscribe(forwarding, now) {
             Ok(()) => {
                 peer.downlink.wait(key, Waiting { wish, cname });
                 fanout.waiting.push(index);
@@ -413,7 +444,7 @@ impl Plane {
             return;
         }
         peer.downlink.remove(key);
-        peer.negotiation.unsubscribe(key, now);
+        peer.unsubscribe(key, now);
         self.remove_subscriber(key, index);
         self.reschedule(index, now);
     }

@@ -10,6 +10,7 @@ use crate::media::ingest::track::SPATIAL_LAYERS;
 use crate::media::message::{Event, ScoredStream};
 use crate::media::pacer::Arena;
 use crate::media::peer::Peer;
+use crate::media::transport::negotiation::offering::Offering;
 use crate::media::transport::{Transport, srtp};
 use crate::rtp::rtcp::{MAX_BLOCKS, ReportBlock, SenderInfo, Writer};
 use std::time::Instant;
@@ -33,6 +34,7 @@ impl Plane {
         self.send_feedback(index, now);
         self.score(index, now);
         self.ask_for_sections(index, now);
+        self.offer(index, now);
         self.reschedule(index, now);
     }
 
@@ -250,6 +252,7 @@ pub(super) fn next_deadline(peer: &Peer, tracks: &Tracks, now: Instant) -> Optio
         .chain(transports.filter_map(|connection| connection.transport.poll_timeout()))
         .chain(peer.feedback.poll_timeout())
         .chain(peer.negotiation.poll_timeout())
+        .chain(peer.offering.as_ref().and_then(Offering::poll_timeout))
         .min()
 }
 

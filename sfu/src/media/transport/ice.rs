@@ -243,11 +243,11 @@ impl Ice {
     }
 
     /// Begins a new ICE session, as the client asked by changing its ufrag (here the new one) or
-    /// password. The old credentials stay valid until the client uses a path it nominated with the
-    /// new ones.
-    pub fn restart(&mut self, local: Credentials, remote_ufrag: &str) {
+    /// password, or as we offer: then its ufrag comes with the answer. The old credentials stay
+    /// valid until the client uses a path it nominated with the new ones.
+    pub fn restart(&mut self, local: Credentials, remote_ufrag: Option<&str>) {
         let old = std::mem::replace(&mut self.current, Side::new(local));
-        self.set_remote(remote_ufrag);
+        self.current.remote_ufrag = remote_ufrag.map(str::to_owned);
         let overtaken = self.previous.replace(old);
         self.told
             .retired

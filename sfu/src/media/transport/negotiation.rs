@@ -1,4 +1,4 @@
-//! Offer and answer of one peer with a single connection: the client always offers, we always answer.
+//! Offer and answer of one peer: the client's offers and our answers here, ours in `offering`.
 //!
 //! Owns the table of m-lines, which announced track each receiving section belongs to, which section
 //! carries each forwarded track, and when the client must offer again. It never sees a packet, never
@@ -11,6 +11,7 @@ mod extensions;
 mod layers;
 mod line;
 mod remote;
+pub mod offering;
 
 pub use crate::media::transport::sdp::Local;
 pub use codecs::Feedback;
@@ -20,7 +21,7 @@ pub use remote::Remote;
 use crate::ids::TrackKey;
 use crate::media::message::{PeerSetup, TrackSpec};
 use crate::media::transport::sdp::{
-    self, LocalDescription, RemoteDescription, Section, SectionKind,
+    self, LocalDescription, RemoteDescription, Role, Section, SectionKind,
 };
 use demand::{Demand, Sections};
 use line::{Announced, Incoming, Line};
@@ -38,25 +39,25 @@ pub enum OfferError {
     #[error(transparent)]
     Unreadable(#[from] sdp::ParseError),
     /// Not all sections are in one BUNDLE group.
-    #[error("the offer wants more than one transport: a section is not bundled")]
+    #[error("the client wants more than one transport: a section is not bundled")]
     NotBundled,
     /// Bundled sections with different credentials or fingerprints.
-    #[error("the offer's bundled sections have different credentials or fingerprints")]
+    #[error("bundled sections have different credentials or fingerprints")]
     SeveralTransports,
     /// No section has ICE credentials.
-    #[error("the offer has no ICE credentials")]
+    #[error("the description has no ICE credentials")]
     NoTransport,
     /// ICE credentials outside the grammar of RFC 8839 §5.4.
-    #[error("the offer's ICE credentials are malformed")]
+    #[error("the description's ICE credentials are malformed")]
     BadCredentials,
     /// No certificate fingerprint.
-    #[error("the offer has no certificate fingerprint")]
+    #[error("the description has no certificate fingerprint")]
     NoFingerprint,
     /// The client insists on being the DTLS server, which we are.
-    #[error("the offer does not let us be the DTLS server")]
+    #[error("the description does not let us be the DTLS server")]
     NotDtlsClient,
     /// RTCP on a port of its own.
-    #[error("the offer does not multiplex RTCP")]
+    #[error("the description does not multiplex RTCP")]
     NoRtcpMux,
     /// Fewer sections than before (RFC 3264 §8).
     #[error("the offer has fewer sections than the one before")]
@@ -222,6 +223,7 @@ impl Negotiation {
         let refused = self.place();
         self.answers += 1;
         let answer = LocalDescription {
+            role: Role::Answer,
             version: self.answers,
             extmap_allow_mixed,
             sections: self

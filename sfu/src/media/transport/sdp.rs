@@ -6,7 +6,7 @@
 mod section;
 mod local;
 
-pub use local::{Body, Local, LocalDescription, LocalMedia, LocalSection, SentStream};
+pub use local::{Body, Local, LocalDescription, LocalMedia, LocalSection, Role, SentStream};
 pub use section::{
     Direction, Extension, Flags, MediaLine, RtpCodec, Section, SectionKind, Setup, Streams,
     TransportLines,
@@ -179,7 +179,10 @@ impl LocalDescription {
             time_descriptions: vec![TimeDescription::default()],
             attributes,
             media_descriptions: sections
-                .map(|(index, section)| write_section(section, local, Some(index) == first))
+                .map(|(index, section)| {
+                    let lines = section.lines(local, self.role, Some(index) == first);
+                    write_section(section, &lines)
+                })
                 .collect(),
             ..SessionDescription::default()
         };
@@ -198,8 +201,7 @@ impl LocalDescription {
     }
 }
 
-fn write_section(section: &LocalSection, local: &Local, first: bool) -> MediaDescription {
-    let lines = section.lines(local, first);
+fn write_section(section: &LocalSection, lines: &[(String, String)]) -> MediaDescription {
     MediaDescription {
         media_name: MediaName {
             media: section.line.media.clone(),

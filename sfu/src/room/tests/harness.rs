@@ -168,6 +168,8 @@ impl World {
             publish_codecs: Codec::ALL.to_vec(),
             subscribe_codecs: Codec::ALL.to_vec(),
             one_codec_per_section: false,
+            dual: false,
+            reuse_sections: true,
             client_configuration: None,
             ice_servers: Vec::new(),
         }
@@ -228,6 +230,10 @@ impl World {
     }
 
     pub(super) fn connect(&mut self, client: &Client) {
+        self.connect_side(client, Side::Publisher);
+    }
+
+    pub(super) fn connect_side(&mut self, client: &Client, side: Side) {
         let local = "192.0.2.1:7882".parse().expect("an address");
         let remote = "192.0.2.2:5000".parse().expect("an address");
         let path = PathReport {
@@ -237,15 +243,19 @@ impl World {
         };
         self.event(Event::Connected {
             peer: client.peer,
-            side: Side::Publisher,
+            side,
             path,
         });
     }
 
     pub(super) fn fail(&mut self, client: &Client) {
+        self.fail_side(client, Side::Publisher);
+    }
+
+    pub(super) fn fail_side(&mut self, client: &Client, side: Side) {
         self.event(Event::Failed {
             peer: client.peer,
-            side: Side::Publisher,
+            side,
             reason: PeerFailure::ConsentExpired,
         });
     }

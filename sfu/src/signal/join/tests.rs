@@ -43,7 +43,7 @@ fn with_grant(grant: VideoGrant) -> Claims {
 fn checked(claims: &Claims, request: &JoinRequest) -> Result<Admission, JoinError> {
     check(
         Some(verified(claims)),
-        Some(&param(request)),
+        Asked::Request(Some(&param(request))),
         Hints::default(),
     )
 }
@@ -69,14 +69,18 @@ const PEER: PeerId = PeerId {
 
 #[test]
 fn the_join_request_is_judged_before_the_token() {
-    let missing = check(None, None, Hints::default()).expect_err("refused");
+    let missing = check(None, Asked::Request(None), Hints::default()).expect_err("refused");
     assert_eq!(
         (missing.status(), missing.to_string().as_str()),
         (400, "join_request is required")
     );
-    let bad = check(None, Some("%"), Hints::default()).expect_err("refused");
+    let bad = check(None, Asked::Request(Some("%")), Hints::default()).expect_err("refused");
     assert_eq!(bad, JoinError::Request(JoinRequestError::Base64));
-    let no_token = check(None, Some(&param(&plain())), Hints::default());
+    let no_token = check(
+        None,
+        Asked::Request(Some(&param(&plain()))),
+        Hints::default(),
+    );
     let no_token = no_token.expect_err("refused");
     assert_eq!(no_token.status(), 401);
     assert_eq!(no_token.to_string(), "no permissions to access the room");
@@ -183,7 +187,11 @@ fn a_join_carries_what_client_token_and_operator_said() {
         user_agent: None,
         address: Some(IpAddr::from([192, 0, 2, 7])),
     };
-    let admission = check(Some(verified(&alice())), Some(&param(&request)), hints);
+    let admission = check(
+        Some(verified(&alice())),
+        Asked::Request(Some(&param(&request))),
+        hints,
+    );
     let admission = admission.expect("admitted");
     assert_eq!((admission.room(), admission.identity()), ("lobby", "alice"));
     assert!(!admission.resumes());
@@ -256,4 +264,94 @@ fn without_auto_create_only_a_creator_may_come_first() {
         "requested room does not exist"
     );
     assert_eq!(JoinError::Overloaded.status(), 503);
+}
+
+fn by_parameters(claims: &Claims, pairs: &[(&str, &str)]) -> Result<Admission, JoinError> {
+    let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+    let pairs: Vec<_> = pairs.iter().map(owned).collect();
+    check(
+        Some(verified(claims)),
+        Asked::Parameters(&pairs),
+        Hints::default(),
+    )
+}
+
+fn joined(admission: Admission) -> Join {
+    admission.into_join(SessionId(1), PEER, &policy())
+}
+
+#[test]
+fn parameters_ask_for_two_connections_and_a_join_request_for_one() {
+    let dual = joined(by_parameters(&alice(), &[("protocol", "9")]).expect("admitted"));
+    assert!(dual.dual && dual.auto_subscribe && dual.reuse_sections);
+    assert_eq!((dual.client.protocol, dual.offer), (9, None));
+    let request = param(&plain());
+    let single = by_parameters(&alice(), &[("protocol", "9"), ("join_request", &request)]);
+    let single = joined(single.expect("admitted"));
+    assert!(!single.dual && !single.auto_subscribe);
+    assert_eq!(single.client.protocol, 17);
+    let broken = by_parameters(&alice(), &[("join_request", "!")]);
+    assert_eq!(broken.expect_err("refused").status(), 400);
+}
+
+#[test]
+fn sections_are_not_reused_for_safari_and_old_clients() {
+    for (protocol, browser, reused) in [
+        ("3", "Chrome", false),
+        ("4", "Chrome", true),
+        ("17", "Safari", false),
+        ("17", "Firefox", true),
+    ] {
+        let asked = [("protocol", protocol), ("browser", browser)];
+        let join = joined(by_parameters(&alice(), &asked).expect("admitted"));
+        assert_eq!(join.reuse_sections, reused, "{protocol} {browser}");
+    }
+}
+
+#[test]
+fn a_resume_by_parameters_names_its_sid_and_reason() {
+    let asked = [
+        ("reconnect", "1"),
+        ("sid", "PA_1"),
+        ("reconnect_reason", "3"),
+    ];
+    let admission = by_parameters(&alice(), &asked).expect("admitted");
+    assert!(admission.resumes());
+    let resume = admission.into_resume(SessionId(1), &policy());
+    assert_eq!(
+        resume.sid.as_ref().map(ParticipantSid::as_str),
+        Some("PA_1")
+    );
+    assert_eq!(resume.reason, ReconnectReason::RrSubscriberFailed);
+}
+
+#[test]
+fn a_session_that_only_publishes_has_its_own_identity_also_when_its_token_is_renewed() {
+    let asked = [("publish", "screen")];
+    let mut claims = alice();
+    for _ in 0..2 {
+        let join = joined(by_parameters(&claims, &asked).expect("admitted"));
+        assert_eq!(join.claims.identity, "alice#screen");
+        assert!(!join.claims.grant().can_subscribe());
+        claims = join.claims;
+    }
+    let mut grant = VideoGrant::join("lobby");
+    grant.can_publish = Some(false);
+    let refused = by_parameters(&with_grant(grant), &asked);
+    assert_eq!(refused.expect_err("refused"), JoinError::NoAccess);
+    let long = "x".repeat(300);
+    let refused = by_parameters(&alice(), &[("publish", &long)]);
+    assert_eq!(refused.expect_err("refused"), JoinError::LongIdentity);
+}
+
+#[test]
+fn attributes_that_cannot_be_read_spoil_only_a_validation() {
+    let asked = [("attributes", "!")];
+    let refused = by_parameters(&alice(), &asked);
+    assert_eq!(refused.expect_err("no right to"), JoinError::NoAccess);
+    let mut grant = VideoGrant::join("lobby");
+    grant.can_update_own_metadata = Some(true);
+    let admission = by_parameters(&with_grant(grant), &asked).expect("admitted");
+    assert_eq!(admission.validated(), Err(JoinError::Attributes));
+    assert!(joined(admission).attributes.is_empty());
 }

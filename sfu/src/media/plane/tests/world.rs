@@ -116,6 +116,7 @@ impl World {
             publish: Codec::ALL.to_vec(),
             subscribe: Codec::ALL.to_vec(),
             one_codec_per_section: false,
+            subscriber: None,
         };
         let peer = client.peer;
         self.clients.push(client);

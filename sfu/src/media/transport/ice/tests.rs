@@ -322,7 +322,7 @@ fn a_restart_keeps_the_old_credentials_until_the_new_path_is_used() {
     let old = world.ice.local().clone();
     world.check(1, 50, true);
     world.media(1);
-    world.ice.restart(credentials(2), "them");
+    world.ice.restart(credentials(2), Some("them"));
     world.events();
     world.check_as(&old, 1, 50, true);
     world.media(1);
@@ -357,7 +357,7 @@ fn a_restart_on_the_same_path_completes_too() {
     world.check(1, 50, true);
     world.media(1);
     world.events();
-    world.ice.restart(credentials(2), "them");
+    world.ice.restart(credentials(2), Some("them"));
     world.media(1);
     assert_eq!(world.events(), []);
     world.check(1, 50, true);
@@ -369,9 +369,9 @@ fn a_restart_on_the_same_path_completes_too() {
 fn a_second_restart_retires_the_first_ufrag_at_once() {
     let mut world = World::new();
     let first = world.ice.local().ufrag.clone();
-    world.ice.restart(credentials(2), "them");
+    world.ice.restart(credentials(2), Some("them"));
     assert_eq!(world.events(), []);
-    world.ice.restart(credentials(3), "them");
+    world.ice.restart(credentials(3), Some("them"));
     assert_eq!(world.events(), [Event::Retired(first)]);
 }
 
@@ -428,7 +428,7 @@ proptest! {
                 0 => { world.check(port, number, nominate); heard.push(port); last = Some(world.now); }
                 1 if heard.contains(&port) => { world.media(port); last = Some(world.now); prop_assert_eq!(world.selected(), port); }
                 2 => world.pass(Duration::from_millis(u64::from(number) * 100)),
-                3 if number < 10 => { world.ice.restart(credentials(u64::from(number) + 10), "them"); }
+                3 if number < 10 => { world.ice.restart(credentials(u64::from(number) + 10), Some("them")); }
                 _ => {}
             }
             if let Some(selected) = world.ice.selected() {

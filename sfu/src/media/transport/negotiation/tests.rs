@@ -46,6 +46,7 @@ fn world_with(codecs: &[Codec], one_codec_per_section: bool) -> World {
         publish: codecs.to_vec(),
         subscribe: codecs.to_vec(),
         one_codec_per_section,
+        subscriber: None,
     };
     World {
         negotiation: Negotiation::new(&setup),

@@ -39,9 +39,30 @@ impl std::fmt::Debug for Local {
     }
 }
 
+/// Which half of offer and answer a description is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// We offer, and leave the DTLS role to the client.
+    Offer,
+    /// We answer. A lite agent is no DTLS client: a full one reaches us first.
+    Answer,
+}
+
+impl Role {
+    /// The value of `a=setup` (RFC 8842 §5).
+    const fn setup(self) -> &'static str {
+        match self {
+            Self::Offer => "actpass",
+            Self::Answer => "passive",
+        }
+    }
+}
+
 /// A whole description of ours: the answer to a client's offer, or an offer.
 #[derive(Debug, Clone)]
 pub struct LocalDescription {
+    /// Offer or answer.
+    pub role: Role,
     /// Version of the `o=` line: counts the descriptions of a connection.
     pub version: u64,
     /// `extmap-allow-mixed` at session level; in an answer if the offer has it there.
@@ -72,16 +93,16 @@ pub enum Body {
     Media(Box<LocalMedia>),
 }
 
-/// An accepted audio or video section.
+/// An audio or video section.
 #[derive(Debug, Clone)]
 pub struct LocalMedia {
     /// Our direction.
     pub direction: Direction,
-    /// The offer's flags, mirrored.
+    /// Its flags; in an answer the offer's.
     pub flags: Flags,
-    /// Accepted codecs in our order.
+    /// Codecs in our order.
     pub codecs: Vec<RtpCodec>,
-    /// Accepted extensions with the offer's ids.
+    /// Extensions; in an answer with the offer's ids.
     pub extensions: Vec<Extension>,
     /// Rids we receive; mirrored.
     pub rids: Vec<String>,
@@ -123,7 +144,7 @@ impl LocalSection {
     }
 
     /// Its attribute lines; `first` adds the candidates.
-    pub(super) fn lines(&self, local: &Local, first: bool) -> Vec<Line> {
+    pub(super) fn lines(&self, local: &Local, role: Role, first: bool) -> Vec<Line> {
         let mut lines = Lines(Vec::new());
         if !self.mid.is_empty() {
             lines.value("mid", &self.mid);
@@ -132,7 +153,7 @@ impl LocalSection {
             lines.flag(Direction::Inactive.name());
             return lines.0;
         }
-        lines.value("setup", "passive");
+        lines.value("setup", role.setup());
         lines.value("ice-ufrag", &local.ufrag);
         lines.value("ice-pwd", &local.pwd);
         match &self.body {

@@ -31,6 +31,19 @@ pub struct MediaLine {
     pub formats: Vec<String>,
 }
 
+impl MediaLine {
+    /// A line with one format, or none yet.
+    #[must_use]
+    pub fn new(media: &str, proto: &str, format: &str) -> Self {
+        let format = (!format.is_empty()).then(|| format.to_owned());
+        Self {
+            media: media.to_owned(),
+            proto: proto.to_owned(),
+            formats: format.into_iter().collect(),
+        }
+    }
+}
+
 /// What a section carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SectionKind {

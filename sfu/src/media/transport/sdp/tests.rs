@@ -165,6 +165,7 @@ fn no_password_is_shown() {
 #[test]
 fn a_written_answer_has_the_shape_clients_know() {
     let answer = LocalDescription {
+        role: Role::Answer,
         version: 3,
         extmap_allow_mixed: true,
         sections: vec![
@@ -252,7 +253,7 @@ proptest! {
             line: line.clone(),
             body: Body::Media(Box::new(media.clone())),
         };
-        let answer = LocalDescription { version: 1, extmap_allow_mixed: false, sections: vec![section] };
+        let answer = LocalDescription { role: Role::Answer, version: 1, extmap_allow_mixed: false, sections: vec![section] };
         let read = RemoteDescription::parse(&answer.write(&local())).expect("reads its own").sections.remove(0);
         prop_assert_eq!((&read.line, read.direction, read.flags), (&line, media.direction, media.flags));
         prop_assert_eq!((&read.codecs, &read.extensions), (&media.codecs, &media.extensions));
