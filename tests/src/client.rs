@@ -1,7 +1,9 @@
 //! A participant: signalling over a WebSocket, driving one [`endpoint`](crate::endpoint).
 //!
-//! A task answers what a client must answer (candidates, answers, section requirements) and
-//! records everything; the test waits for what it wants to see.
+//! Its task (`driver`) answers what a client must answer; the test waits for what it wants to see.
+
+mod driver;
+mod receiver;
 
 use crate::endpoint::{self, Seen};
 use crate::publication::{Media, Publication, Source, add_track};
@@ -9,11 +11,12 @@ use crate::server::Server;
 use crate::token;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
+use driver::{Driver, Order, place};
 use flate2::{Compression, write::GzEncoder};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use prost::Message as _;
 use proto::livekit::{self, signal_request, signal_response};
-use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
+use receiver::Receiver;
 use serde_json::Value;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -24,7 +27,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
-use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDescription};
+use webrtc::peer_connection::PeerConnection;
+
+/// The parameters of a client of two peer connections.
+pub const DUAL: &str = "sdk=rust&protocol=17&auto_subscribe=1";
 
 /// How long a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_secs(15);
@@ -56,15 +62,38 @@ pub async fn dial(
             join_request: inner,
         }
     };
-    let request = URL_SAFE.encode(wrapped.encode_to_vec());
-    let url = format!(
-        "ws://{}/rtc/v1?access_token={token}&join_request={}",
-        server.http,
-        request.replace('=', "%3D")
-    );
+    let request = URL_SAFE.encode(wrapped.encode_to_vec()).replace('=', "%3D");
+    upgrade(server, token, &format!("/rtc/v1?join_request={request}")).await
+}
+
+/// Asks for a signalling connection as clients with two peer connections do.
+///
+/// # Errors
+/// The server's refusal.
+pub async fn dial_dual(
+    server: &Server,
+    token: &str,
+    parameters: &str,
+) -> Result<Socket, tungstenite::Error> {
+    upgrade(server, token, &format!("/rtc?{parameters}")).await
+}
+
+async fn upgrade(server: &Server, token: &str, path: &str) -> Result<Socket, tungstenite::Error> {
+    let url = format!("ws://{}{path}&access_token={token}", server.http);
     let socket = TcpStream::connect(server.http).await?;
     socket.set_nodelay(true)?;
     Ok(client_async(url, socket).await?.0)
+}
+
+/// The first message on a connection nobody drives.
+///
+/// # Panics
+/// When none comes.
+pub async fn first_message(socket: &mut Socket) -> signal_response::Message {
+    let frame = timeout(PATIENCE, socket.next()).await;
+    let frame = frame.expect("in time").expect("a frame").expect("sound");
+    let response = livekit::SignalResponse::decode(frame.into_data());
+    response.expect("readable").message.expect("a message")
 }
 
 /// How to join.
@@ -81,6 +110,8 @@ pub struct Join {
     pub media_at: &'static str,
     /// Where it sends media instead of to the server.
     pub via: Option<SocketAddr>,
+    /// Two peer connections: the parameters to join with.
+    pub dual: Option<&'static str>,
 }
 
 impl Join {
@@ -94,6 +125,7 @@ impl Join {
             gzip: true,
             media_at: "127.0.0.1:0",
             via: None,
+            dual: None,
         }
     }
 
@@ -106,6 +138,13 @@ impl Join {
         }
     }
 
+    /// With two peer connections, as clients join that know nothing else.
+    #[must_use]
+    pub fn dual(mut self) -> Self {
+        self.dual = Some(DUAL);
+        self
+    }
+
     /// With one more grant.
     #[must_use]
     pub fn grant(mut self, name: &str, value: bool) -> Self {
@@ -114,23 +153,17 @@ impl Join {
     }
 }
 
-/// What the test asks of the client's task.
-enum Order {
-    Say(Box<signal_request::Message>),
-    Frame(Message),
-    Negotiate { restart: bool },
-    Cut,
-    Adopt(Box<Socket>),
-}
-
 /// A participant in a room.
 pub struct Client {
     peer: Arc<dyn PeerConnection>,
     token: String,
     seen: Arc<watch::Sender<Seen>>,
     orders: mpsc::UnboundedSender<Order>,
+    dual: Option<&'static str>,
     /// The participant sid.
     pub sid: String,
+    /// The server offers first, and its connection is the one that counts.
+    pub receives_first: bool,
 }
 
 impl Client {
@@ -147,7 +180,12 @@ impl Client {
         let client = Self::enter(server, how).await;
         client
             .until("media connects", |seen| {
-                (seen.state == "connected").then_some(())
+                let primary = if client.receives_first {
+                    &seen.receiving
+                } else {
+                    &seen.state
+                };
+                (primary == "connected").then_some(())
             })
             .await;
         client
@@ -159,40 +197,33 @@ impl Client {
     /// When joining fails.
     pub async fn enter(server: &Server, how: Join) -> Self {
         let seen = Arc::new(watch::Sender::new(Seen::default()));
-        let (peer, sdp) = endpoint::open(Arc::clone(&seen), how.media_at)
-            .await
-            .expect("a local peer connection");
-        let offer = livekit::SessionDescription {
-            r#type: "offer".into(),
-            sdp,
-            id: 1,
-            ..Default::default()
-        };
-        let join = livekit::JoinRequest {
-            client_info: Some(livekit::ClientInfo {
-                sdk: livekit::client_info::Sdk::Rust.into(),
-                protocol: 17,
-                ..Default::default()
-            }),
-            connection_settings: Some(livekit::ConnectionSettings {
-                auto_subscribe: how.auto_subscribe,
-                ..Default::default()
-            }),
-            publisher_offer: Some(offer),
-            ..Default::default()
-        };
         let ours = || token::sign(&how.claims, token::SECRET);
         let token = how.token.clone().unwrap_or_else(ours);
-        let socket = dial(server, &token, &join, how.gzip)
-            .await
-            .expect("the server lets us in");
+        let (peer, receiver, socket) = match how.dual {
+            Some(parameters) => {
+                let (peer, receiver) = endpoint::open_dual(&seen, how.media_at)
+                    .await
+                    .expect("two local peer connections");
+                let socket = dial_dual(server, &token, parameters).await;
+                (peer, Some(Receiver::new(receiver)), socket)
+            }
+            None => {
+                let (peer, sdp) = endpoint::open(Arc::clone(&seen), how.media_at)
+                    .await
+                    .expect("a local peer connection");
+                let socket = dial(server, &token, &join_request(&how, sdp), how.gzip).await;
+                (peer, None, socket)
+            }
+        };
+        let single = receiver.is_none();
         let (orders, inbox) = mpsc::unbounded_channel();
         let driver = Driver {
             peer: Arc::clone(&peer),
+            receiver,
             seen: Arc::clone(&seen),
-            socket: Some(socket),
-            offers: 1,
-            outstanding: true,
+            socket: Some(socket.expect("the server lets us in")),
+            offers: u32::from(single),
+            outstanding: single,
             again: None,
             candidates: Some(Vec::new()),
             detour: how.via.map(|relay| (place(server.udp), place(relay))),
@@ -203,14 +234,21 @@ impl Client {
             token,
             seen,
             orders,
+            dual: how.dual,
             sid: String::new(),
+            receives_first: false,
         };
-        client.sid = client
+        (client.sid, client.receives_first) = client
             .message("the join response", |message| match message {
-                signal_response::Message::Join(join) => Some(join.participant.clone()?.sid),
+                signal_response::Message::Join(join) => {
+                    Some((join.participant.clone()?.sid, join.subscriber_primary))
+                }
                 _ => None,
             })
             .await;
+        if !single && !client.receives_first {
+            client.order(Order::Negotiate { restart: false });
+        }
         client
     }
 
@@ -342,9 +380,15 @@ impl Client {
             }),
             ..Default::default()
         };
-        let socket = dial(server, &self.token, &join, true)
-            .await
-            .expect("the server lets us in");
+        let socket = match self.dual {
+            Some(parameters) => {
+                let sid = &self.sid;
+                let query = format!("{parameters}&reconnect=1&reconnect_reason=1&sid={sid}");
+                dial_dual(server, &self.token, &query).await
+            }
+            None => dial(server, &self.token, &join, true).await,
+        };
+        let socket = socket.expect("the server lets us in");
         let before = self.seen(|seen| seen.messages.len());
         self.order(Order::Adopt(Box::new(socket)));
         self.until("the reconnect response comes first", |seen| {
@@ -373,202 +417,24 @@ impl Client {
     }
 }
 
-/// The client's task.
-struct Driver {
-    peer: Arc<dyn PeerConnection>,
-    seen: Arc<watch::Sender<Seen>>,
-    socket: Option<Socket>,
-    /// The id of the last offer.
-    offers: u32,
-    outstanding: bool,
-    /// Another negotiation is wanted after this one; with an ICE restart, perhaps.
-    again: Option<bool>,
-    /// Candidates that came before the first answer.
-    candidates: Option<Vec<RTCIceCandidateInit>>,
-    /// The server's place in candidates, and what is read instead.
-    detour: Option<(String, String)>,
-}
-
-/// An address as a candidate line has it.
-fn place(address: SocketAddr) -> String {
-    format!(" {} {} typ host", address.ip(), address.port())
-}
-
-impl Driver {
-    async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
-        loop {
-            let frame = async {
-                match &mut self.socket {
-                    Some(socket) => socket.next().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                order = orders.recv() => match order {
-                    Some(order) => self.obey(order).await,
-                    None => break,
-                },
-                frame = frame => match frame {
-                    Some(Ok(frame)) => self.read(frame).await,
-                    _ => self.lose(),
-                },
-            }
-        }
-        // The test has dropped the client: go without a word.
-        let _ = self.peer.close().await;
-    }
-
-    fn lose(&mut self) {
-        self.socket = None;
-        self.seen.send_modify(|seen| seen.closed = true);
-    }
-
-    async fn obey(&mut self, order: Order) {
-        match order {
-            Order::Say(message) => self.say(*message).await,
-            Order::Frame(frame) => self.send(frame).await,
-            Order::Negotiate { restart } => self.negotiate(restart).await,
-            Order::Cut => self.lose(),
-            Order::Adopt(socket) => {
-                self.socket = Some(*socket);
-                self.outstanding = false;
-                self.seen.send_modify(|seen| seen.closed = false);
-            }
-        }
-    }
-
-    async fn say(&mut self, message: signal_request::Message) {
-        let request = livekit::SignalRequest {
-            message: Some(message),
-        };
-        self.send(Message::binary(request.encode_to_vec())).await;
-    }
-
-    async fn send(&mut self, frame: Message) {
-        if let Some(socket) = &mut self.socket
-            && socket.send(frame).await.is_err()
-        {
-            self.lose();
-        }
-    }
-
-    async fn negotiate(&mut self, restart: bool) {
-        if self.outstanding {
-            self.again = Some(restart || self.again == Some(true));
-            return;
-        }
-        if restart {
-            self.peer
-                .restart_ice()
-                .await
-                .expect("a restart is always possible");
-        }
-        let offer = self.peer.create_offer(None).await.expect("an offer");
-        self.peer
-            .set_local_description(offer.clone())
-            .await
-            .expect("our own offer");
-        self.offers += 1;
-        self.outstanding = true;
-        let sdp = self
-            .peer
-            .local_description()
-            .await
-            .map_or(offer.sdp, |local| local.sdp);
-        let id = self.offers;
-        self.say(signal_request::Message::Offer(
-            livekit::SessionDescription {
-                r#type: "offer".into(),
-                sdp,
-                id,
-                ..Default::default()
-            },
-        ))
-        .await;
-    }
-
-    async fn read(&mut self, frame: Message) {
-        let message = match frame {
-            Message::Binary(bytes) => {
-                livekit::SignalResponse::decode(bytes)
-                    .expect("a message")
-                    .message
-            }
-            Message::Text(text) => {
-                serde_json::from_str::<livekit::SignalResponse>(&text)
-                    .expect("a JSON message")
-                    .message
-            }
-            _ => None,
-        };
-        let Some(message) = message else { return };
-        match &message {
-            signal_response::Message::Trickle(trickle) => {
-                self.candidate(&trickle.candidate_init).await
-            }
-            signal_response::Message::Answer(answer) => self.answer(answer).await,
-            signal_response::Message::MediaSectionsRequirement(wanted) => {
-                let added = async {
-                    endpoint::sections(&*self.peer, RtpCodecKind::Audio, wanted.num_audios).await?;
-                    endpoint::sections(&*self.peer, RtpCodecKind::Video, wanted.num_videos).await
-                };
-                added.await.expect("more sections");
-                self.negotiate(false).await;
-            }
-            _ => {}
-        }
-        self.seen.send_modify(|seen| seen.messages.push(message));
-    }
-
-    /// A text with the server's address replaced, if there is a detour.
-    fn led(&self, text: &str) -> String {
-        match &self.detour {
-            Some((server, relay)) => text.replace(server, relay),
-            None => text.to_owned(),
-        }
-    }
-
-    async fn candidate(&mut self, json: &str) {
-        let value: Value = serde_json::from_str(json).expect("a candidate is JSON");
-        let text = self.led(value["candidate"].as_str().expect("a candidate line"));
-        // The crate has no use for the passive TCP candidates here.
-        if !text.to_lowercase().contains(" udp ") {
-            return;
-        }
-        let init = RTCIceCandidateInit {
-            candidate: text,
-            sdp_mid: Some("0".into()),
+fn join_request(how: &Join, sdp: String) -> livekit::JoinRequest {
+    let offer = livekit::SessionDescription {
+        r#type: "offer".into(),
+        sdp,
+        id: 1,
+        ..Default::default()
+    };
+    livekit::JoinRequest {
+        client_info: Some(livekit::ClientInfo {
+            sdk: livekit::client_info::Sdk::Rust.into(),
+            protocol: 17,
             ..Default::default()
-        };
-        match &mut self.candidates {
-            Some(early) => early.push(init),
-            None => self
-                .peer
-                .add_ice_candidate(init)
-                .await
-                .expect("a valid candidate"),
-        }
-    }
-
-    async fn answer(&mut self, answer: &livekit::SessionDescription) {
-        if answer.id != self.offers {
-            return;
-        }
-        let parsed =
-            RTCSessionDescription::answer(self.led(&answer.sdp)).expect("an answer is SDP");
-        self.peer
-            .set_remote_description(parsed)
-            .await
-            .expect("an answer that fits the offer");
-        self.outstanding = false;
-        for candidate in self.candidates.take().unwrap_or_default() {
-            self.peer
-                .add_ice_candidate(candidate)
-                .await
-                .expect("a valid candidate");
-        }
-        if let Some(restart) = self.again.take() {
-            self.negotiate(restart).await;
-        }
+        }),
+        connection_settings: Some(livekit::ConnectionSettings {
+            auto_subscribe: how.auto_subscribe,
+            ..Default::default()
+        }),
+        publisher_offer: Some(offer),
+        ..Default::default()
     }
 }

@@ -46,6 +46,8 @@ pub struct Seen {
     pub packets: Vec<Received>,
     /// The state of the peer connection, by name.
     pub state: String,
+    /// The state of the one it receives by, if that is another.
+    pub receiving: String,
     /// The signalling connection ended.
     pub closed: bool,
 }
@@ -61,6 +63,8 @@ impl Seen {
 
 /// Feeds what the peer connection reports into [`Seen`].
 struct Ear {
+    /// It is that of a connection only for receiving.
+    receiver: bool,
     seen: Arc<watch::Sender<Seen>>,
     gathered: Arc<Notify>,
 }
@@ -68,7 +72,14 @@ struct Ear {
 #[async_trait::async_trait]
 impl PeerConnectionEventHandler for Ear {
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
-        self.seen.send_modify(|seen| seen.state = state.to_string());
+        self.seen.send_modify(|seen| {
+            let field = if self.receiver {
+                &mut seen.receiving
+            } else {
+                &mut seen.state
+            };
+            *field = state.to_string();
+        });
     }
 
     async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
@@ -106,6 +117,41 @@ pub async fn open(
     seen: Arc<watch::Sender<Seen>>,
     media_at: &'static str,
 ) -> webrtc::error::Result<(Arc<dyn PeerConnection>, String)> {
+    let (peer, gathered) = connection(&seen, media_at, false).await?;
+    sections(&*peer, RtpCodecKind::Audio, SECTIONS).await?;
+    sections(&*peer, RtpCodecKind::Video, SECTIONS).await?;
+    peer.create_data_channel("_reliable", None).await?;
+    let offer = peer.create_offer(None).await?;
+    peer.set_local_description(offer).await?;
+    gathered.notified().await;
+    let offer = peer
+        .local_description()
+        .await
+        .map(|offer| offer.sdp)
+        .unwrap_or_default();
+    Ok((peer, offer))
+}
+
+/// Two peer connections, as older clients have them: one that offers what is published, and one
+/// that waits for offers.
+///
+/// # Errors
+/// Those of the crate.
+pub async fn open_dual(
+    seen: &Arc<watch::Sender<Seen>>,
+    media_at: &'static str,
+) -> webrtc::error::Result<(Arc<dyn PeerConnection>, Arc<dyn PeerConnection>)> {
+    let (publisher, _) = connection(seen, media_at, false).await?;
+    publisher.create_data_channel("_reliable", None).await?;
+    let (subscriber, _) = connection(seen, media_at, true).await?;
+    Ok((publisher, subscriber))
+}
+
+async fn connection(
+    seen: &Arc<watch::Sender<Seen>>,
+    media_at: &'static str,
+    receiver: bool,
+) -> webrtc::error::Result<(Arc<dyn PeerConnection>, Arc<Notify>)> {
     let mut engine = MediaEngine::default();
     engine.register_default_codecs()?;
     for uri in [LEVEL, MID] {
@@ -121,25 +167,15 @@ pub async fn open(
             .with_media_engine(engine)
             .with_interceptor_registry(registry)
             .with_handler(Arc::new(Ear {
-                seen,
+                receiver,
+                seen: Arc::clone(seen),
                 gathered: Arc::clone(&gathered),
             }))
             .with_udp_addrs(vec![media_at])
             .build()
             .await?,
     );
-    sections(&*peer, RtpCodecKind::Audio, SECTIONS).await?;
-    sections(&*peer, RtpCodecKind::Video, SECTIONS).await?;
-    peer.create_data_channel("_reliable", None).await?;
-    let offer = peer.create_offer(None).await?;
-    peer.set_local_description(offer).await?;
-    gathered.notified().await;
-    let offer = peer
-        .local_description()
-        .await
-        .map(|offer| offer.sdp)
-        .unwrap_or_default();
-    Ok((peer, offer))
+    Ok((peer, gathered))
 }
 
 /// Adds sections to receive in.
