@@ -15,7 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 /// Our own crates: what `logging.level` is for.
-const OURS: [&str; 3] = ["sfu", "foci", "proto"];
+const OURS: [&str; 4] = ["sfu", "foci", "proto", "jwt_service"];
 
 /// The running log, to change its filter.
 pub struct Telemetry {

@@ -38,7 +38,7 @@ impl Level {
 /// LiveKit's components and the modules of Foci that speak for each. (LK: server ops §12)
 const COMPONENTS: [(&str, &[&str]); 4] = [
     ("room", &["sfu::room", "sfu::rooms", "sfu::signal"]),
-    ("api", &["sfu::http", "sfu::auth"]),
+    ("api", &["sfu::http", "sfu::auth", "jwt_service"]),
     ("transport", &["sfu::media::transport"]),
     ("sfu", &["sfu::media", "sfu::worker"]),
 ];
