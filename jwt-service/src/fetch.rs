@@ -107,7 +107,7 @@ impl Fetch {
         let mut failed = FetchError::Request;
         for ip in self.addresses(&to.host, reach).await? {
             let address = SocketAddr::new(ip, to.port);
-            match self.get_from(address, to, path, max_bytes).await {
+            match self.ask_one(address, to, path, max_bytes).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => failed = error,
             }
@@ -129,7 +129,7 @@ impl Fetch {
         }
     }
 
-    async fn get_from(
+    async fn ask_one(
         &self,
         address: SocketAddr,
         to: &Destination,

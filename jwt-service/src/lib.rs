@@ -10,8 +10,8 @@ pub mod config;
 pub mod matrix;
 pub mod reach;
 pub mod grant;
-pub mod request;
 pub mod answer;
+pub mod request;
 
 // Shell ring.
 pub mod sfu;
