@@ -2,6 +2,7 @@
 
 mod e2e {
     mod dual;
+    mod jwt;
     mod losses;
     mod media;
     mod observed;

@@ -1,0 +1,209 @@
+//! MatrixRTC authorization: from an OpenID token of a homeserver into a call.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD_NO_PAD;
+use serde_json::{Value, json};
+use tests::client::{Client, Join};
+use tests::homeserver::Homeserver;
+use tests::publication::Media;
+use tests::server::{Answer, Server};
+
+const NAME: &str = "example.com";
+/// What the hashes of `!room:example.com` and `m.call#ROOM` are.
+const ALIAS: &str = "krj2dgxw2K6EOm9he4GfQJ6JsSVWfJ8a7BkyjZcSmxs";
+
+/// A server that knows where the homeserver is.
+async fn started(more: &str) -> (Server, Homeserver) {
+    let homeserver = Homeserver::start(NAME).await;
+    let url = format!("http://{}", homeserver.address);
+    let config = format!("matrix:\n  homeservers: {{ \"{NAME}\": \"{url}\" }}\n{more}");
+    (Server::start_with(&config).await, homeserver)
+}
+
+fn open_id(token: &str) -> Value {
+    json!({
+        "access_token": token,
+        "token_type": "Bearer",
+        "matrix_server_name": NAME,
+        "expires_in": 3600,
+    })
+}
+
+fn older(token: &str, device: &str) -> String {
+    let room = "!room:example.com";
+    json!({ "room": room, "openid_token": open_id(token), "device_id": device }).to_string()
+}
+
+fn newer(user: &str, device: &str, member: &str) -> String {
+    json!({
+        "room_id": "!room:example.com",
+        "slot_id": "m.call#ROOM",
+        "openid_token": open_id(&format!("of-{user}")),
+        "member": {
+            "id": member,
+            "claimed_user_id": format!("@{user}:{NAME}"),
+            "claimed_device_id": device,
+        },
+    })
+    .to_string()
+}
+
+const FROM_A_PAGE: &str = "Origin: https://call.example\r\nContent-Type: application/json\r\n";
+
+async fn ask(server: &Server, path: &str, body: &str) -> Answer {
+    let answer = server.post(path, FROM_A_PAGE, body).await;
+    let head = answer.head.to_lowercase();
+    assert!(head.contains("access-control-allow-origin: "), "{answer:?}");
+    answer
+}
+
+/// URL, token and claims, read as Element Call reads them.
+fn issued(answer: &Answer) -> (String, String, Value) {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let body: Value = serde_json::from_str(&answer.body).expect("JSON");
+    let text = |name: &str| body[name].as_str().expect("a text").to_owned();
+    let (url, jwt) = (text("url"), text("jwt"));
+    let payload = jwt.split('.').nth(1).expect("three parts");
+    let payload = BASE64_STANDARD_NO_PAD
+        .decode(payload)
+        .expect("as atob decodes");
+    let claims = serde_json::from_slice(&payload).expect("JSON");
+    (url, jwt, claims)
+}
+
+#[tokio::test]
+async fn two_matrix_users_meet_by_either_endpoint() {
+    let (server, _homeserver) = started("").await;
+    let answer = ask(&server, "/sfu/get", &older("of-alice", "DEVICE")).await;
+    let (url, alice, claims) = issued(&answer);
+    assert_eq!(url, format!("ws://{}", server.http));
+    assert_eq!(claims["sub"], "@alice:example.com:DEVICE");
+    assert_eq!(claims["video"]["room"], ALIAS);
+    let answer = ask(&server, "/get_token", &newer("bob", "DEVICE", "member-1")).await;
+    let (_, bob, claims) = issued(&answer);
+    // Hash of ["@bob:example.com","DEVICE","member-1"].
+    assert_eq!(claims["sub"], "tQqo6Lzr/mnLfZtHBXGnd5LaHQ0VzJmk0cjO47ZMf+Q");
+    assert_eq!(claims["video"]["room"], ALIAS);
+
+    let alice = Client::join_with(&server, Join::with_token(&alice)).await;
+    let bob = Client::join_with(&server, Join::with_token(&bob)).await;
+    let sound = alice.publish("alice-sound", Media::Sound).await;
+    bob.receive(&sound.sid, 5).await;
+    let log = server.log();
+    for expected in [
+        "MatrixRTC token decision",
+        "@alice:example.com",
+        ALIAS,
+        "room created",
+    ] {
+        assert!(log.contains(expected), "{expected}");
+    }
+    let metric = server.metric("foci_jwt_decisions_total", &["outcome=\"issued\""]);
+    assert_eq!(metric.await, 2.0);
+    assert_eq!(
+        server
+            .metric("foci_jwt_lookups_total", &["result=\"ok\""])
+            .await,
+        2.0
+    );
+}
+
+#[tokio::test]
+async fn a_token_is_served_below_the_prefix_with_the_sfu_beside_it() {
+    let (server, _homeserver) = started("").await;
+    for prefix in ["/livekit/jwt", "//livekit/jwt", "/livekit/jwt/"] {
+        let answer = ask(
+            &server,
+            &format!("{prefix}/sfu/get"),
+            &older("of-alice", "D"),
+        )
+        .await;
+        let (url, jwt, _) = issued(&answer);
+        assert_eq!(url, format!("ws://{}/livekit/sfu", server.http));
+        // The URL leads to the SFU.
+        let path = format!("/livekit/sfu/rtc/v1/validate?join_request=EgA%3D&access_token={jwt}");
+        assert_eq!(server.get(&path, "").await.body.trim(), "success");
+    }
+    assert_eq!(server.get("/livekit/jwt/healthz", "").await.status, 200);
+    assert_eq!(
+        server.post("/livekit/jwt/healthz", "", "x").await.status,
+        405
+    );
+    let proxied =
+        format!("{FROM_A_PAGE}X-Forwarded-Proto: https\r\nX-Forwarded-Host: rtc.example\r\n");
+    let answer = server
+        .post("/livekit/jwt/sfu/get", &proxied, &older("of-alice", "D"))
+        .await;
+    assert_eq!(issued(&answer).0, "wss://rtc.example/livekit/sfu");
+}
+
+#[tokio::test]
+async fn who_the_homeserver_does_not_vouch_for_gets_nothing_and_no_secret_is_logged() {
+    let (server, _homeserver) = started("").await;
+    for token in ["nobody-s-secret", "stranger"] {
+        let answer = ask(&server, "/sfu/get", &older(token, "D")).await;
+        assert_eq!(answer.status, 401, "{answer:?}");
+        assert!(answer.body.contains("M_UNAUTHORIZED"), "{answer:?}");
+    }
+    let elsewhere = older("nobody-s-secret", "D").replace("\"example.com\"", "\"127.0.0.1:1\"");
+    assert_eq!(ask(&server, "/sfu/get", &elsewhere).await.status, 401);
+    let log = server.log();
+    for cause in ["status", "foreign_user", "private_address"] {
+        assert!(log.contains(cause), "{cause}");
+    }
+    let (_, jwt, _) = issued(&ask(&server, "/sfu/get", &older("of-alice", "D")).await);
+    let log = server.log();
+    assert!(!log.contains("nobody-s-secret") && !log.contains("of-alice"));
+    assert!(!log.contains(&jwt));
+}
+
+#[tokio::test]
+async fn every_answer_may_be_read_by_a_page() {
+    let (server, _homeserver) = started("").await;
+    let long = "x".repeat(70_000);
+    for (path, body, status) in [
+        ("/sfu/get", "", 400),
+        ("/get_token", "{}", 400),
+        ("/sfu/get", long.as_str(), 413),
+        ("/delegate_delayed_leave", "", 404),
+        ("/livekit/jwt/delegate_delayed_leave", "", 404),
+        ("/sfu_webhook", "", 404),
+        ("/sfu/got", "", 404),
+    ] {
+        assert_eq!(ask(&server, path, body).await.status, status, "{path}");
+    }
+    let mut body: Value = serde_json::from_str(&older("of-alice", "D")).expect("JSON");
+    body["delay_id"] = json!("syd_x");
+    body["delay_timeout"] = json!(3_600_000);
+    let answer = ask(&server, "/sfu/get", &body.to_string()).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.contains("M_BAD_JSON"), "{answer:?}");
+    let answer = server.get("/sfu/get", FROM_A_PAGE).await;
+    assert_eq!((answer.status, answer.body.as_str()), (405, ""));
+    assert!(
+        answer
+            .head
+            .to_lowercase()
+            .contains("access-control-allow-origin")
+    );
+}
+
+#[tokio::test]
+async fn full_access_decides_who_creates_a_room_where_joins_do_not() {
+    let (server, _homeserver) = started("room: { auto_create: false }\n").await;
+    let (_, jwt, _) = issued(&ask(&server, "/sfu/get", &older("of-alice", "D")).await);
+    Client::join_with(&server, Join::with_token(&jwt)).await;
+
+    let closed = "  full_access_homeservers: [other.example]\nroom: { auto_create: false }\n";
+    let (server, _homeserver) = started(closed).await;
+    let (_, jwt, _) = issued(&ask(&server, "/sfu/get", &older("of-alice", "D")).await);
+    let path = format!("/rtc/v1/validate?join_request=EgA%3D&access_token={jwt}");
+    assert_eq!(server.get(&path, "").await.status, 404);
+}
+
+#[tokio::test]
+async fn the_endpoints_can_be_switched_off() {
+    let server = Server::start_with("matrix: { enabled: false }\n").await;
+    let answer = ask(&server, "/sfu/get", &older("of-alice", "D")).await;
+    assert_eq!(answer.status, 404);
+}
