@@ -39,18 +39,13 @@ pub struct Homeserver {
 }
 
 /// Whose users may have rooms created for them. (LK: jwt-service §6)
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum FullAccess {
     /// Everybody's.
+    #[default]
     Everyone,
     /// Users of these servers, compared byte for byte.
     Servers(Vec<String>),
-}
-
-impl Default for FullAccess {
-    fn default() -> Self {
-        Self::Everyone
-    }
 }
 
 impl FullAccess {

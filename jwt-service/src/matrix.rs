@@ -90,7 +90,7 @@ impl ServerName {
         let port = grammar.port();
         let tail = &text[grammar.host().len()..];
         let digits = tail.strip_prefix(':').unwrap_or_default();
-        if port.is_some() != !tail.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        if port.is_some() == tail.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
         Some(Self {
