@@ -2,7 +2,9 @@
 //! what it receives. It knows no signalling.
 
 use proto::livekit::signal_response;
-use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_OPUS, MIME_TYPE_VP8};
+use rtc::peer_connection::configuration::media_engine::{
+    MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_PCMA, MIME_TYPE_PCMU, MIME_TYPE_VP8,
+};
 use rtc::rtp_transceiver::rtp_sender::{RTCRtpHeaderExtensionCapability, RtpCodecKind};
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
@@ -13,10 +15,16 @@ use webrtc::peer_connection::{
 };
 use webrtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 
-/// The codec names of the two media the tests use.
+/// The codec names of the media the tests use.
 pub const OPUS: &str = MIME_TYPE_OPUS;
 /// See [`OPUS`].
 pub const VP8: &str = MIME_TYPE_VP8;
+/// See [`OPUS`].
+pub const H264: &str = MIME_TYPE_H264;
+/// See [`OPUS`].
+pub const PCMU: &str = MIME_TYPE_PCMU;
+/// See [`OPUS`].
+pub const PCMA: &str = MIME_TYPE_PCMA;
 /// The header extension that tells the server how loud a packet is (RFC 6464).
 pub const LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 /// The header extension that tells which section a packet belongs to (RFC 9143).

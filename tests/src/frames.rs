@@ -1,4 +1,4 @@
-//! What publishers send: VP8 frames of three sizes, and packets of sound.
+//! What publishers send: VP8 frames of three sizes, frames in the form of H264, packets of sound.
 //!
 //! Each frame ends in its own number, so that no two payloads are alike.
 
@@ -74,6 +74,43 @@ pub fn sound(n: u64) -> Bytes {
     payload.extend_from_slice(&n.to_be_bytes());
     payload.extend((0..70u64).map(|i| (n.wrapping_mul(31).wrapping_add(i * i)) as u8));
     Bytes::from(payload)
+}
+
+/// The `n`th packet of G.711: twenty milliseconds of samples, all unlike those of others.
+#[must_use]
+pub fn samples(n: u64) -> Bytes {
+    let mut payload = n.to_be_bytes().to_vec();
+    payload.extend((0..152u64).map(|i| (n.wrapping_mul(17).wrapping_add(i * 3)) as u8));
+    Bytes::from(payload)
+}
+
+/// The payloads of the `n`th frame of a layer, RFC 6184: each tenth frame begins with parameter
+/// sets and is in two pieces. What is inside the units is noise, as if encrypted.
+#[must_use]
+pub fn h264(n: u64, layer: &str) -> Vec<Bytes> {
+    let unit = |front: &[u8], piece: u64| {
+        let mut payload = front.to_vec();
+        payload.extend((0..200u64).map(|i| (n.wrapping_mul(29) ^ (i * 7)) as u8));
+        payload.extend_from_slice(&n.to_be_bytes());
+        payload.push(piece as u8);
+        payload.extend_from_slice(layer.as_bytes());
+        Bytes::from(payload)
+    };
+    if !n.is_multiple_of(10) {
+        return vec![unit(&[0x41, 0x9A], 0)];
+    }
+    let mut sets = vec![0x67, 0x42, 0xC0, 0x1F];
+    sets.extend_from_slice(&n.to_be_bytes());
+    sets.extend_from_slice(layer.as_bytes());
+    let mut payload = vec![0x78];
+    payload.extend_from_slice(&(sets.len() as u16).to_be_bytes());
+    payload.extend_from_slice(&sets);
+    payload.extend_from_slice(&[0, 2, 0x68, 0xCE]);
+    vec![
+        Bytes::from(payload),
+        unit(&[0x7C, 0x85, 0x88], 1),
+        unit(&[0x7C, 0x45], 2),
+    ]
 }
 
 /// A VP8 payload without its descriptor, whatever fields the descriptor has.

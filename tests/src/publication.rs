@@ -1,6 +1,6 @@
 //! A published track that keeps sending, and remembers all that it sent.
 
-use crate::endpoint::{LEVEL, MID, OPUS, VP8};
+use crate::endpoint::{H264, LEVEL, MID, OPUS, PCMA, PCMU, VP8};
 use crate::frames::{self, Clip};
 use bytes::Bytes;
 use proto::livekit;
@@ -79,7 +79,7 @@ impl Drop for Publication {
 /// A local track in the peer connection, not sending yet.
 pub struct Source {
     cid: String,
-    kind: RtpCodecKind,
+    media: Media,
     /// Layer and SSRC.
     streams: Vec<(String, u32)>,
     track: Arc<TrackLocalStaticRTP>,
@@ -101,15 +101,13 @@ impl Source {
     /// # Errors
     /// Those of the crate.
     pub async fn add(peer: &dyn PeerConnection, cid: &str, media: Media) -> Result<Self> {
-        let (kind, mime, clock_rate, channels, layers): (_, _, _, _, &[&str]) = match media {
-            Media::Sound => (RtpCodecKind::Audio, OPUS, 48_000, 2, &[""]),
-            Media::Picture => (RtpCodecKind::Video, VP8, 90_000, 0, &[""]),
-            Media::Simulcast => (RtpCodecKind::Video, VP8, 90_000, 0, &LAYERS),
-        };
+        let kind = media.kind();
+        let layers: &[&str] = if media.is_simulcast() { &LAYERS } else { &[""] };
         let codec = RTCRtpCodec {
-            mime_type: mime.to_owned(),
-            clock_rate,
-            channels,
+            mime_type: media.mime().to_owned(),
+            clock_rate: media.clock_rate(),
+            channels: if media == Media::Sound { 2 } else { 0 },
+            sdp_fmtp_line: media.parameters().to_owned(),
             ..Default::default()
         };
         // SSRCs need only differ within a connection.
@@ -154,7 +152,7 @@ impl Source {
             .expect("a sending transceiver has a sender");
         Ok(Self {
             cid: cid.to_owned(),
-            kind,
+            media,
             streams,
             track,
             sender,
@@ -164,15 +162,11 @@ impl Source {
 
     async fn negotiated(&self) -> Option<Negotiated> {
         let parameters = self.sender.get_parameters().await.ok()?.rtp_parameters;
-        let mime = if self.kind == RtpCodecKind::Audio {
-            OPUS
-        } else {
-            VP8
-        };
-        let codec = parameters
-            .codecs
-            .iter()
-            .find(|codec| codec.rtp_codec.mime_type.eq_ignore_ascii_case(mime))?;
+        let codec = parameters.codecs.iter().find(|codec| {
+            let own = &codec.rtp_codec;
+            own.mime_type.eq_ignore_ascii_case(self.media.mime())
+                && own.sdp_fmtp_line.contains(self.media.parameters())
+        })?;
         let extension = |uri: &str| {
             let found = parameters
                 .header_extensions
@@ -198,11 +192,9 @@ impl Source {
                 break negotiated;
             }
         };
-        let period = if self.kind == RtpCodecKind::Audio {
-            20
-        } else {
-            66
-        };
+        let audio = self.media.kind() == RtpCodecKind::Audio;
+        let period = if audio { 20 } else { 66 };
+        let step = self.media.clock_rate() / 1000 * period as u32;
         let mut tick = interval(Duration::from_millis(period));
         let mut clips: Vec<_> = self
             .streams
@@ -219,9 +211,11 @@ impl Source {
         for n in 0u64.. {
             tick.tick().await;
             for (rid, ssrc, clip, sequence) in &mut clips {
-                let (payloads, step) = match self.kind {
-                    RtpCodecKind::Audio => (vec![frames::sound(n)], 960),
-                    _ => (clip.next_frame(), 5_940),
+                let payloads = match self.media {
+                    Media::Sound => vec![frames::sound(n)],
+                    Media::MuLaw | Media::ALaw => vec![frames::samples(n)],
+                    Media::Picture | Media::Simulcast => clip.next_frame(),
+                    Media::H264 | Media::H264Simulcast => frames::h264(n, rid),
                 };
                 let last = payloads.len() - 1;
                 for (at, payload) in payloads.into_iter().enumerate() {
@@ -232,7 +226,7 @@ impl Source {
                         .push(payload.clone());
                     let mut header = rtp::Header {
                         version: 2,
-                        marker: self.kind != RtpCodecKind::Audio && at == last,
+                        marker: !audio && at == last,
                         payload_type: negotiated.payload_type,
                         sequence_number: *sequence,
                         timestamp: (n as u32).wrapping_mul(step),
@@ -278,16 +272,74 @@ pub enum Media {
     Picture,
     /// VP8 in the three [`LAYERS`].
     Simulcast,
+    /// H264, one stream.
+    H264,
+    /// H264 in the three [`LAYERS`].
+    H264Simulcast,
+    /// G.711 as in America and Japan.
+    MuLaw,
+    /// G.711 as elsewhere.
+    ALaw,
+}
+
+impl Media {
+    const fn kind(self) -> RtpCodecKind {
+        match self {
+            Self::Sound | Self::MuLaw | Self::ALaw => RtpCodecKind::Audio,
+            _ => RtpCodecKind::Video,
+        }
+    }
+
+    const fn mime(self) -> &'static str {
+        match self {
+            Self::Sound => OPUS,
+            Self::MuLaw => PCMU,
+            Self::ALaw => PCMA,
+            Self::Picture | Self::Simulcast => VP8,
+            Self::H264 | Self::H264Simulcast => H264,
+        }
+    }
+
+    /// Constrained baseline, for the crate knows H264 in several forms.
+    const fn parameters(self) -> &'static str {
+        match self {
+            Self::H264 | Self::H264Simulcast => {
+                "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"
+            }
+            _ => "",
+        }
+    }
+
+    const fn clock_rate(self) -> u32 {
+        match self {
+            Self::Sound => 48_000,
+            Self::MuLaw | Self::ALaw => 8_000,
+            _ => 90_000,
+        }
+    }
+
+    const fn is_simulcast(self) -> bool {
+        matches!(self, Self::Simulcast | Self::H264Simulcast)
+    }
 }
 
 /// The request that announces a track to the server.
 pub(crate) fn add_track(cid: &str, media: Media) -> livekit::AddTrackRequest {
     let cid = cid.to_owned();
-    if media == Media::Sound {
+    let (_, name) = media.mime().split_once('/').unwrap_or_default();
+    let codec = livekit::SimulcastCodec {
+        codec: name.to_ascii_lowercase(),
+        cid: cid.clone(),
+        ..Default::default()
+    };
+    if media.kind() == RtpCodecKind::Audio {
+        // Clients announce no codec for Opus.
+        let announced = (media != Media::Sound).then_some(codec);
         return livekit::AddTrackRequest {
             cid,
             r#type: livekit::TrackType::Audio.into(),
             source: livekit::TrackSource::Microphone.into(),
+            simulcast_codecs: announced.into_iter().collect(),
             ..Default::default()
         };
     }
@@ -298,21 +350,18 @@ pub(crate) fn add_track(cid: &str, media: Media) -> livekit::AddTrackRequest {
         bitrate,
         ..Default::default()
     };
-    let layers = match media {
-        Media::Simulcast => {
-            vec![
-                layer(0, 90, 60_000),
-                layer(1, 180, 90_000),
-                layer(2, 360, 150_000),
-            ]
-        }
-        _ => vec![layer(2, 360, 150_000)],
+    let layers = if media.is_simulcast() {
+        vec![
+            layer(0, 90, 60_000),
+            layer(1, 180, 90_000),
+            layer(2, 360, 150_000),
+        ]
+    } else {
+        vec![layer(2, 360, 150_000)]
     };
     let codec = livekit::SimulcastCodec {
-        codec: "vp8".into(),
-        cid: cid.clone(),
         layers: layers.clone(),
-        ..Default::default()
+        ..codec
     };
     livekit::AddTrackRequest {
         cid,
