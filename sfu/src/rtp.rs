@@ -9,5 +9,7 @@ pub mod red;
 pub mod rtcp;
 pub mod twcc;
 
+pub mod h264;
 pub mod sequence;
+pub mod trailer;
 pub mod vp8;

@@ -6,7 +6,7 @@
 )]
 
 use crate::client::{Client, Shared};
-use sfu::config::codecs::Codec;
+use sfu::config::codecs::{Codec, h264};
 use sfu::ids::{MediaKind, TrackKey};
 use sfu::media::demux::Path;
 use sfu::media::message::{Command, Event, PeerSetup, StreamLabel, TrackSpec, Wish};
@@ -104,11 +104,13 @@ impl World {
         let spec = TrackSpec {
             kind: codec.kind(),
             cids: vec!["cid".into()],
-            codec,
+            codec: Some(codec),
             red: false,
             dtx: codec.kind() == MediaKind::Audio,
             stereo: false,
             screen_share: false,
+            encrypted: false,
+            trailers: false,
             muted: false,
             layers: Vec::new(),
         };
@@ -163,6 +165,8 @@ impl World {
         let setup = PeerSetup {
             publish: Codec::ALL.to_vec(),
             subscribe: Codec::ALL.to_vec(),
+            h264: h264::Parameters::DEFAULT.to_vec(),
+            reads_trailers: false,
             one_codec_per_section: false,
             subscriber: None,
         };

@@ -3,6 +3,7 @@
 
 pub mod audio;
 pub mod clock;
+pub mod formats;
 pub mod history;
 pub mod key_frames;
 pub mod layers;

@@ -4,7 +4,7 @@
 //! up in an SDP are opaque strings here. Media applies commands in the order given and answers with
 //! events; an event tells a change, never a repetition.
 
-use crate::config::codecs::Codec;
+use crate::config::codecs::{Codec, h264};
 use crate::ids::{MediaKind, PeerId, TrackKey};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -309,8 +309,12 @@ pub struct PeerSetup {
     pub publish: Vec<Codec>,
     /// Codecs it may receive. RED is missing for clients that only pretend to know it.
     pub subscribe: Vec<Codec>,
-    /// Answer each section with one codec only: the client ignores their order. (Firefox on
-    /// Linux and Android; LK signalling §6.6)
+    /// The formats of H264 that are switched on.
+    pub h264: Vec<h264::Parameters>,
+    /// It knows of packet trailers; for others they are cut off. (LK: signalling §9.4)
+    pub reads_trailers: bool,
+    /// Answer each section it sends in with one codec only: the client ignores their order.
+    /// (Firefox on Linux and Android; LK signalling §6.6)
     pub one_codec_per_section: bool,
     /// A connection of its own for what the peer receives; `None` for a single one.
     pub subscriber: Option<SubscriberSetup>,
@@ -335,8 +339,8 @@ pub struct TrackSpec {
     /// The client's ids for it: one for each codec it will send. An offer's section is matched by
     /// its msid track id, then by kind.
     pub cids: Vec<String>,
-    /// The codec to put first in the answer.
-    pub codec: Codec,
+    /// The codec to put first in the answer; without one, the client's order stands.
+    pub codec: Option<Codec>,
     /// Audio: answer RED first if offered.
     pub red: bool,
     /// Audio: ask for discontinuous transmission (`usedtx=1`).
@@ -345,6 +349,10 @@ pub struct TrackSpec {
     pub stereo: bool,
     /// Slow pictures with long pauses: layers are not declared dead by the camera's clock.
     pub screen_share: bool,
+    /// Its payloads are encrypted end to end.
+    pub encrypted: bool,
+    /// Its frames may end in LiveKit's packet trailer. (LK: sfu-media §2.12)
+    pub trailers: bool,
     /// Starts muted.
     pub muted: bool,
     /// Announced video layers, lowest first; empty when not announced.

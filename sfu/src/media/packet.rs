@@ -16,7 +16,7 @@ pub struct Packet {
     pub time: RtpTime,
     /// When it arrived.
     pub arrival: Instant,
-    /// The payload type it came with: tells RED from Opus.
+    /// The payload type it came with: tells RED from Opus, and one video codec from another.
     pub payload_type: u8,
     /// The marker bit.
     pub marker: bool,
@@ -28,6 +28,8 @@ pub struct Packet {
     pub late: bool,
     /// What the codec's clear header says.
     pub codec: CodecInfo,
+    /// Bytes at the payload's end that only some clients know of.
+    pub trailer: u8,
     /// Where the payload lies in the upstream's history.
     pub span: Span,
 }
@@ -44,7 +46,7 @@ pub struct Span {
 /// The codec's clear header, parsed once at ingest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CodecInfo {
-    /// Nothing to know (audio).
+    /// Nothing to know: audio, and H264, whose packets say no more than whether a key frame begins.
     None,
     /// The VP8 payload descriptor and its length in bytes.
     Vp8(vp8::Descriptor),
@@ -72,6 +74,8 @@ pub struct Outgoing {
     pub head: Head,
     /// Bytes of the source payload that `head` replaces: a descriptor, or RED's older blocks.
     pub skip: u16,
+    /// Leave out the trailer.
+    pub cut: bool,
 }
 
 /// Up to [`Head::ROOM`] bytes written in front of a payload.
@@ -104,5 +108,68 @@ impl Head {
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// Which payload type stands for which. A handful at most, the one in use first: searched in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TypeMap {
+    pairs: [Option<(u8, u8)>; Self::ROOM],
+}
+
+impl TypeMap {
+    /// Pairs it holds at most: every video format that can be negotiated, and some to spare.
+    pub const ROOM: usize = 8;
+
+    /// Adds a pair at the end, unless `from` is known. What does not fit is left out.
+    pub fn insert(&mut self, from: u8, to: u8) {
+        if self.get(from).is_none()
+            && let Some(slot) = self.pairs.iter_mut().find(|slot| slot.is_none())
+        {
+            *slot = Some((from, to));
+        }
+    }
+
+    /// What stands for `from`.
+    #[must_use]
+    pub fn get(&self, from: u8) -> Option<u8> {
+        let pairs = self.pairs.iter().map_while(Option::as_ref);
+        pairs
+            .into_iter()
+            .find(|(known, _)| *known == from)
+            .map(|(_, to)| *to)
+    }
+
+    /// What stands for the first.
+    #[must_use]
+    pub fn first(&self) -> Option<u8> {
+        self.pairs[0].map(|(_, to)| to)
+    }
+}
+
+impl FromIterator<(u8, u8)> for TypeMap {
+    fn from_iter<T: IntoIterator<Item = (u8, u8)>>(pairs: T) -> Self {
+        let mut map = Self::default();
+        for (from, to) in pairs {
+            map.insert(from, to);
+        }
+        map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_map_keeps_the_first_of_each_and_no_more_than_it_has_room_for() {
+        let map: TypeMap = [(96, 100), (97, 101), (96, 102)].into_iter().collect();
+        assert_eq!(
+            (map.get(96), map.get(97), map.get(98)),
+            (Some(100), Some(101), None)
+        );
+        assert_eq!((map.first(), TypeMap::default().first()), (Some(100), None));
+        let full: TypeMap = (0..20).map(|n| (n, n)).collect();
+        assert_eq!((full.get(7), full.get(8)), (Some(7), None));
     }
 }

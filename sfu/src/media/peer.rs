@@ -37,6 +37,8 @@ pub struct Peer {
     pub feedback: FeedbackRecorder,
     /// Round trip, report times, announced tracks.
     pub link: Link,
+    /// It knows of packet trailers.
+    pub reads_trailers: bool,
     /// Waits in the plane's list of peers whose deadlines may have moved.
     pub stirred: bool,
 }
@@ -54,6 +56,7 @@ impl Peer {
             downlink: Downlink::default(),
             feedback: FeedbackRecorder::new(link.ssrc),
             link,
+            reads_trailers: setup.reads_trailers,
             stirred: false,
         }
     }

@@ -13,14 +13,16 @@ use super::permission::TrackPermissions;
 use super::publication::Publications;
 use super::publishing;
 use super::roster::Seen;
-use super::setup::codec_list;
+use super::setup::publish_list;
 use super::state::State;
 use super::subscribing;
 use super::subscription::Subscriptions;
+use crate::config::codecs::h264;
 use crate::ids::{ParticipantSid, PeerId};
 use crate::media::message::{Command, PeerSetup, Side, SubscriberSetup};
 use proto::livekit;
 use proto::livekit::DisconnectReason;
+use proto::livekit::client_info::Capability;
 use proto::livekit::leave_request::Action;
 use proto::livekit::signal_response::Message;
 use proto::token::Claims;
@@ -62,7 +64,7 @@ pub(super) fn handle_join(state: &mut State, mut join: Join, now: Instant) {
     register(state, claims, &join, primary, now);
     respond(state, &mut join, primary);
     state.count(Count::ParticipantJoined);
-    let setup = peer_setup(&join, primary);
+    let setup = peer_setup(&join, primary, &state.facts.settings.h264);
     state.media(Command::AddPeer { peer, setup });
     first_offer(state, peer, &join, primary, now);
     for request in join.add_tracks {
@@ -91,7 +93,7 @@ fn primary(claims: &Claims, join: &Join) -> Side {
     }
 }
 
-fn peer_setup(join: &Join, primary: Side) -> PeerSetup {
+fn peer_setup(join: &Join, primary: Side, h264: &[h264::Parameters]) -> PeerSetup {
     let subscriber = SubscriberSetup {
         data_channels: primary == Side::Subscriber,
         reuse_sections: join.reuse_sections,
@@ -99,6 +101,11 @@ fn peer_setup(join: &Join, primary: Side) -> PeerSetup {
     PeerSetup {
         publish: join.publish_codecs.clone(),
         subscribe: join.subscribe_codecs.clone(),
+        h264: h264.to_vec(),
+        reads_trailers: join
+            .client
+            .capabilities
+            .contains(&(Capability::CapPacketTrailer as i32)),
         one_codec_per_section: join.one_codec_per_section,
         subscriber: join.dual.then_some(subscriber),
     }
@@ -224,7 +231,7 @@ fn respond(state: &mut State, join: &mut Join, primary: Side) {
         ping_timeout: PING_TIMEOUT,
         ping_interval: PING_INTERVAL,
         sif_trailer: state.facts.sif_trailer.clone(),
-        enabled_publish_codecs: codec_list(&join.publish_codecs),
+        enabled_publish_codecs: publish_list(&join.publish_codecs),
         fast_publish: can_publish,
         ..Default::default()
     };

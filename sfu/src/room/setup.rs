@@ -3,7 +3,7 @@
 //! Owns the merge of a token's room configuration with the operator's settings. Decides nothing
 //! later. Called by the shell, which makes rooms, and by [`super::Room::new`].
 
-use crate::config::codecs::Codec;
+use crate::config::codecs::{Codec, h264};
 use crate::ids::RoomSid;
 use proto::livekit;
 use rand::Rng;
@@ -39,6 +39,8 @@ pub struct Settings {
     pub max_participants: u32,
     /// The codecs switched on, for the room's description.
     pub enabled_codecs: Vec<Codec>,
+    /// The formats of H264 switched on.
+    pub h264: Vec<h264::Parameters>,
     /// Sizes of what participants say of themselves.
     pub limits: Limits,
     /// Shortest time between two speaker messages. (LK: signalling §5.13)
@@ -56,6 +58,7 @@ impl Default for Settings {
             departure_timeout: Duration::from_secs(20),
             max_participants: 0,
             enabled_codecs: Codec::ALL.to_vec(),
+            h264: h264::Parameters::DEFAULT.to_vec(),
             limits: Limits::default(),
             audio_update_interval: Duration::from_millis(400),
             dynacast_pause_delay: Duration::from_secs(5),
@@ -169,7 +172,34 @@ pub(super) fn codec_list(codecs: &[Codec]) -> Vec<livekit::Codec> {
     codecs.iter().map(entry).collect()
 }
 
+/// The codecs a client may publish, as it is told: VP8 first, then H264, then sound. Clients that
+/// were told no codec take the first of the kind. (LK: signalling §4.2)
+pub(super) fn publish_list(codecs: &[Codec]) -> Vec<livekit::Codec> {
+    let rank = |codec: &Codec| Codec::ALL.iter().position(|known| known == codec);
+    let mut ordered = codecs.to_vec();
+    ordered.sort_by_key(rank);
+    codec_list(&ordered)
+}
+
 /// A count as protobuf's signed integer, saturating.
 pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publisher_is_told_vp8_first_then_h264_then_sound() {
+        let listed = [Codec::Pcma, Codec::Opus, Codec::H264, Codec::Vp8];
+        let told: Vec<_> = publish_list(&listed)
+            .into_iter()
+            .map(|codec| codec.mime)
+            .collect();
+        assert_eq!(
+            told,
+            ["video/VP8", "video/H264", "audio/opus", "audio/PCMA"]
+        );
+    }
 }

@@ -30,6 +30,7 @@ pub(super) fn room_settings(config: &Config) -> Settings {
         departure_timeout: config.room.departure_timeout,
         max_participants: config.room.max_participants,
         enabled_codecs: config.room.enabled_codecs.clone(),
+        h264: config.room.h264.clone(),
         limits: Limits {
             name_bytes: config.limit.max_participant_name_length,
             metadata_bytes: config.limit.max_metadata_size,

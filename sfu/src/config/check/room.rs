@@ -1,11 +1,13 @@
 //! Defaults of rooms, who speaks, dynacast, sizes.
 
-use crate::config::codecs::Codec;
+use crate::config::codecs::{Codec, h264};
 use crate::config::complaint::{Complaints, quoted};
 use crate::config::raw::{Value, Values};
 use crate::ids::MediaKind;
 use std::time::Duration;
 
+/// The list of codecs.
+const CODECS: &str = "room.enabled_codecs";
 /// Retransmission: listed with codecs, but follows its video codec.
 const RTX: &str = "video/rtx";
 
@@ -16,6 +18,8 @@ pub struct Room {
     pub auto_create: bool,
     /// In the operator's order, none twice.
     pub enabled_codecs: Vec<Codec>,
+    /// The formats of H264 that are switched on.
+    pub h264: Vec<h264::Parameters>,
     /// 0: no limit.
     pub max_participants: u32,
     /// Until a room is closed that nobody joined.
@@ -63,6 +67,7 @@ impl Room {
         Self {
             auto_create: values.flag("room.auto_create"),
             enabled_codecs: codecs(values, complaints),
+            h264: h264_formats(values, complaints),
             max_participants: values.count("room.max_participants"),
             empty_timeout: seconds("room.empty_timeout"),
             departure_timeout: seconds("room.departure_timeout"),
@@ -117,7 +122,7 @@ fn size(values: &Values, path: &str) -> usize {
 
 /// The enabled codecs that Foci has. The list replaces the default as a whole.
 fn codecs(values: &Values, complaints: &mut Complaints) -> Vec<Codec> {
-    const KEY: &str = "room.enabled_codecs";
+    const KEY: &str = CODECS;
     let Some(records) = values.records(KEY) else {
         return Codec::ALL.to_vec();
     };
@@ -156,4 +161,36 @@ fn codecs(values: &Values, complaints: &mut Complaints) -> Vec<Codec> {
         }
     }
     list
+}
+
+/// The formats of H264 that its entries name; without any, the usual ones.
+fn h264_formats(values: &Values, complaints: &mut Complaints) -> Vec<h264::Parameters> {
+    let mut formats = Vec::new();
+    for record in values.records(CODECS).into_iter().flatten() {
+        let text = |name: &str| match record.get(name) {
+            Some(Value::Text(text)) => Some(text.as_str()),
+            _ => None,
+        };
+        let codec = text("mime").and_then(Codec::from_mime);
+        let Some(fmtp) = text("fmtp_line").filter(|fmtp| !fmtp.is_empty()) else {
+            continue;
+        };
+        if codec != Some(Codec::H264) {
+            continue;
+        }
+        match h264::Parameters::parse(Some(fmtp)) {
+            Some(format) if !formats.contains(&format) => formats.push(format),
+            Some(_) => {}
+            None => {
+                let cause = format!("Foci cannot forward H264 with {}", quoted(fmtp));
+                let fix = "name a profile from constrained baseline to high and packetization-mode 0 or 1, \
+                           for example packetization-mode=1;profile-level-id=42e01f";
+                complaints.error(CODECS, values.place(CODECS), cause, fix);
+            }
+        }
+    }
+    if formats.is_empty() {
+        formats = h264::Parameters::DEFAULT.to_vec();
+    }
+    formats
 }

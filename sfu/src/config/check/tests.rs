@@ -1,7 +1,7 @@
 //! What is refused, what is warned of, and what comes out.
 
 use super::*;
-use crate::config::codecs::Codec;
+use crate::config::codecs::{Codec, h264};
 
 const SECRET: &str = "keys: {k: 0123456789abcdef0123456789abcdef}\n";
 
@@ -179,13 +179,37 @@ fn metrics_ask_for_both_name_and_password() {
 #[test]
 fn a_codec_foci_does_not_have_is_left_out_with_a_warning() {
     let text = format!(
-        "{SECRET}room:\n  enabled_codecs:\n    - mime: audio/OPUS\n    - mime: video/H264\n    \
+        "{SECRET}room:\n  enabled_codecs:\n    - mime: audio/OPUS\n    - mime: video/VP9\n    \
          - mime: video/rtx\n"
     );
     let (config, lines) = judge(&text);
     assert_eq!(config.room.enabled_codecs, [Codec::Opus, Codec::Vp8]);
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines[0].contains("video/H264") && lines[1].contains("video/VP8 is added"));
+    assert!(lines[0].contains("video/VP9") && lines[1].contains("video/VP8 is added"));
+}
+
+#[test]
+fn h264_is_restricted_to_the_formats_listed() {
+    let with = |entries: &str| {
+        let text = format!("{SECRET}room: {{enabled_codecs: [{{mime: audio/opus}}, {entries}]}}\n");
+        let (config, lines) = judge(&text);
+        assert_eq!(lines, Vec::<String>::new());
+        config.room.h264
+    };
+    assert_eq!(with("{mime: video/H264}"), h264::Parameters::DEFAULT);
+    let main = "packetization-mode=1;profile-level-id=4d001f";
+    let high = "packetization-mode=1;profile-level-id=640032";
+    let both = with(&format!(
+        "{{mime: video/h264, fmtp_line: {main}}}, {{mime: video/H264, fmtp_line: {high}}}"
+    ));
+    let parsed = [main, high].map(|fmtp| h264::Parameters::parse(Some(fmtp)).expect("usable"));
+    assert_eq!(both, parsed);
+    let other = with("{mime: video/VP8, fmtp_line: profile-level-id=4d001f}");
+    assert_eq!(other, h264::Parameters::DEFAULT);
+    let line = complaint(
+        "room: {enabled_codecs: [{mime: video/H264, fmtp_line: packetization-mode=2}]}\n",
+    );
+    assert!(line.contains("packetization-mode=2"), "{line}");
 }
 
 #[test]

@@ -36,11 +36,11 @@ const RATE_CLASSES: usize = 256;
 #[must_use]
 pub const fn loss_weight(codec: Codec, forward_error_correction: bool) -> f64 {
     match (codec, forward_error_correction) {
-        (Codec::Opus, false) => 8.0,
+        (Codec::Opus, false) | (Codec::Pcmu | Codec::Pcma, _) => 8.0,
         (Codec::Opus, true) => 5.33,
         (Codec::Red, false) => 4.0,
         (Codec::Red, true) => 2.67,
-        (Codec::Vp8, _) => 10.0,
+        (Codec::Vp8 | Codec::H264, _) => 10.0,
     }
 }
 

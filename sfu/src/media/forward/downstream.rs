@@ -11,7 +11,7 @@ use super::select::{Choice, Selector};
 use crate::config::codecs::Codec;
 use crate::ids::{MediaKind, TrackKey};
 use crate::media::message::Wish;
-use crate::media::packet::{CodecInfo, Outgoing, Packet};
+use crate::media::packet::{CodecInfo, Outgoing, Packet, TypeMap};
 use crate::units::ExtSeq;
 use std::time::Instant;
 
@@ -27,7 +27,7 @@ const REMEMBERED_AUDIO: usize = 64;
 pub struct DownstreamSetup {
     /// The track it copies.
     pub track: TrackKey,
-    /// Codec of the track.
+    /// Codec the track began with: its kind and clock are those of all it may change to.
     pub codec: Codec,
     /// Bit mask of the spatial layers the track was negotiated with; 1 for audio.
     pub layers: u8,
@@ -41,6 +41,8 @@ pub struct DownstreamSetup {
     pub payload_types: PayloadTypes,
     /// The RTX stream, if the subscriber negotiated one.
     pub rtx: Option<RtxSetup>,
+    /// The subscriber does not know of packet trailers.
+    pub cuts_trailers: bool,
     /// What the subscriber wants.
     pub wish: Wish,
 }
@@ -50,8 +52,8 @@ pub struct DownstreamSetup {
 pub struct PayloadTypes {
     /// RED as the publisher sends it, if it may.
     pub source_red: Option<u8>,
-    /// What goes out for anything but RED.
-    pub primary: u8,
+    /// What goes out for each other one. RED's newest block goes out as the first of them.
+    pub media: TypeMap,
     /// RED as the subscriber negotiated it, if it did.
     pub red: Option<u8>,
 }
@@ -61,8 +63,8 @@ pub struct PayloadTypes {
 pub struct RtxSetup {
     /// Its SSRC.
     pub ssrc: u32,
-    /// Its payload type.
-    pub payload_type: u8,
+    /// Its payload type for each of the copy's.
+    pub payload_types: TypeMap,
     /// First sequence number: random, below 2^15.
     pub first_seq: u16,
 }
@@ -84,8 +86,8 @@ pub struct Drops {
     pub late: u64,
     /// A switch that must wait.
     pub waiting: u64,
-    /// Its codec header is missing.
-    pub unreadable: u64,
+    /// Of a codec the subscriber has not: the publisher changed it.
+    pub codec: u64,
 }
 
 /// A subscriber's copy of a track.
@@ -101,6 +103,10 @@ pub struct Downstream {
     muted: bool,
     /// As ingest said with the newest packet.
     source_muted: bool,
+    /// Payload type of the publisher that flows; video only.
+    format: Option<u8>,
+    /// The publisher changed to a codec the subscriber has not: no key frame would help.
+    unplayable: bool,
     drops: Drops,
 }
 
@@ -112,7 +118,7 @@ impl Downstream {
         let clock_rate = setup.codec.clock_rate();
         let rtx = setup.rtx.map(|rtx| Rtx {
             ssrc: rtx.ssrc,
-            payload_type: rtx.payload_type,
+            payload_types: rtx.payload_types,
             next: ExtSeq(u64::from(rtx.first_seq & 0x7fff)),
         });
         let remembered = if video {
@@ -128,6 +134,8 @@ impl Downstream {
             reports: Reports::new(clock_rate, now),
             muted: false,
             source_muted: false,
+            format: None,
+            unplayable: false,
             drops: Drops::default(),
             setup,
         }
@@ -168,17 +176,12 @@ impl Downstream {
             self.drops.paused += 1;
             return None;
         }
-        let order = self.rewriter.order(packet, source);
-        if order == Order::Foreign && self.rewriter.is_cut_by(packet, source) {
-            self.feedback.handle_jump(packet.spatial);
-            self.selector.handle_ended();
-            self.rewriter.pause(false);
-        }
+        let order = self.place(packet, source);
         let Some((payload_type, redundant)) = self.payload_type(packet) else {
-            self.rewriter.skip(packet, order);
-            self.drops.red += 1;
+            self.leave_out(packet, order);
             return None;
         };
+        self.unplayable = false;
         let fresh = matches!(order, Order::Fresh { .. });
         let numbers = match self.selector.choose(packet, source.alive, fresh, now) {
             Choice::Follow { filter } => self.rewriter.follow(packet, order, filter),
@@ -202,6 +205,38 @@ impl Downstream {
         }
     }
 
+    /// Where the packet stands; ends the current stream if it cannot go on with it.
+    fn place(&mut self, packet: &Packet, source: &Source) -> Order {
+        let order = self.rewriter.order(packet, source);
+        let jumps = order == Order::Foreign && self.rewriter.is_cut_by(packet, source);
+        if jumps {
+            self.feedback.handle_jump(packet.spatial);
+        }
+        // Its numbers and times go on, but a decoder must begin anew.
+        let changes = matches!(order, Order::Fresh { .. })
+            && self
+                .format
+                .is_some_and(|format| format != packet.payload_type);
+        if jumps || changes {
+            self.selector.handle_ended();
+            self.rewriter.pause(false);
+            self.format = None;
+            return Order::Foreign;
+        }
+        order
+    }
+
+    /// A packet there is no payload type for leaves no hole.
+    fn leave_out(&mut self, packet: &Packet, order: Order) {
+        self.rewriter.skip(packet, order);
+        if self.setup.payload_types.source_red == Some(packet.payload_type) {
+            self.drops.red += 1;
+        } else {
+            self.unplayable |= self.selector.current().is_none();
+            self.drops.codec += 1;
+        }
+    }
+
     fn is_paused(&mut self, source: &Source, now: Instant) -> bool {
         self.source_muted = source.muted;
         if source.muted && self.rewriter.current().is_some() {
@@ -218,6 +253,7 @@ impl Downstream {
     ) -> Result<Numbers, Refusal> {
         let numbers = self.rewriter.begin(packet, source, now)?;
         self.selector.handle_switched(packet.spatial);
+        self.format = self.is_video().then_some(packet.payload_type);
         Ok(numbers)
     }
 
@@ -226,14 +262,14 @@ impl Downstream {
     fn payload_type(&self, packet: &Packet) -> Option<(u8, u16)> {
         let types = &self.setup.payload_types;
         if types.source_red != Some(packet.payload_type) {
-            return Some((types.primary, 0));
+            return types.media.get(packet.payload_type).map(|own| (own, 0));
         }
         if let Some(red) = types.red {
             return Some((red, 0));
         }
         match packet.codec {
             CodecInfo::Red { primary } if primary < packet.span.len => {
-                Some((types.primary, primary))
+                types.media.first().map(|own| (own, primary))
             }
             _ => None,
         }
@@ -248,6 +284,7 @@ impl Downstream {
             marker: packet.marker,
             head: numbers.head,
             skip: numbers.skip as u16,
+            cut: self.setup.cuts_trailers,
         }
     }
 
@@ -264,7 +301,9 @@ impl Downstream {
         if packet.key_frame {
             self.ask.handle_key_frame_sent(self.feedback.rtt(), now);
         }
-        let kept = usize::from(packet.span.len).saturating_sub(usize::from(outgoing.skip));
+        let trailer = if outgoing.cut { packet.trailer } else { 0 };
+        let left_out = usize::from(outgoing.skip) + usize::from(trailer);
+        let kept = usize::from(packet.span.len).saturating_sub(left_out);
         self.reports
             .handle_sent(kept + outgoing.head.as_slice().len(), now);
     }
@@ -275,7 +314,6 @@ impl Downstream {
             Refusal::Duplicate => &mut self.drops.duplicate,
             Refusal::NoPlace => &mut self.drops.late,
             Refusal::NotYet => &mut self.drops.waiting,
-            Refusal::Unreadable => &mut self.drops.unreadable,
         };
         *counter += 1;
     }
@@ -291,7 +329,12 @@ impl Downstream {
     ) {
         self.ask.handle_proof();
         let last = self.rewriter.last_seq();
+        let before = out.len();
         self.feedback.handle_nack(seqs, last, source, out, now);
+        // The memory of what was sent does not hold it: it is the same for all of a copy.
+        for resend in out.iter_mut().skip(before) {
+            resend.outgoing.cut = self.setup.cuts_trailers;
+        }
     }
 
     /// A resend without RTX went out with `octets` of payload: it counts in sender reports.
@@ -303,7 +346,7 @@ impl Downstream {
 
     /// The subscriber asked for a key frame (PLI or FIR).
     pub fn handle_key_frame_request(&mut self) {
-        if self.setup.codec.kind() == MediaKind::Video {
+        if self.is_video() {
             self.ask.handle_proof();
             self.ask.handle_request();
             self.feedback.handle_key_frame_request();
@@ -320,7 +363,7 @@ impl Downstream {
 
     /// The key frame to ask the publisher for: its layer, and whether past the throttle.
     pub fn poll_key_frame_wanted(&mut self, now: Instant) -> Option<(u8, bool)> {
-        if self.muted || self.source_muted {
+        if self.asks_for_nothing() {
             return None;
         }
         let missing = self.selector.wants_key_frame(now);
@@ -338,7 +381,7 @@ impl Downstream {
     #[must_use]
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let missing = self.selector.wants_key_frame(now);
-        let ask = if self.muted || self.source_muted {
+        let ask = if self.asks_for_nothing() {
             None
         } else {
             let ask = self.ask.poll_timeout(missing, self.current_video(), now);
@@ -350,10 +393,16 @@ impl Downstream {
             .min()
     }
 
+    const fn asks_for_nothing(&self) -> bool {
+        self.muted || self.source_muted || self.unplayable
+    }
+
+    fn is_video(&self) -> bool {
+        self.setup.codec.kind() == MediaKind::Video
+    }
+
     fn current_video(&self) -> Option<u8> {
-        self.selector
-            .current()
-            .filter(|_| self.setup.codec.kind() == MediaKind::Video)
+        self.selector.current().filter(|_| self.is_video())
     }
 
     /// What happened since the last window of the quality score.

@@ -10,7 +10,7 @@ pub use self::ask::KeyFrameAsk;
 pub use self::sequencer::{Sent, Sequencer};
 
 use super::rewrite::Source;
-use crate::media::packet::{Head, Outgoing};
+use crate::media::packet::{Head, Outgoing, TypeMap};
 use crate::units::ExtSeq;
 use std::time::{Duration, Instant};
 
@@ -39,8 +39,8 @@ pub struct Resend {
 pub struct Rtx {
     /// Its SSRC.
     pub ssrc: u32,
-    /// Its payload type.
-    pub payload_type: u8,
+    /// Its payload type for each of the copy's.
+    pub payload_types: TypeMap,
     /// Its next sequence number.
     pub next: ExtSeq,
 }
@@ -52,7 +52,7 @@ pub struct NackCounters {
     pub asked: u64,
     /// Resent.
     pub resent: u64,
-    /// Unknown: never sent, too old, or of a stream that is gone.
+    /// Unknown: never sent, too old, of a stream that is gone, or of a codec without RTX.
     pub missed: u64,
     /// Asked for too soon or too often, or while a key frame is awaited.
     pub throttled: u64,
@@ -146,22 +146,26 @@ impl Feedback {
                 return None;
             }
         };
-        self.counters.resent += 1;
         let mut outgoing = Outgoing {
             ssrc: self.ssrc,
             ..sent.outgoing
         };
         if let Some(rtx) = &mut self.rtx {
+            let Some(payload_type) = rtx.payload_types.get(outgoing.payload_type) else {
+                self.counters.missed += 1;
+                return None;
+            };
             // RFC 4588 §4: the original sequence number stands before the original payload.
             let mut head = Head::EMPTY;
             head.push(&seq.wire().to_be_bytes());
             head.push(sent.outgoing.head.as_slice());
             outgoing.ssrc = rtx.ssrc;
-            outgoing.payload_type = rtx.payload_type;
+            outgoing.payload_type = payload_type;
             outgoing.seq = rtx.next;
             outgoing.head = head;
             rtx.next = ExtSeq(rtx.next.0 + 1);
         }
+        self.counters.resent += 1;
         Some(Resend {
             spatial: sent.spatial,
             source: sent.source,

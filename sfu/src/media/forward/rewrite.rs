@@ -100,8 +100,6 @@ pub enum Refusal {
     NoPlace,
     /// The switch must wait for a sender report, or for the timestamps to catch up.
     NotYet,
-    /// The codec's header is missing.
-    Unreadable,
 }
 
 /// The source stream being forwarded.
@@ -127,7 +125,7 @@ pub struct Rewriter {
     /// The newest packet sent ended its frame.
     last_marker: bool,
     times: Times,
-    /// VP8 only.
+    /// Video; used for packets of VP8.
     pictures: Option<Box<Pictures>>,
     /// Holes standing in the copy because packets did not reach us.
     holes: u64,
@@ -207,11 +205,6 @@ impl Rewriter {
         source: &Source,
         now: Instant,
     ) -> Result<Numbers, Refusal> {
-        let descriptor = match (&self.pictures, packet.codec) {
-            (None, _) => None,
-            (Some(_), CodecInfo::Vp8(descriptor)) => Some(descriptor),
-            (Some(_), _) => return Err(Refusal::Unreadable),
-        };
         let stream = Stream {
             spatial: packet.spatial,
             generation: source.generation(packet.spatial),
@@ -225,7 +218,7 @@ impl Rewriter {
         self.stream = Some(stream);
         self.previous = Some(stream);
         let mut head = (Head::EMPTY, 0);
-        if let (Some(pictures), Some(descriptor)) = (&mut self.pictures, descriptor) {
+        if let (Some(pictures), CodecInfo::Vp8(descriptor)) = (&mut self.pictures, packet.codec) {
             head = (pictures.begin(&descriptor), descriptor.len);
         }
         self.sent.insert(seq);
@@ -282,11 +275,7 @@ impl Rewriter {
     ) -> Result<Numbers, Refusal> {
         let before = self.highest;
         let mut head = (Head::EMPTY, 0);
-        if let Some(pictures) = &mut self.pictures {
-            let CodecInfo::Vp8(descriptor) = packet.codec else {
-                self.leave_out(packet, gap);
-                return Err(Refusal::Unreadable);
-            };
+        if let (Some(pictures), CodecInfo::Vp8(descriptor)) = (&mut self.pictures, packet.codec) {
             match pictures.follow(&descriptor, gap > 0, filter) {
                 pictures::Verdict::Keep(bytes) => head = (bytes, descriptor.len),
                 pictures::Verdict::Drop => {
@@ -312,10 +301,7 @@ impl Rewriter {
         let seq = self.places.place(packet.seq.0).ok_or(Refusal::NoPlace)?;
         let mut head = (Head::EMPTY, 0);
         let stale = self.times.is_stale(packet);
-        if let Some(pictures) = &self.pictures {
-            let CodecInfo::Vp8(descriptor) = packet.codec else {
-                return Err(Refusal::Unreadable);
-            };
+        if let (Some(pictures), CodecInfo::Vp8(descriptor)) = (&self.pictures, packet.codec) {
             let bytes = pictures.late(&descriptor, stale).ok_or(Refusal::NoPlace)?;
             head = (bytes, descriptor.len);
         }

@@ -234,6 +234,7 @@ mod tests {
             key_frame: false,
             late: false,
             codec: CodecInfo::None,
+            trailer: 0,
             span: Span { start: 0, len: 0 },
         }
     }

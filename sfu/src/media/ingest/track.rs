@@ -33,6 +33,10 @@ pub struct TrackSetup {
     pub codec: Codec,
     /// Slow pictures with long pauses.
     pub screen_share: bool,
+    /// Encrypted end to end.
+    pub encrypted: bool,
+    /// Its frames may end in a trailer.
+    pub trailers: bool,
     /// Starts muted.
     pub muted: bool,
     /// When its audio counts as speech.

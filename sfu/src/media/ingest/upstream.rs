@@ -7,15 +7,18 @@
 use crate::config::codecs::Codec;
 use crate::ids::MediaKind;
 use crate::media::ingest::clock::{SenderClock, SourceClock};
+use crate::media::ingest::formats::{Format, Formats};
 use crate::media::ingest::history::{History, Limits};
 use crate::media::ingest::key_frames::KeyFrameRequests;
 use crate::media::ingest::loss::Losses;
 use crate::media::ingest::order::{Arrival, Order, Place, Rejected};
 use crate::media::ingest::reception::{Reception, Window};
 use crate::media::packet::{CodecInfo, Head, Packet, Span};
+use crate::rtp::h264;
 use crate::rtp::header::Header;
 use crate::rtp::red;
 use crate::rtp::rtcp::{ReportBlock, SenderInfo};
+use crate::rtp::trailer;
 use crate::rtp::vp8;
 use crate::units::ExtSeq;
 use std::time::{Duration, Instant};
@@ -25,16 +28,14 @@ use std::time::{Duration, Instant};
 pub struct UpstreamSetup {
     /// The media stream.
     pub ssrc: u32,
-    /// Its codec.
+    /// The codec it begins with: its clock and kind hold for all it may change to.
     pub codec: Codec,
-    /// Its payload type.
-    pub payload_type: u8,
-    /// A second one it may use: plain Opus in a RED track.
-    pub other_payload_type: Option<u8>,
-    /// Which of the two is RED, if one is.
-    pub red_payload_type: Option<u8>,
-    /// The payload type of RTX whose `apt` is ours.
-    pub rtx_payload_type: Option<u8>,
+    /// The payload types it may use.
+    pub formats: Formats,
+    /// Its payloads are encrypted end to end, RED's headers too.
+    pub encrypted: bool,
+    /// Its frames may end in a trailer.
+    pub trailers: bool,
     /// Spatial layer, 0 lowest.
     pub spatial: u8,
     /// The track's one layer, however many pixels it has: kept as long as a highest layer.
@@ -77,6 +78,9 @@ struct Content<'a> {
     payload_type: u8,
     marker: bool,
     codec: CodecInfo,
+    /// A key frame begins in it.
+    key_frame: bool,
+    trailer: u8,
     payload: &'a [u8],
 }
 
@@ -123,11 +127,6 @@ impl Upstream {
         &self.setup
     }
 
-    /// The payload type of its RTX stream became known.
-    pub const fn set_rtx_payload_type(&mut self, payload_type: Option<u8>) {
-        self.setup.rtx_payload_type = payload_type;
-    }
-
     /// A packet came on the media stream; `payload` is without padding. Returns what is to be
     /// forwarded.
     pub fn handle_packet(
@@ -136,14 +135,12 @@ impl Upstream {
         payload: &[u8],
         now: Instant,
     ) -> Option<Packet> {
-        let payload_type = header.payload_type;
-        let known = [Some(self.setup.payload_type), self.setup.other_payload_type];
-        if !known.contains(&Some(payload_type)) {
+        let Some(format) = self.setup.formats.find(header.payload_type) else {
             self.counters.foreign += 1;
             return None;
-        }
-        let codec = self.inspect(payload_type, payload);
-        let kind = match codec {
+        };
+        let content = self.inspect(format, header.marker, payload);
+        let kind = match content {
             Some(_) => Arrival::Media,
             None => Arrival::Empty,
         };
@@ -153,44 +150,37 @@ impl Upstream {
         }
         self.reception.handle_packet(&place, payload.len(), now);
         self.note_losses(&place, now);
-        let content = Content {
-            payload_type,
-            marker: header.marker,
-            codec: codec?,
-            payload,
-        };
-        self.keep(&place, &content, now)
+        self.keep(&place, &content?, now)
     }
 
     /// A packet came on the RTX stream (RFC 4588 §4); `payload` is without padding.
     pub fn handle_rtx(&mut self, header: &Header, payload: &[u8], now: Instant) -> Option<Packet> {
-        if self.setup.rtx_payload_type != Some(header.payload_type) {
+        let Some(format) = self.setup.formats.repeated_by(header.payload_type) else {
             self.counters.foreign += 1;
             return None;
-        }
+        };
         // Without original number, or with nothing behind it: a bandwidth probe.
         let original = payload.split_first_chunk::<2>();
         let Some((number, payload)) = original.filter(|(_, payload)| !payload.is_empty()) else {
             self.counters.padding += 1;
             return None;
         };
-        let codec = self.inspect(self.setup.payload_type, payload)?;
+        let content = self.inspect(format, header.marker, payload)?;
         let number = u16::from_be_bytes(*number);
         let place = self.place(number, header.timestamp, Arrival::Repair)?;
         self.reception.handle_repair(payload.len());
         self.counters.repaired += 1;
         self.note_losses(&place, now);
-        let content = Content {
-            payload_type: self.setup.payload_type,
-            marker: header.marker,
-            codec,
-            payload,
-        };
         self.keep(&place, &content, now)
     }
 
     /// What the payload's clear header says; `None` if the packet is not to be forwarded.
-    fn inspect(&mut self, payload_type: u8, payload: &[u8]) -> Option<CodecInfo> {
+    fn inspect<'a>(
+        &mut self,
+        format: Format,
+        marker: bool,
+        payload: &'a [u8],
+    ) -> Option<Content<'a>> {
         if payload.is_empty() {
             self.counters.padding += 1;
             return None;
@@ -199,26 +189,39 @@ impl Upstream {
             self.counters.muted += 1;
             return None;
         }
-        match self.setup.codec {
-            Codec::Opus | Codec::Red => Some(self.redundancy(payload_type, payload)),
+        let (codec, key_frame) = match format.codec {
+            Codec::Opus | Codec::Pcmu | Codec::Pcma => (CodecInfo::None, false),
+            Codec::Red => (self.redundancy(payload), false),
+            Codec::H264 => (CodecInfo::None, h264::starts_key_frame(payload)),
             Codec::Vp8 => {
                 let descriptor = vp8::Descriptor::parse(payload)
                     .filter(|found| usize::from(found.len) < payload.len());
-                if descriptor.is_none() {
+                let Some(descriptor) = descriptor else {
                     self.counters.malformed += 1;
-                }
-                descriptor.map(CodecInfo::Vp8)
+                    return None;
+                };
+                (CodecInfo::Vp8(descriptor), descriptor.key_frame)
             }
-        }
+        };
+        let trailer = if marker && self.setup.trailers {
+            trailer::len(payload)
+        } else {
+            0
+        };
+        Some(Content {
+            trailer,
+            payload_type: format.payload_type,
+            marker,
+            codec,
+            key_frame,
+            payload,
+        })
     }
 
-    /// What RED's headers say, if the packet is RED and they can be read: encrypted ones cannot.
-    fn redundancy(&self, payload_type: u8, payload: &[u8]) -> CodecInfo {
-        let known = [Some(self.setup.payload_type), self.setup.other_payload_type];
-        let mut others = known.into_iter().flatten().filter(|pt| *pt != payload_type);
-        others
-            .next()
-            .filter(|_| self.setup.red_payload_type == Some(payload_type))
+    /// What RED's headers say, if they can be read. Encrypted ones may look as if they could.
+    fn redundancy(&self, payload: &[u8]) -> CodecInfo {
+        let opus = self.setup.formats.of(Codec::Opus);
+        opus.filter(|_| !self.setup.encrypted)
             .and_then(|opus| red::primary(payload, opus))
             .and_then(|primary| u16::try_from(primary).ok())
             .map_or(CodecInfo::None, |primary| CodecInfo::Red { primary })
@@ -252,8 +255,7 @@ impl Upstream {
 
     /// Stores a packet that has its place.
     fn keep(&mut self, place: &Place, content: &Content<'_>, now: Instant) -> Option<Packet> {
-        let key_frame = matches!(content.codec, CodecInfo::Vp8(found) if found.key_frame);
-        if key_frame {
+        if content.key_frame {
             self.losses.handle_key_frame(place.raw);
             self.key_frames.handle_key_frame();
         }
@@ -264,9 +266,10 @@ impl Upstream {
             payload_type: content.payload_type,
             marker: content.marker,
             spatial: self.setup.spatial,
-            key_frame,
+            key_frame: content.key_frame,
             late: place.late,
             codec: content.codec,
+            trailer: content.trailer,
             span: Span { start: 0, len: 0 },
         };
         let stored = self.history.push(packet, content.payload);
@@ -350,10 +353,17 @@ impl Upstream {
     }
 
     /// The payload of a packet returned earlier as it is to be sealed, unless overwritten since:
-    /// [`History::framed`].
+    /// [`History::framed`], without its trailer if that is to be cut.
     #[inline]
-    pub fn framed(&mut self, packet: &Packet, head: &Head, skip: u16) -> Option<&[u8]> {
-        self.history.framed(packet, head, skip)
+    pub fn framed(
+        &mut self,
+        packet: &Packet,
+        head: &Head,
+        (skip, cut): (u16, bool),
+    ) -> Option<&[u8]> {
+        let framed = self.history.framed(packet, head, skip)?;
+        let trailer = if cut { packet.trailer } else { 0 };
+        framed.get(..framed.len().checked_sub(usize::from(trailer))?)
     }
 
     /// A packet to send again.

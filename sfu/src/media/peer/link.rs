@@ -22,6 +22,10 @@ pub struct Announced {
     pub screen_share: bool,
     /// Two channels.
     pub stereo: bool,
+    /// Encrypted end to end.
+    pub encrypted: bool,
+    /// Its frames may end in a trailer.
+    pub trailers: bool,
     /// Muted now.
     pub muted: bool,
 }
@@ -77,6 +81,8 @@ impl Link {
         let announced = Announced {
             screen_share: spec.screen_share,
             stereo: spec.stereo,
+            encrypted: spec.encrypted,
+            trailers: spec.trailers,
             muted: spec.muted,
         };
         self.announced.insert(key, announced);

@@ -216,6 +216,7 @@ mod tests {
             kind: MediaKind::Video,
             track: Some(TrackKey { peer, index: 0 }),
             codecs: vec![(120, Codec::Vp8)],
+            h264: Vec::new(),
             rtx: vec![(124, 120)],
             extensions: ExtensionIds::default(),
             ssrcs: AnnouncedSsrcs {

@@ -231,24 +231,25 @@ impl Plane {
         }
         fanout.waiting.retain(|&one| one != index);
         let rng = &mut self.rng;
-        let rtx = sending.rtx_ssrc.zip(sending.rtx_payload_type);
+        let codec = fanout.track.setup().codec;
         let setup = DownstreamSetup {
             track: sending.track,
-            codec: fanout.track.setup().codec,
+            codec,
             layers: fanout.section.layers,
             ssrc: sending.ssrc,
             first_seq: rng.random_range(0..FIRST_SEQ_BELOW),
             first_time: rng.random(),
             payload_types: PayloadTypes {
                 source_red: fanout.section.red(),
-                primary: sending.payload_type,
+                media: fanout.section.carried_by(codec, sending),
                 red: sending.red_payload_type,
             },
-            rtx: rtx.map(|(ssrc, payload_type)| RtxSetup {
+            rtx: sending.rtx_ssrc.map(|ssrc| RtxSetup {
                 ssrc,
-                payload_type,
+                payload_types: sending.rtx_types().collect(),
                 first_seq: rng.random_range(0..FIRST_SEQ_BELOW),
             }),
+            cuts_trailers: !peer.reads_trailers,
             wish: waiting.wish,
         };
         let mut downstream = Downstream::new(setup, now);
@@ -412,6 +413,7 @@ impl Plane {
         let forwarding = Forwarding {
             track: key,
             codec,
+            h264: fanout.section.h264(fanout.section.first),
             stereo: fanout.section.stereo,
             label,
             ssrc,

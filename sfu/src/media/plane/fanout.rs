@@ -129,7 +129,7 @@ fn forward(
         let layer = layers.get_mut(usize::from(packet.spatial));
         let payload = layer
             .and_then(Option::as_mut)
-            .and_then(|layer| layer.framed(packet, &outgoing.head, outgoing.skip));
+            .and_then(|layer| layer.framed(packet, &outgoing.head, (outgoing.skip, outgoing.cut)));
         let Some(payload) = payload else {
             out.counters.dropped.limit += 1;
             continue;

@@ -233,7 +233,7 @@ impl Plane {
         }
         if !recognised.rtx {
             let fanout = self.tracks.at_mut(track)?;
-            fanout.start_layer(recognised.spatial, header.ssrc, recognised.payload_type);
+            fanout.start_layer(recognised.spatial, header.ssrc);
         }
         Some(stream)
     }
@@ -243,12 +243,13 @@ impl Plane {
         let section = peer.uplink.sections().get(recognised.section)?;
         let announced = peer.link.announced(recognised.key)?;
         let settings = &self.setup.track;
-        let fanout = Fanout::new(recognised.key, index, section, announced, settings)?;
+        let section = (section, (recognised.payload_type, recognised.codec));
+        let fanout = Fanout::new(recognised.key, index, section, announced, settings);
         self.events.push_back(Event::TrackStarted {
             track: recognised.key,
-            mid: section.mid.clone(),
+            mid: section.0.mid.clone(),
             codec: fanout.track.setup().codec,
-            layers: section.layers.clone(),
+            layers: section.0.layers.clone(),
         });
         Some(self.tracks.insert(fanout))
     }

@@ -1,6 +1,7 @@
 //! The plane as a whole: clients in memory, real handshakes and keys, virtual time.
 
 mod client;
+mod codecs;
 mod dual;
 mod ending;
 mod forwarding;

@@ -1,16 +1,18 @@
 //! The published tracks of one worker, each with its subscribers.
 
-use crate::config::codecs::Codec;
+use crate::config::codecs::{Codec, h264};
 use crate::ids::{MediaKind, TrackKey};
 use crate::media::estimate::score::{Sample, Scorer, WINDOW, loss_weight};
 use crate::media::forward::feedback::Resend;
 use crate::media::forward::rewrite::{SenderClock, Source};
 use crate::media::ingest::audio::LevelConfig;
+use crate::media::ingest::formats::Formats;
 use crate::media::ingest::key_frames::THROTTLE;
 use crate::media::ingest::track::{SPATIAL_LAYERS, Track, TrackSetup};
 use crate::media::ingest::upstream::UpstreamSetup;
+use crate::media::packet::TypeMap;
 use crate::media::peer::link::Announced;
-use crate::media::transport::negotiation::Receiving;
+use crate::media::transport::negotiation::{Receiving, Sending};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -44,8 +46,12 @@ pub struct Fanout {
 pub struct Section {
     /// Bit mask of the spatial layers.
     pub layers: u8,
+    /// The payload type its media began with.
+    pub first: u8,
     /// Payload types and their codecs, preferred first.
     pub codecs: Vec<(u8, Codec)>,
+    /// Of those of H264, what else must agree.
+    pub h264: Vec<(u8, h264::Parameters)>,
     /// RTX payload types with those they repeat.
     pub rtx: Vec<(u8, u8)>,
     /// Losses may be asked for.
@@ -60,6 +66,28 @@ impl Section {
     pub fn red(&self) -> Option<u8> {
         let red = self.codecs.iter().find(|(_, codec)| *codec == Codec::Red)?;
         Some(red.0)
+    }
+
+    /// What stands for each payload type of the publisher in a section it is sent in, RED aside. All
+    /// of the track's clock, which is that of `codec`: the publisher may change among them.
+    #[must_use]
+    pub fn carried_by(&self, codec: Codec, sending: &Sending) -> TypeMap {
+        let same = |(_, other): &&(u8, Codec)| {
+            *other != Codec::Red && other.clock_rate() == codec.clock_rate()
+        };
+        let own = |(source, codec): &(u8, Codec)| {
+            let own = sending.payload_type_of(*codec, self.h264(*source))?;
+            Some((*source, own))
+        };
+        self.codecs.iter().filter(same).filter_map(own).collect()
+    }
+
+    /// What must agree for a payload type of H264.
+    #[must_use]
+    pub fn h264(&self, payload_type: u8) -> Option<h264::Parameters> {
+        let mut known = self.h264.iter();
+        let found = known.find(|(known, _)| *known == payload_type)?;
+        Some(found.1)
     }
 }
 
@@ -91,32 +119,45 @@ pub struct Subscriber {
 }
 
 impl Fanout {
-    /// A track whose first media came in `section`, as it was announced.
+    /// A track whose first media came in `section`, in its format `first`, as it was announced.
     #[must_use]
     pub fn new(
         key: TrackKey,
         publisher: u32,
-        section: &Receiving,
+        (section, first): (&Receiving, (u8, Codec)),
         announced: Announced,
         settings: &TrackSettings,
-    ) -> Option<Self> {
-        let (_, codec) = *section.codecs.first()?;
+    ) -> Self {
+        let (payload_type, first) = first;
+        // Sound with redundancy is told by what it prefers: any packet may do without.
+        let preferred = section.codecs.first().map_or(first, |(_, codec)| *codec);
+        let pair = [first, preferred];
+        let opus = |codec: &Codec| matches!(codec, Codec::Opus | Codec::Red);
+        let codec = if pair.iter().all(opus) {
+            preferred
+        } else {
+            first
+        };
         let setup = TrackSetup {
             key,
             codec,
             screen_share: announced.screen_share,
+            encrypted: announced.encrypted,
+            trailers: announced.trailers,
             muted: announced.muted,
             level: settings.level,
         };
         let layers = section.layers.iter();
-        Some(Self {
+        Self {
             track: Track::new(setup),
             publisher,
             section: Section {
                 layers: layers.fold(0, |mask, layer| {
                     mask | 1_u8.wrapping_shl(layer.spatial.into())
                 }),
+                first: payload_type,
                 codecs: section.codecs.clone(),
+                h264: section.h264.clone(),
                 rtx: section.rtx.clone(),
                 nack: section.feedback.nack,
                 stereo: announced.stereo,
@@ -127,24 +168,19 @@ impl Fanout {
             scorer: Scorer::new(loss_weight(codec, codec.kind() == MediaKind::Audio)),
             throttle: settings.key_frame_throttle,
             generations: [0; SPATIAL_LAYERS],
-        })
+        }
     }
 
     /// A layer's media stream became known, perhaps in place of an earlier one.
-    pub fn start_layer(&mut self, spatial: u8, ssrc: u32, payload_type: u8) {
+    pub fn start_layer(&mut self, spatial: u8, ssrc: u32) {
         let known = self.track.layer(spatial).is_some();
-        let rtx = self.section.rtx.iter();
-        let other = self.section.codecs.iter();
+        let codec = self.track.setup().codec;
         let setup = UpstreamSetup {
             ssrc,
-            codec: self.track.setup().codec,
-            payload_type,
-            other_payload_type: other.map(|(pt, _)| *pt).find(|pt| *pt != payload_type),
-            red_payload_type: self.section.red(),
-            rtx_payload_type: rtx
-                .into_iter()
-                .find(|(_, apt)| *apt == payload_type)
-                .map(|(pt, _)| *pt),
+            codec,
+            formats: Formats::new(codec, &self.section.codecs, &self.section.rtx),
+            encrypted: self.track.setup().encrypted,
+            trailers: self.track.setup().trailers,
             spatial,
             only_layer: self.section.layers.count_ones() == 1,
             screen_share: self.track.setup().screen_share,
@@ -187,7 +223,8 @@ impl Fanout {
     pub fn framed(&mut self, resend: &Resend) -> Option<&[u8]> {
         let layer = self.track.layer_mut(resend.spatial)?;
         let packet = layer.find(resend.source)?;
-        layer.framed(&packet, &resend.outgoing.head, resend.outgoing.skip)
+        let outgoing = &resend.outgoing;
+        layer.framed(&packet, &outgoing.head, (outgoing.skip, outgoing.cut))
     }
 
     /// The publisher was asked for layers up to `max`.

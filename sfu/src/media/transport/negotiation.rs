@@ -15,7 +15,7 @@ pub mod offering;
 
 pub use crate::media::transport::sdp::Local;
 pub use codecs::Feedback;
-pub use line::{AnnouncedSsrcs, Forwarding, Receiving, Sending};
+pub use line::{AnnouncedSsrcs, Forwarding, Receiving, Sending, SentFormat};
 pub use remote::Remote;
 
 use crate::ids::TrackKey;

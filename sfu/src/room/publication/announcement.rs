@@ -82,13 +82,13 @@ pub(in crate::room) fn read(
 ) -> Announcement {
     let features = audio_features(request);
     let layers = sorted(&request.layers);
-    let (codecs, primary) = codecs(request, kind, &layers, enabled);
+    let (codecs, announced) = codecs(request, kind, &layers, enabled);
     let mode = codecs.first().map_or(0, |codec| codec.video_layer_mode);
     let several = codecs.first().is_some_and(|codec| codec.layers.len() > 1);
     let simulcast = !request.simulcast_codecs.is_empty()
         && several
         && mode != Mode::MultipleSpatialLayersPerStream as i32;
-    let spec = spec(request, kind, primary, &layers, enabled);
+    let spec = spec(request, kind, announced, &layers, enabled);
     let info = TrackInfo {
         sid: sid.as_str().to_owned(),
         r#type: request.r#type,
@@ -116,7 +116,7 @@ pub(in crate::room) fn read(
 fn spec(
     request: &AddTrackRequest,
     kind: MediaKind,
-    codec: Codec,
+    codec: Option<Codec>,
     layers: &[livekit::VideoLayer],
     enabled: &[Codec],
 ) -> TrackSpec {
@@ -138,29 +138,35 @@ fn spec(
             height: layer.height,
         })
     };
+    let encrypted = request.encryption != livekit::encryption::Type::None as i32;
+    // What nobody but the receivers can read cannot be taken apart for those without RED.
+    let redundant = match codec {
+        None | Some(Codec::Opus) => !request.disable_red && !encrypted,
+        Some(codec) => codec == Codec::Red,
+    };
     TrackSpec {
         kind,
         cids,
         codec,
-        red: audio
-            && enabled.contains(&Codec::Red)
-            && (!request.disable_red || codec == Codec::Red),
+        red: audio && enabled.contains(&Codec::Red) && redundant,
         dtx: audio && !has(AudioTrackFeature::TfNoDtx),
         stereo: audio && has(AudioTrackFeature::TfStereo),
         screen_share: source(request) == TrackSource::ScreenShare,
+        encrypted,
+        trailers: !request.packet_trailer_features.is_empty(),
         muted: request.muted,
         layers: layers.iter().filter_map(layer).take(MAX_LAYERS).collect(),
     }
 }
 
-/// The codec entries of the track, and the codec to answer with. A codec that is not enabled is
-/// replaced by the first enabled one of its kind.
+/// The codec entries of the track, and the codec to answer with if one was announced. A codec that is
+/// not enabled is replaced by the first enabled one of its kind.
 fn codecs(
     request: &AddTrackRequest,
     kind: MediaKind,
     layers: &[livekit::VideoLayer],
     enabled: &[Codec],
-) -> (Vec<livekit::SimulcastCodecInfo>, Codec) {
+) -> (Vec<livekit::SimulcastCodecInfo>, Option<Codec>) {
     let fallback = fallback(kind, enabled);
     if request.simulcast_codecs.is_empty() {
         let entry = livekit::SimulcastCodecInfo {
@@ -169,7 +175,7 @@ fn codecs(
             video_layer_mode: Mode::OneSpatialLayerPerStream as i32,
             ..Default::default()
         };
-        return (vec![entry], fallback);
+        return (vec![entry], None);
     }
     let mut entries: Vec<livekit::SimulcastCodecInfo> = Vec::new();
     let mut primary = None;
@@ -194,7 +200,7 @@ fn codecs(
             ..Default::default()
         });
     }
-    (entries, primary.unwrap_or(fallback))
+    (entries, primary)
 }
 
 fn codec_named(name: &str, kind: MediaKind) -> Option<Codec> {
@@ -314,7 +320,7 @@ mod tests {
         let read = announce(&camera(&["vp9", "vp8"]), Video);
         assert_eq!(read.info.codecs.len(), 1);
         assert_eq!(read.info.codecs[0].mime_type, "video/VP8");
-        assert_eq!(read.spec.codec, Codec::Vp8);
+        assert_eq!(read.spec.codec, Some(Codec::Vp8));
     }
 
     #[test]
@@ -360,5 +366,63 @@ mod tests {
             layers: many,
             ..Default::default()
         }));
+    }
+
+    #[test]
+    fn the_codec_announced_first_is_answered_first_and_none_if_none_was() {
+        let codec = |names: &[&str]| announce(&camera(names), Video).spec.codec;
+        assert_eq!(codec(&["h264", "vp8"]), Some(Codec::H264));
+        assert_eq!(codec(&["video/H264"]), Some(Codec::H264));
+        assert_eq!(
+            codec(&["vp9"]),
+            Some(Codec::Vp8),
+            "what is not switched on is replaced"
+        );
+        assert_eq!(codec(&[]), None);
+        let info = announce(&camera(&["h264", "vp8"]), Video).info;
+        let mimes: Vec<_> = info
+            .codecs
+            .iter()
+            .map(|codec| codec.mime_type.as_str())
+            .collect();
+        assert_eq!(mimes, ["video/H264", "video/VP8"]);
+    }
+
+    #[test]
+    fn redundancy_is_asked_for_where_it_can_be_taken_apart() {
+        let red = |change: &dyn Fn(&mut AddTrackRequest)| {
+            let mut request = AddTrackRequest {
+                cid: "mic".into(),
+                ..Default::default()
+            };
+            change(&mut request);
+            announce(&request, Audio).spec.red
+        };
+        let announced = |request: &mut AddTrackRequest, name: &str| {
+            request.simulcast_codecs = vec![livekit::SimulcastCodec {
+                codec: name.into(),
+                ..Default::default()
+            }];
+        };
+        assert!(red(&|_| {}));
+        assert!(red(&|request| announced(request, "opus")));
+        assert!(!red(&|request| request.disable_red = true));
+        assert!(!red(&|request| request.encryption = 1));
+        assert!(!red(&|request| announced(request, "pcmu")));
+        assert!(red(&|request| {
+            announced(request, "red");
+            request.disable_red = true;
+        }));
+    }
+
+    #[test]
+    fn media_is_told_of_encryption_and_trailers() {
+        let mut request = camera(&["h264"]);
+        let spec = announce(&request, Video).spec;
+        assert!(!spec.encrypted && !spec.trailers);
+        (request.encryption, request.packet_trailer_features) = (1, vec![1]);
+        let read = announce(&request, Video);
+        assert!(read.spec.encrypted && read.spec.trailers);
+        assert_eq!(read.info.encryption, 1);
     }
 }

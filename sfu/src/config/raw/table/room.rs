@@ -16,7 +16,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::built(
         "room.enabled_codecs",
         Records,
-        "video/VP8, audio/opus, audio/red",
+        "video/VP8, video/H264, audio/opus, audio/red, audio/PCMU, audio/PCMA",
         "Codecs that may be published and received; the list replaces the default. `video/rtx` is always there.",
     ),
     Key::built(
@@ -29,7 +29,7 @@ pub(super) const KEYS: &[Key] = &[
         "room.enabled_codecs[].fmtp_line",
         Text,
         "",
-        "Accepted, not used.",
+        "With `video/H264`: only this profile and packetization mode, for example `packetization-mode=1;profile-level-id=42e01f`; several entries may name one each. Without any, constrained baseline in both modes and high in mode 1. Not used with other codecs.",
     ),
     Key::built(
         "room.max_participants",

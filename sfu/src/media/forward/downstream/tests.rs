@@ -39,14 +39,15 @@ fn setup(codec: Codec, rtx: bool) -> DownstreamSetup {
         first_time: u32::MAX - 90_000,
         payload_types: PayloadTypes {
             source_red: Some(63),
-            primary: 100,
+            media: [(96, 100), (111, 100)].into_iter().collect(),
             red: None,
         },
         rtx: rtx.then_some(RtxSetup {
             ssrc: RTX_SSRC,
-            payload_type: 101,
+            payload_types: [(100, 101)].into_iter().collect(),
             first_seq: 5,
         }),
+        cuts_trailers: false,
         wish: Wish::ALL,
     }
 }
@@ -423,6 +424,7 @@ fn audio(seq: u64, payload_type: u8, marker: bool, now: Instant) -> Packet {
         key_frame: false,
         late: false,
         codec: CodecInfo::None,
+        trailer: 0,
         span: Span { start: 0, len: 50 },
     }
 }

@@ -96,6 +96,7 @@ impl Entry {
                 marker: self.flags & MARKER != 0,
                 head,
                 skip: self.skip,
+                cut: false,
             },
         }
     }

@@ -6,11 +6,13 @@ fn epoch() -> Instant {
 }
 
 const SSRC: u32 = 10;
-const RTX: Rtx = Rtx {
-    ssrc: 11,
-    payload_type: 97,
-    next: ExtSeq(500),
-};
+fn rtx() -> Rtx {
+    Rtx {
+        ssrc: 11,
+        payload_types: [(96, 97)].into_iter().collect(),
+        next: ExtSeq(500),
+    }
+}
 
 fn sent(seq: u64) -> Sent {
     let mut head = Head::EMPTY;
@@ -27,6 +29,7 @@ fn sent(seq: u64) -> Sent {
             marker: seq.is_multiple_of(2),
             head,
             skip: 4,
+            cut: false,
         },
     }
 }
@@ -56,7 +59,7 @@ fn ask(feedback: &mut Feedback, seqs: &[u16], now: Instant) -> Vec<Resend> {
 #[test]
 fn a_resend_over_rtx_has_fresh_numbers_and_names_the_original() {
     let now = epoch();
-    let mut feedback = fed(Some(RTX), now);
+    let mut feedback = fed(Some(rtx()), now);
     let later = now + RESEND_PAUSE;
     let out = ask(&mut feedback, &[0xfffe, 3], later);
     let heads: Vec<_> = out.iter().map(|r| r.outgoing.head.as_slice()).collect();
@@ -225,3 +228,19 @@ fn a_request_stands_until_a_key_frame_is_sent() {
 }
 
 const INTERVAL_LOW: Duration = Duration::from_millis(200);
+
+#[test]
+fn a_codec_without_rtx_beside_one_with_it_is_not_resent() {
+    let now = epoch();
+    let other = Rtx {
+        payload_types: [(98, 99)].into_iter().collect(),
+        ..rtx()
+    };
+    let mut feedback = fed(Some(other), now);
+    let later = now + RESEND_PAUSE;
+    assert_eq!(ask(&mut feedback, &[0x0001], later), []);
+    assert_eq!(
+        (feedback.counters().missed, feedback.counters().resent),
+        (1, 0)
+    );
+}

@@ -30,6 +30,7 @@ fn packet(spatial: u8, seq: u64, time: u64, arrival: Instant) -> Packet {
             }),
             ..Descriptor::default()
         }),
+        trailer: 0,
         span: Span { start: 0, len: 100 },
     }
 }

@@ -19,6 +19,7 @@ fn packet(spatial: u8, key_frame: bool, now: Instant) -> Packet {
         key_frame,
         late: false,
         codec: CodecInfo::None,
+        trailer: 0,
         span: Span { start: 0, len: 10 },
     }
 }

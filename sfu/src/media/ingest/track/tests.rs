@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ids::PeerId;
+use crate::media::ingest::formats::Formats;
 use crate::media::ingest::key_frames::THROTTLE;
 use crate::media::packet::Head;
 use crate::rtp::extension::AudioLevel;
@@ -33,6 +34,8 @@ fn track(codec: Codec, layers: u8) -> Track {
         key: TrackKey { peer, index: 0 },
         codec,
         screen_share: false,
+        encrypted: false,
+        trailers: false,
         muted: false,
         level: LevelConfig::default(),
     });
@@ -40,10 +43,9 @@ fn track(codec: Codec, layers: u8) -> Track {
         assert!(track.add_layer(UpstreamSetup {
             ssrc: 100 + u32::from(spatial),
             codec,
-            payload_type: 96,
-            other_payload_type: None,
-            red_payload_type: None,
-            rtx_payload_type: Some(97),
+            formats: Formats::new(codec, &[(96, codec)], &[(97, 96)]),
+            encrypted: false,
+            trailers: false,
             spatial,
             only_layer: false,
             screen_share: false,
@@ -144,7 +146,9 @@ fn the_batch_holds_what_came_and_finds_payloads_in_the_layers() {
     assert_eq!(batch.len(), 2);
     for (packet, expected) in batch.iter().zip([(0, true, KEY), (1, false, DELTA)]) {
         let layer = layers[usize::from(packet.spatial)].as_mut().expect("layer");
-        let payload = layer.framed(packet, &Head::EMPTY, 0).expect("kept");
+        let payload = layer
+            .framed(packet, &Head::EMPTY, (0, false))
+            .expect("kept");
         assert_eq!((packet.spatial, packet.key_frame, payload), expected);
     }
     camera.track.clear_batch();

@@ -26,10 +26,9 @@ fn setup(codec: Codec) -> UpstreamSetup {
     UpstreamSetup {
         ssrc: SSRC,
         codec,
-        payload_type: 96,
-        other_payload_type: (codec == Codec::Red).then_some(111),
-        red_payload_type: (codec == Codec::Red).then_some(96),
-        rtx_payload_type: Some(97),
+        formats: Formats::new(codec, &[(96, codec), (111, Codec::Opus)], &[(97, 96)]),
+        encrypted: false,
+        trailers: false,
         spatial: 0,
         only_layer: false,
         screen_share: false,
@@ -92,7 +91,7 @@ impl Audio {
     }
 
     fn payload(&mut self, packet: &Packet) -> Option<&[u8]> {
-        self.upstream.framed(packet, &Head::EMPTY, 0)
+        self.upstream.framed(packet, &Head::EMPTY, (0, false))
     }
 }
 
@@ -321,7 +320,7 @@ proptest! {
             };
             if let Some(packet) = packet {
                 let kept = if rtx { &payload[2..] } else { &payload[..] };
-                prop_assert_eq!(upstream.framed(&packet, &Head::EMPTY, 0), Some(kept));
+                prop_assert_eq!(upstream.framed(&packet, &Head::EMPTY, (0, false)), Some(kept));
             }
             out.clear();
             upstream.poll_nacks(None, now, &mut out);
@@ -349,7 +348,8 @@ fn an_only_layer_is_kept_as_long_as_a_highest_one() {
                 upstream.handle_packet(&header, &payload, now)
             })
             .collect();
-        let mut found = |packet: &&Packet| upstream.framed(packet, &Head::EMPTY, 0).is_some();
+        let mut found =
+            |packet: &&Packet| upstream.framed(packet, &Head::EMPTY, (0, false)).is_some();
         packets.iter().filter(|packet| found(packet)).count()
     };
     assert_eq!(kept(true), 150);

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::world::{World, audio, ms, nack, pli, sending, video};
-use crate::config::codecs::Codec;
+use crate::config::codecs::{Codec, h264};
 use crate::media::message::{Command, Event, PeerFailure, PeerSetup, Side, SubscriberSetup};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ impl World {
         let setup = PeerSetup {
             publish: Codec::ALL.to_vec(),
             subscribe: Codec::ALL.to_vec(),
+            h264: h264::Parameters::DEFAULT.to_vec(),
+            reads_trailers: false,
             one_codec_per_section: false,
             subscriber: Some(SubscriberSetup {
                 data_channels: true,

@@ -1,7 +1,7 @@
 //! A plane with clients around it, in virtual time.
 
 use super::client::{Client, Received, Rtp};
-use crate::config::codecs::Codec;
+use crate::config::codecs::{Codec, h264};
 use crate::ids::{MediaKind, TrackKey};
 use crate::media::message::{Command, Event, PeerSetup, StreamLabel, TrackSpec, Wish};
 use crate::media::plane::{Plane, Progress, Setup};
@@ -38,6 +38,41 @@ pub(super) fn video(direction: &str) -> String {
     )
 }
 
+/// VP8, then H264 in constrained baseline, both modes, and in high; each with its RTX.
+pub(super) fn video_of_two_codecs(direction: &str) -> String {
+    let mut section = "m=video 9 UDP/TLS/RTP/SAVPF 96 97 108 109 125 126 123 124\r\n".to_owned();
+    for (media, rtx, name, fmtp) in [
+        (96, 97, "VP8", ""),
+        (
+            108,
+            109,
+            "H264",
+            "packetization-mode=1;profile-level-id=42e01f",
+        ),
+        (
+            125,
+            126,
+            "H264",
+            "packetization-mode=0;profile-level-id=42e01f",
+        ),
+        (
+            123,
+            124,
+            "H264",
+            "packetization-mode=1;profile-level-id=640032",
+        ),
+    ] {
+        section += &format!(
+            "a=rtpmap:{media} {name}/90000\r\na=rtcp-fb:{media} nack\r\na=rtcp-fb:{media} nack pli\r\n"
+        );
+        if !fmtp.is_empty() {
+            section += &format!("a=fmtp:{media} {fmtp}\r\n");
+        }
+        section += &format!("a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={media}\r\n");
+    }
+    format!("{section}{EXTENSIONS}a={direction}\r\n")
+}
+
 pub(super) const MID: u8 = 1;
 pub(super) const RID: u8 = 2;
 pub(super) const TRANSPORT_CC: u8 = 4;
@@ -49,8 +84,12 @@ pub(super) fn sending(section: &str, cid: &str) -> String {
 }
 
 pub(super) fn simulcast(cid: &str) -> String {
+    in_three_layers(&video("sendonly"), cid)
+}
+
+pub(super) fn in_three_layers(section: &str, cid: &str) -> String {
     let rids = "a=rid:q send\r\na=rid:h send\r\na=rid:f send\r\na=simulcast:send q;h;f\r\n";
-    format!("{}a=msid:- {cid}\r\n{rids}", video("sendonly"))
+    format!("{section}a=msid:- {cid}\r\n{rids}")
 }
 
 /// A VP8 payload with a 15-bit picture id.
@@ -71,6 +110,8 @@ pub(super) struct World {
     pub(super) passes: usize,
     /// Datagrams with these running numbers are lost in both directions.
     pub(super) loses: fn(usize) -> bool,
+    /// Clients that join from now on know of packet trailers.
+    pub(super) reads_trailers: bool,
     carried: usize,
 }
 
@@ -96,6 +137,7 @@ impl World {
             events: Vec::new(),
             passes: 0,
             loses: |_| false,
+            reads_trailers: false,
             carried: 0,
         }
     }
@@ -115,6 +157,8 @@ impl World {
         let setup = PeerSetup {
             publish: Codec::ALL.to_vec(),
             subscribe: Codec::ALL.to_vec(),
+            h264: h264::Parameters::DEFAULT.to_vec(),
+            reads_trailers: self.reads_trailers,
             one_codec_per_section: false,
             subscriber: None,
         };
@@ -253,15 +297,37 @@ impl World {
     }
 
     pub(super) fn announce(&mut self, who: usize, index: u32, codec: Codec, cid: &str) -> TrackKey {
+        self.announce_as(who, index, (codec, false), cid)
+    }
+
+    pub(super) fn announce_encrypted(
+        &mut self,
+        who: usize,
+        index: u32,
+        codec: Codec,
+        cid: &str,
+    ) -> TrackKey {
+        self.announce_as(who, index, (codec, true), cid)
+    }
+
+    fn announce_as(
+        &mut self,
+        who: usize,
+        index: u32,
+        (codec, encrypted): (Codec, bool),
+        cid: &str,
+    ) -> TrackKey {
         let track = self.key(who, index);
         let spec = TrackSpec {
             kind: codec.kind(),
             cids: vec![cid.into()],
-            codec,
+            codec: Some(codec),
             red: codec.kind() == MediaKind::Audio,
             dtx: codec.kind() == MediaKind::Audio,
             stereo: false,
             screen_share: false,
+            encrypted,
+            trailers: true,
             muted: false,
             layers: Vec::new(),
         };

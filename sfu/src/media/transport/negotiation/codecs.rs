@@ -1,9 +1,9 @@
 //! Which offered codecs a section is answered with, in which order and with which parameters.
 //!
-//! Owns codec choice and the rewriting of Opus' parameters (LK: signalling §6.2, §6.7). Payload types
-//! are always the offer's. Called by `line.rs`.
+//! Owns codec choice, what of H264 must agree (RFC 6184 §8.2.2), and the rewriting of Opus'
+//! parameters (LK: signalling §6.2, §6.7). Payload types are always the offer's. Called by `line.rs`.
 
-use crate::config::codecs::Codec;
+use crate::config::codecs::{Codec, h264};
 use crate::ids::MediaKind;
 use crate::media::message::TrackSpec;
 use crate::media::transport::sdp::RtpCodec;
@@ -14,6 +14,13 @@ const AUDIO_FEEDBACK: [&str; 1] = ["nack"];
 const VIDEO_FEEDBACK: [&str; 5] = ["transport-cc", "goog-remb", "ccm fir", "nack", "nack pli"];
 /// Bit rate asked of a stereo publisher. (LK: signalling §6.7)
 const STEREO_BITRATE: &str = "maxaveragebitrate=510000";
+
+/// What an answer repeats of H264's parameters: the rest describes the offerer's own stream.
+const H264_PARAMETERS: [&str; 3] = [
+    "profile-level-id",
+    "packetization-mode",
+    "level-asymmetry-allowed",
+];
 
 /// RTCP feedback both sides will use for a section's main codec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,6 +58,8 @@ pub(super) struct Choice<'a> {
     pub(super) kind: MediaKind,
     /// Codecs the client may use in it.
     pub(super) enabled: &'a [Codec],
+    /// Formats of H264 that are switched on.
+    pub(super) h264: &'a [h264::Parameters],
     /// To be put first.
     pub(super) first: Option<Codec>,
     /// RED before everything else.
@@ -67,7 +76,9 @@ impl Choice<'_> {
         chosen.retain(|(codec, _)| self.enabled.contains(codec));
         let opus = payload_type(&chosen, Codec::Opus);
         chosen.retain(|(codec, rtp)| *codec != Codec::Red || red_carries(rtp, opus));
-        chosen.sort_by_key(|(codec, _)| self.rank(*codec));
+        self.keep_h264(&mut chosen);
+        // What more receivers can decode comes first, then what the client prefers.
+        chosen.sort_by_key(|(codec, rtp)| (self.rank(*codec), profile(*codec, rtp)));
         if self.one {
             self.keep_one(&mut chosen);
         }
@@ -89,8 +100,28 @@ impl Choice<'_> {
             Codec::Red if self.red_first => 0,
             _ if self.first == Some(codec) => 1,
             Codec::Red => 3,
-            Codec::Opus | Codec::Vp8 => 2,
+            Codec::Opus | Codec::Pcmu | Codec::Pcma | Codec::Vp8 | Codec::H264 => 2,
         }
+    }
+
+    /// Keeps the formats of H264 that are switched on. Baseline stands in for its constrained form
+    /// where that is not offered: what encoders leave out of one they leave out of both.
+    fn keep_h264(&self, chosen: &mut Vec<(Codec, &RtpCodec)>) {
+        let parameters = |rtp: &RtpCodec| h264::Parameters::parse(rtp.fmtp.as_deref());
+        let constrained = chosen
+            .iter()
+            .any(|(codec, rtp)| profile(*codec, rtp) == Some(h264::Profile::ConstrainedBaseline));
+        chosen.retain(|(codec, rtp)| {
+            *codec != Codec::H264
+                || parameters(rtp).is_some_and(|own| {
+                    let standing_in = h264::Parameters {
+                        profile: h264::Profile::ConstrainedBaseline,
+                        ..own
+                    };
+                    let stands_in = own.profile == h264::Profile::Baseline && !constrained;
+                    self.h264.contains(&own) || (stands_in && self.h264.contains(&standing_in))
+                })
+        });
     }
 
     /// RED refers to Opus' payload type: they count as one.
@@ -111,6 +142,9 @@ impl Choice<'_> {
         codec
             .feedback
             .retain(|feedback| accepted.contains(&feedback.as_str()));
+        if codec.codec(self.kind) == Some(Codec::H264) {
+            codec.fmtp = h264_fmtp(offered.fmtp.as_deref());
+        }
         codec
     }
 }
@@ -135,7 +169,10 @@ fn red_carries(red: &RtpCodec, opus: Option<u8>) -> bool {
 pub(super) fn prune(offered: &mut Vec<RtpCodec>, kind: MediaKind) {
     let known: Vec<u8> = offered
         .iter()
-        .filter(|rtp| rtp.codec(kind).is_some())
+        .filter(|rtp| match rtp.codec(kind) {
+            Some(Codec::H264) => h264::Parameters::parse(rtp.fmtp.as_deref()).is_some(),
+            known => known.is_some(),
+        })
         .map(|rtp| rtp.payload_type)
         .collect();
     offered.retain(|rtp| {
@@ -143,9 +180,67 @@ pub(super) fn prune(offered: &mut Vec<RtpCodec>, kind: MediaKind) {
     });
 }
 
-/// The first answered format of a codec.
-pub(super) fn find(answered: &[RtpCodec], kind: MediaKind, codec: Codec) -> Option<&RtpCodec> {
-    answered.iter().find(|rtp| rtp.codec(kind) == Some(codec))
+/// A format as far as a stream and its decoder must agree on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Format {
+    pub(super) codec: Codec,
+    pub(super) h264: Option<h264::Parameters>,
+}
+
+impl Format {
+    /// The format of a payload type, if it is none of RTX or the like.
+    pub(super) fn of(rtp: &RtpCodec, kind: MediaKind) -> Option<Self> {
+        let codec = rtp.codec(kind)?;
+        let h264 = match codec {
+            Codec::H264 => Some(h264::Parameters::parse(rtp.fmtp.as_deref())?),
+            _ => None,
+        };
+        Some(Self { codec, h264 })
+    }
+
+    /// Can what is received in this format be of that one?
+    pub(super) fn takes(&self, stream: &Self) -> bool {
+        self.codec == stream.codec
+            && match (self.h264, stream.h264) {
+                (Some(own), Some(stream)) => own.decodes(stream),
+                (own, stream) => own.is_none() && stream.is_none(),
+            }
+    }
+
+    /// How much more than the stream needs it has.
+    fn distance(&self, stream: &Self) -> (bool, bool) {
+        let both = self.h264.zip(stream.h264);
+        both.map_or((false, false), |(own, stream)| own.distance(stream))
+    }
+}
+
+/// Of the formats that take a stream, the one nearest to it.
+pub(super) fn nearest<T: Copy>(
+    formats: impl Iterator<Item = (T, Format)>,
+    stream: &Format,
+) -> Option<T> {
+    let takes = formats.filter(|(_, format)| format.takes(stream));
+    let nearest = takes.min_by_key(|(_, format)| format.distance(stream));
+    nearest.map(|(which, _)| which)
+}
+
+/// The answered format of a codec; of those of H264 the one nearest to a stream.
+pub(super) fn find<'a>(
+    answered: &'a [RtpCodec],
+    kind: MediaKind,
+    stream: &Format,
+) -> Option<&'a RtpCodec> {
+    let formats = answered
+        .iter()
+        .filter_map(|rtp| Some((rtp, Format::of(rtp, kind)?)));
+    nearest(formats, stream)
+}
+
+fn profile(codec: Codec, rtp: &RtpCodec) -> Option<h264::Profile> {
+    let parameters = h264::Parameters::parse(rtp.fmtp.as_deref());
+    parameters
+        .filter(|_| codec == Codec::H264)
+        .map(|parameters| parameters.profile)
 }
 
 /// The format that retransmits `payload_type`.
@@ -175,6 +270,17 @@ pub(super) fn stereo_sender_fmtp(offered: Option<&str>) -> Option<String> {
     let mut params = split(offered);
     params.retain(|param| !param.starts_with("sprop-stereo="));
     params.push("sprop-stereo=1");
+    join(&params)
+}
+
+fn h264_fmtp(offered: Option<&str>) -> Option<String> {
+    let mut params = split(offered);
+    params.retain(|param| {
+        let name = param.split('=').next().unwrap_or_default();
+        H264_PARAMETERS
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(name.trim()))
+    });
     join(&params)
 }
 

@@ -4,10 +4,10 @@
 //! rule that turns those into a section of the answer (LK: signalling §4.4, §6.4). It never chooses
 //! which track goes where: `negotiation.rs` does.
 
-use super::codecs::{self, Choice, Feedback};
+use super::codecs::{self, Choice, Feedback, Format};
 use super::extensions;
 use super::layers::layers;
-use crate::config::codecs::Codec;
+use crate::config::codecs::{Codec, h264};
 use crate::ids::{MediaKind, TrackKey};
 use crate::media::message::{NegotiatedLayer, PeerSetup, StreamLabel, TrackSpec};
 use crate::media::transport::sdp::{
@@ -26,6 +26,8 @@ pub struct Receiving {
     pub track: Option<TrackKey>,
     /// Accepted payload types, preferred first.
     pub codecs: Vec<(u8, Codec)>,
+    /// Of those of H264, what else must agree.
+    pub h264: Vec<(u8, h264::Parameters)>,
     /// Retransmission payload types, each with the one it retransmits.
     pub rtx: Vec<(u8, u8)>,
     /// Header extensions.
@@ -66,10 +68,38 @@ pub struct Sending {
     pub rtx_payload_type: Option<u8>,
     /// Payload type of RED if the client takes it.
     pub red_payload_type: Option<u8>,
+    /// Every format the client takes in it: the publisher may change its own.
+    pub formats: Vec<SentFormat>,
     /// Header extensions.
     pub extensions: ExtensionIds,
     /// Feedback the client will give.
     pub feedback: Feedback,
+}
+
+/// A format of a section we send in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SentFormat {
+    /// Its payload type.
+    pub payload_type: u8,
+    /// That of its retransmissions.
+    pub rtx: Option<u8>,
+    format: Format,
+}
+
+impl Sending {
+    /// The payload type to send a publisher's stream as.
+    #[must_use]
+    pub fn payload_type_of(&self, codec: Codec, h264: Option<h264::Parameters>) -> Option<u8> {
+        let formats = self.formats.iter();
+        let formats = formats.map(|sent| (sent.payload_type, sent.format));
+        codecs::nearest(formats, &Format { codec, h264 })
+    }
+
+    /// Each payload type with that of its retransmissions.
+    pub fn rtx_types(&self) -> impl Iterator<Item = (u8, u8)> {
+        let formats = self.formats.iter();
+        formats.filter_map(|sent| Some((sent.payload_type, sent.rtx?)))
+    }
 }
 
 /// A track to be sent to this peer.
@@ -79,6 +109,8 @@ pub struct Forwarding {
     pub track: TrackKey,
     /// What its publisher sends; RED stands for Opus with or without RED.
     pub codec: Codec,
+    /// What else must agree if that is H264.
+    pub h264: Option<h264::Parameters>,
     /// Two channels (`sprop-stereo=1`).
     pub stereo: bool,
     /// Its name in the SDP.
@@ -100,6 +132,14 @@ impl Forwarding {
         match self.codec {
             Codec::Red => Codec::Opus,
             codec => codec,
+        }
+    }
+
+    /// The format it is sent in.
+    pub(super) const fn format(&self) -> Format {
+        Format {
+            codec: self.needs(),
+            h264: self.h264,
         }
     }
 }
@@ -132,8 +172,8 @@ pub(super) struct Line {
     pub(super) section: Section,
     /// Part of the bundle since the last offer.
     pub(super) accepted: bool,
-    /// Codecs a track sent in it may have.
-    carried: Vec<Codec>,
+    /// Formats a track sent in it may have.
+    carried: Vec<Format>,
     /// What comes in.
     pub(super) incoming: Incoming,
     /// What goes out.
@@ -158,8 +198,8 @@ impl Line {
                 let choice = choice(&section, None, kind, setup);
                 let chosen = choice.choose(&section.codecs);
                 usable = !chosen.is_empty();
-                carried.clone_from(&setup.subscribe);
-                carried.retain(|codec| codecs::find(&chosen, kind, *codec).is_some());
+                carried.extend(chosen.iter().filter_map(|rtp| Format::of(rtp, kind)));
+                carried.retain(|format| setup.subscribe.contains(&format.codec));
             }
             None => usable &= section.kind == SectionKind::Application,
         }
@@ -220,7 +260,8 @@ impl Line {
 
     /// Can it carry the track?
     pub(super) fn carries(&self, forwarding: &Forwarding) -> bool {
-        self.kind() == Some(forwarding.kind()) && self.carried.contains(&forwarding.needs())
+        let stream = forwarding.format();
+        self.kind() == Some(forwarding.kind()) && self.carried.iter().any(|own| own.takes(&stream))
     }
 
     /// Its section of the answer.
@@ -296,6 +337,7 @@ impl Line {
             return None;
         }
         let codec = |rtp: &RtpCodec| Some((rtp.payload_type, rtp.codec(kind)?));
+        let h264 = |rtp: &RtpCodec| Some((rtp.payload_type, Format::of(rtp, kind)?.h264?));
         let rtx = |rtp: &RtpCodec| Some((rtp.payload_type, rtp.apt()?));
         let streams = &self.section.streams;
         Some(Receiving {
@@ -303,6 +345,7 @@ impl Line {
             kind,
             track,
             codecs: answered.codecs.iter().filter_map(codec).collect(),
+            h264: answered.codecs.iter().filter_map(h264).collect(),
             rtx: answered.codecs.iter().filter_map(rtx).collect(),
             extensions: extensions::ids(&answered.extensions),
             ssrcs: AnnouncedSsrcs {
@@ -319,9 +362,8 @@ impl Line {
     pub(super) fn sending(&self, setup: &PeerSetup) -> Option<Sending> {
         let (kind, answered) = (self.kind()?, self.answered.as_ref()?);
         let (out, stream) = (self.outgoing.as_ref()?, answered.stream.as_ref()?);
-        let codec = codecs::find(&answered.codecs, kind, out.needs())?;
-        let red = codecs::find(&answered.codecs, kind, Codec::Red)
-            .filter(|_| setup.subscribe.contains(&Codec::Red));
+        let codec = codecs::find(&answered.codecs, kind, &out.format())?;
+        let formats = sent_formats(&answered.codecs, kind, &setup.subscribe);
         Some(Sending {
             mid: self.section.mid.clone(),
             track: out.track,
@@ -329,16 +371,40 @@ impl Line {
             rtx_ssrc: stream.rtx_ssrc,
             payload_type: codec.payload_type,
             rtx_payload_type: codecs::rtx_of(&answered.codecs, codec.payload_type),
-            red_payload_type: red.map(|red| red.payload_type),
+            red_payload_type: red_among(&formats),
+            formats,
             extensions: extensions::ids(&answered.extensions),
             feedback: Feedback::of(codec),
         })
     }
 }
 
+/// What may be sent in a section whose codecs are agreed on, of those `enabled`.
+pub(super) fn sent_formats(
+    agreed: &[RtpCodec],
+    kind: MediaKind,
+    enabled: &[Codec],
+) -> Vec<SentFormat> {
+    let usable = |rtp: &RtpCodec| {
+        let format = Format::of(rtp, kind)?;
+        enabled.contains(&format.codec).then_some(SentFormat {
+            payload_type: rtp.payload_type,
+            rtx: codecs::rtx_of(agreed, rtp.payload_type),
+            format,
+        })
+    };
+    agreed.iter().filter_map(usable).collect()
+}
+
+/// The payload type of RED, if it may be sent.
+pub(super) fn red_among(formats: &[SentFormat]) -> Option<u8> {
+    let is_red = |sent: &&SentFormat| sent.format.codec == Codec::Red;
+    Some(formats.iter().find(is_red)?.payload_type)
+}
+
 /// RTX is announced only if the client takes it.
 fn sent_stream(out: &Forwarding, codecs: &[RtpCodec]) -> SentStream {
-    let main = codecs::find(codecs, out.kind(), out.needs());
+    let main = codecs::find(codecs, out.kind(), &out.format());
     let rtx = main.and_then(|codec| codecs::rtx_of(codecs, codec.payload_type));
     SentStream {
         label: out.label.clone(),
@@ -378,8 +444,9 @@ fn choice<'a>(
         } else {
             &setup.subscribe
         },
-        first: spec.map(|spec| spec.codec),
-        red_first: spec.is_some_and(|spec| spec.red || spec.codec == Codec::Red),
-        one: setup.one_codec_per_section,
+        h264: &setup.h264,
+        first: spec.and_then(|spec| spec.codec),
+        red_first: spec.is_some_and(|spec| spec.red || spec.codec == Some(Codec::Red)),
+        one: setup.one_codec_per_section && section.direction.sends(),
     }
 }

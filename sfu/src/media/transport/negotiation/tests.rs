@@ -11,7 +11,7 @@ mod refusal;
 mod table;
 
 use super::*;
-use crate::config::codecs::Codec;
+use crate::config::codecs::{Codec, h264};
 use crate::ids::{MediaKind, PeerId};
 use crate::media::message::StreamLabel;
 use crate::media::transport::sdp::Direction;
@@ -45,6 +45,8 @@ fn world_with(codecs: &[Codec], one_codec_per_section: bool) -> World {
     let setup = PeerSetup {
         publish: codecs.to_vec(),
         subscribe: codecs.to_vec(),
+        h264: h264::Parameters::DEFAULT.to_vec(),
+        reads_trailers: false,
         one_codec_per_section,
         subscriber: None,
     };
@@ -79,6 +81,7 @@ impl World {
         let forwarding = Forwarding {
             track: remote_track(index),
             codec,
+            h264: None,
             stereo: false,
             label: StreamLabel {
                 stream_id: format!("PA_other|TR_{index}"),
@@ -145,14 +148,16 @@ fn spec(kind: MediaKind, cid: &str) -> TrackSpec {
     TrackSpec {
         kind,
         cids: vec![cid.to_owned()],
-        codec: match kind {
+        codec: Some(match kind {
             MediaKind::Audio => Codec::Opus,
             MediaKind::Video => Codec::Vp8,
-        },
+        }),
         red: false,
         dtx: false,
         stereo: false,
         screen_share: false,
+        encrypted: false,
+        trailers: false,
         muted: false,
         layers: Vec::new(),
     }

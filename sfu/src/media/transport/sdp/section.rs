@@ -204,16 +204,12 @@ impl RtpCodec {
         Codec::ALL.into_iter().find(|codec| {
             let (_, name) = codec.mime().split_once('/').unwrap_or_default();
             let mut parts = self.rtpmap.split('/');
-            let channels = match codec.kind() {
-                MediaKind::Audio => Some("2"),
-                MediaKind::Video => None,
-            };
             codec.kind() == kind
                 && parts
                     .next()
                     .is_some_and(|own| own.eq_ignore_ascii_case(name))
                 && parts.next().and_then(|clock| clock.parse().ok()) == Some(codec.clock_rate())
-                && parts.next() == channels
+                && parts.next().filter(|channels| *channels != "1") == codec.channels()
         })
     }
 
@@ -500,13 +496,23 @@ fn codec_slots(line: &MediaLine) -> Vec<RtpCodec> {
             continue;
         };
         if slots.iter().all(|slot| slot.payload_type != payload_type) {
+            let known = Codec::ALL.into_iter();
+            let mut known = known.filter(|codec| {
+                line.media == "audio" && codec.static_payload_type() == Some(payload_type)
+            });
             slots.push(RtpCodec {
                 payload_type,
-                rtpmap: String::new(),
+                rtpmap: known.next().map(static_rtpmap).unwrap_or_default(),
                 fmtp: None,
                 feedback: Vec::new(),
             });
         }
     }
     slots
+}
+
+/// What a payload type means that needs no `rtpmap` (RFC 3551 §6).
+fn static_rtpmap(codec: Codec) -> String {
+    let (_, name) = codec.mime().split_once('/').unwrap_or_default();
+    format!("{name}/{}", codec.clock_rate())
 }

@@ -162,6 +162,7 @@ impl Publisher {
                             key_frame: first && layer.key_frame,
                             ..descriptor
                         }),
+                        trailer: 0,
                         span: Span {
                             start: 0,
                             len: 1000,

@@ -16,7 +16,7 @@ struct Format {
     rtx: Option<u8>,
 }
 
-const FORMATS: [Format; 3] = [
+const FORMATS: [Format; 7] = [
     Format {
         codec: Codec::Opus,
         payload_type: 111,
@@ -32,11 +32,40 @@ const FORMATS: [Format; 3] = [
         rtx: None,
     },
     Format {
+        codec: Codec::Pcmu,
+        payload_type: 0,
+        rtpmap: "PCMU/8000",
+        fmtp: None,
+        rtx: None,
+    },
+    Format {
+        codec: Codec::Pcma,
+        payload_type: 8,
+        rtpmap: "PCMA/8000",
+        fmtp: None,
+        rtx: None,
+    },
+    Format {
         codec: Codec::Vp8,
         payload_type: 96,
         rtpmap: "VP8/90000",
         fmtp: None,
         rtx: Some(97),
+    },
+    // High is not offered: what a client publishes so goes to those who offer it themselves.
+    Format {
+        codec: Codec::H264,
+        payload_type: 125,
+        rtpmap: "H264/90000",
+        fmtp: Some("level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e01f"),
+        rtx: Some(126),
+    },
+    Format {
+        codec: Codec::H264,
+        payload_type: 108,
+        rtpmap: "H264/90000",
+        fmtp: Some("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
+        rtx: Some(109),
     },
 ];
 

@@ -8,7 +8,7 @@ use crate::config::codecs::Codec;
 use crate::ids::{MediaKind, TrackKey};
 use crate::media::transport::negotiation::codecs::{self, Feedback};
 use crate::media::transport::negotiation::extensions;
-use crate::media::transport::negotiation::line::{Forwarding, Sending};
+use crate::media::transport::negotiation::line::{Forwarding, Sending, red_among, sent_formats};
 use crate::media::transport::sdp::{
     Body, Direction, Extension, Flags, LocalMedia, LocalSection, MediaLine, RtpCodec, Section,
     SectionKind, SentStream,
@@ -222,7 +222,7 @@ impl OwnSection {
     /// Has the client a codec for it, as far as it ever said?
     pub(super) fn takes(&self, forwarding: &Forwarding) -> bool {
         self.answered.as_ref().is_none_or(|answered| {
-            codecs::find(&answered.codecs, forwarding.kind(), forwarding.needs()).is_some()
+            codecs::find(&answered.codecs, forwarding.kind(), &forwarding.format()).is_some()
         })
     }
 
@@ -241,10 +241,9 @@ impl OwnSection {
             .filter(|answered| answered.receives)?;
         let out = self.outgoing.as_ref().filter(|_| self.offered)?;
         let kind = out.kind();
-        let codec = codecs::find(&answered.codecs, kind, out.needs())?;
+        let codec = codecs::find(&answered.codecs, kind, &out.format())?;
         let rtx = codecs::rtx_of(&answered.codecs, codec.payload_type);
-        let red = codecs::find(&answered.codecs, kind, Codec::Red)
-            .filter(|_| enabled.contains(&Codec::Red));
+        let formats = sent_formats(&answered.codecs, kind, enabled);
         Some(Sending {
             mid: self.mid.clone(),
             track: out.track,
@@ -252,7 +251,8 @@ impl OwnSection {
             rtx_ssrc: out.rtx_ssrc.filter(|_| rtx.is_some()),
             payload_type: codec.payload_type,
             rtx_payload_type: rtx,
-            red_payload_type: red.map(|red| red.payload_type),
+            red_payload_type: red_among(&formats),
+            formats,
             extensions: extensions::ids(&answered.extensions),
             feedback: Feedback::of(codec),
         })

@@ -63,6 +63,7 @@ impl World {
         let forwarding = Forwarding {
             track: track(index),
             codec,
+            h264: None,
             stereo: false,
             label: StreamLabel {
                 stream_id: format!("PA_other|TR_{index}"),

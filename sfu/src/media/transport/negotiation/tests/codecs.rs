@@ -75,13 +75,12 @@ fn one_codec_per_section_keeps_the_preferred_one() {
     microphone.red = true;
     world.publish(1, microphone);
     let answered = world.offer(CHROMIUM_MICROPHONE);
-    assert_eq!(types(&answered, "0"), [111]);
-    assert_eq!(types(&answered, "3"), [96, 97]);
     assert_eq!(
         types(&answered, "7"),
         [63, 111],
         "RED cannot do without Opus"
     );
+    assert_eq!(types(&answered, "0"), [111, 63], "it only receives there");
 }
 
 #[test]
@@ -119,6 +118,7 @@ fn a_stereo_track_is_sent_as_such() {
     let mono = |index| Forwarding {
         track: remote_track(index),
         codec: Codec::Opus,
+        h264: None,
         stereo: false,
         label: StreamLabel {
             stream_id: "s".to_owned(),
@@ -151,6 +151,7 @@ fn a_section_with_no_codec_in_common_is_refused() {
         ("0", "h264", "sendonly msid:-_cam"),
         ("1", "audio", "recvonly"),
     ]));
+    // Nobody switched H264 on.
     assert!(sections(&answered.sdp)[0].rejected);
     assert!(answered.receiving.is_empty());
     assert!(answered.sdp.contains("m=video 0 UDP/TLS/RTP/SAVPF 0\r\n"));
@@ -203,4 +204,156 @@ fn rids_of_a_known_family_rank_by_it_and_others_by_place() {
     assert_eq!(layers(["f", "h", "q"]), ["q", "h", "f"]);
     assert_eq!(layers(["0", "1", "2"]), ["2", "1", "0"]);
     assert_eq!(layers(["z", "q", "a"]), ["z", "q", "a"]);
+}
+
+/// Everything switched on, as by default.
+fn full_world() -> World {
+    world_with(&Codec::ALL, false)
+}
+
+/// Payload types of the H264 section of a hand-made offer, `(type, parameters)` each.
+fn chosen(formats: &[(u8, &str)]) -> Vec<u8> {
+    types(
+        &full_world().offer(&h264_offer("sendonly msid:-_cam", formats)),
+        "0",
+    )
+}
+
+fn h264_offer(lines: &str, formats: &[(u8, &str)]) -> String {
+    let list: Vec<String> = formats.iter().map(|(own, _)| own.to_string()).collect();
+    let mut maps = String::new();
+    for (own, fmtp) in formats {
+        maps += &format!("a=rtpmap:{own} H264/90000\r\n");
+        if !fmtp.is_empty() {
+            maps += &format!("a=fmtp:{own} {fmtp}\r\n");
+        }
+    }
+    offer(&[("0", "h264", lines)])
+        .replace("SAVPF 102", &format!("SAVPF {}", list.join(" ")))
+        .replace("a=rtpmap:102 H264/90000\r\n", &maps)
+}
+
+#[test]
+fn of_recorded_offers_constrained_baseline_is_answered_behind_vp8() {
+    for (sdp, mid, expected) in [
+        (CHROMIUM_JOIN, "3", [96, 97, 108, 109, 114, 115].as_slice()),
+        (RUST_JOIN, "3", &[96, 97, 109, 114, 115, 116]),
+        (FIREFOX_JOIN, "3", &[120, 124]),
+    ] {
+        let answered = full_world().offer(sdp);
+        assert_eq!(types(&answered, mid), expected);
+    }
+    let answered = full_world().offer(CHROMIUM_JOIN);
+    assert_eq!(types(&answered, "0"), [111, 63, 0, 8]);
+    let h264 = &sections(&answered.sdp)[3].codecs[2];
+    assert_eq!(
+        h264.fmtp.as_deref(),
+        Some("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f")
+    );
+}
+
+#[test]
+fn the_announced_codec_comes_first_and_without_one_the_clients_order_stands() {
+    let first = |codec: Option<Codec>, sdp: &str, mid: &str| {
+        let mut world = full_world();
+        let mut camera = spec(MediaKind::Video, CAMERA);
+        camera.codec = codec;
+        world.publish(1, camera);
+        types(&world.offer(sdp), mid)[0]
+    };
+    let sending = CHROMIUM_FOURTH_VIDEO;
+    let mid = sections(sending)
+        .into_iter()
+        .find(|section| section.streams.track_id.as_deref() == Some(CAMERA))
+        .map(|section| section.mid);
+    let mid = mid.unwrap_or_else(|| "3".to_owned());
+    assert_eq!(first(Some(Codec::Vp8), sending, &mid), 96);
+    assert_eq!(first(Some(Codec::H264), sending, &mid), 108);
+    assert_eq!(first(None, sending, &mid), 96);
+}
+
+#[test]
+fn what_more_receivers_decode_comes_first_and_unusable_formats_are_left_out() {
+    let (constrained, high) = (
+        "packetization-mode=1;profile-level-id=42c00b",
+        "packetization-mode=1;profile-level-id=640032",
+    );
+    assert_eq!(chosen(&[(98, high), (99, constrained)]), [99, 98]);
+    assert_eq!(
+        chosen(&[(98, "profile-level-id=640032"), (99, constrained)]),
+        [99]
+    );
+    let unusable = [(98, "packetization-mode=2"), (99, "profile-level-id=junk")];
+    assert!(chosen(&unusable).is_empty());
+    // Baseline stands in where its constrained form is not offered.
+    assert_eq!(
+        chosen(&[
+            (98, ""),
+            (99, "packetization-mode=1;profile-level-id=42001f")
+        ]),
+        [98, 99]
+    );
+    assert_eq!(chosen(&[(98, ""), (99, constrained)]), [99]);
+}
+
+#[test]
+fn an_answer_repeats_only_what_both_must_agree_on() {
+    let fmtp = "sprop-parameter-sets=Z0LAC9k=,aM4=; packetization-mode=1;max-fs=99;profile-level-id=42c00b";
+    let answered = full_world().offer(&h264_offer("sendonly msid:-_cam", &[(98, fmtp)]));
+    let answered = sections(&answered.sdp)[0].codecs[0].fmtp.clone();
+    assert_eq!(
+        answered.as_deref(),
+        Some("packetization-mode=1;profile-level-id=42c00b")
+    );
+}
+
+#[test]
+fn a_track_of_h264_finds_the_nearest_format_or_none() {
+    let sent_as = |stream: &str| {
+        let mut world = full_world();
+        let now = world.now;
+        let forwarding = Forwarding {
+            track: remote_track(1),
+            codec: Codec::H264,
+            h264: h264::Parameters::parse(Some(stream)),
+            stereo: false,
+            label: StreamLabel {
+                stream_id: "s".to_owned(),
+                track_id: "t".to_owned(),
+            },
+            ssrc: 5,
+            rtx_ssrc: Some(6),
+        };
+        world
+            .negotiation
+            .subscribe(forwarding, now)
+            .expect("not known yet");
+        let answered = world.offer(CHROMIUM_JOIN);
+        let sending = answered.sending.first();
+        (
+            sending.map(|one| (one.payload_type, one.rtx_payload_type)),
+            answered.refused.len(),
+        )
+    };
+    let constrained = "packetization-mode=1;profile-level-id=42e034";
+    assert_eq!(sent_as(constrained), (Some((108, Some(109))), 0));
+    assert_eq!(
+        sent_as("profile-level-id=42e01f"),
+        (Some((114, Some(115))), 0)
+    );
+    assert_eq!(
+        sent_as("packetization-mode=1;profile-level-id=42001f"),
+        (Some((108, Some(109))), 0)
+    );
+    assert_eq!(
+        sent_as("packetization-mode=1;profile-level-id=640032"),
+        (None, 1)
+    );
+}
+
+#[test]
+fn a_section_of_one_codec_still_receives_all() {
+    let mut world = world_with(&Codec::ALL, true);
+    let answered = world.offer(CHROMIUM_JOIN);
+    assert_eq!(types(&answered, "3"), [96, 97, 108, 109, 114, 115]);
 }
