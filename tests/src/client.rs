@@ -29,8 +29,9 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 use webrtc::peer_connection::PeerConnection;
 
-/// The parameters of a client of two peer connections.
-pub const DUAL: &str = "sdk=rust&protocol=17&auto_subscribe=1";
+/// The parameters of a client of two peer connections. The crate descends from Pion, and chooses
+/// its DTLS role as the Go SDK does.
+pub const DUAL: &str = "sdk=go&protocol=17&auto_subscribe=1";
 
 /// How long a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_secs(15);

@@ -329,6 +329,10 @@ pub struct SubscriberSetup {
     /// A section whose track is gone takes another one. Old clients and Safari lose such tracks.
     /// (LK: signalling §9.3, §9.4)
     pub reuse_sections: bool,
+    /// Our offers leave the client no choice of its DTLS role. Pion, told that we are lite, would
+    /// choose to be the server, which we are; old browsers take no offer that does not let them
+    /// choose.
+    pub passive: bool,
 }
 
 /// A track the client announced, as far as its section and its media are concerned.

@@ -73,6 +73,8 @@ pub struct Join {
     pub dual: bool,
     /// In our offers to it a section may serve one track after another.
     pub reuse_sections: bool,
+    /// Our offers to it are to leave it no choice of its DTLS role.
+    pub passive_offers: bool,
     /// Known faults to tell the client of (LK signalling §4.3).
     pub client_configuration: Option<livekit::ClientConfiguration>,
     /// The first refresh token (later ones are asked for by effect).

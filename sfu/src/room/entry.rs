@@ -97,6 +97,7 @@ fn peer_setup(join: &Join, primary: Side, h264: &[h264::Parameters]) -> PeerSetu
     let subscriber = SubscriberSetup {
         data_channels: primary == Side::Subscriber,
         reuse_sections: join.reuse_sections,
+        passive: join.passive_offers,
     };
     PeerSetup {
         publish: join.publish_codecs.clone(),

@@ -42,6 +42,7 @@ fn join(rooms: &Rooms, identity: &str) -> Entry {
         one_codec_per_section: false,
         dual: false,
         reuse_sections: true,
+        passive_offers: false,
         client_configuration: None,
         ice_servers: Vec::new(),
     }))

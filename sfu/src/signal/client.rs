@@ -6,6 +6,7 @@
 
 use crate::config::codecs::Codec;
 use proto::livekit;
+use proto::livekit::client_info::Sdk;
 use proto::livekit::{ClientConfiguration, ClientInfo, DisabledCodecs};
 use std::net::IpAddr;
 
@@ -104,6 +105,12 @@ pub fn needs_one_codec_per_section(info: &ClientInfo) -> bool {
 #[must_use]
 pub fn reuses_sections(info: &ClientInfo) -> bool {
     info.protocol > TRANSCEIVER_REUSE_AFTER && !is_safari(info)
+}
+
+/// Pion, which the Go SDK stands on, wants to be the DTLS server of a lite peer that lets it choose.
+#[must_use]
+pub fn needs_passive_offers(info: &ClientInfo) -> bool {
+    info.sdk() == Sdk::Go
 }
 
 /// One row of LiveKit's static configuration table.

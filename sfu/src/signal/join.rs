@@ -264,6 +264,7 @@ impl Admission {
             one_codec_per_section: client::needs_one_codec_per_section(&self.client),
             dual: self.dual,
             reuse_sections: client::reuses_sections(&self.client),
+            passive_offers: client::needs_passive_offers(&self.client),
             client_configuration: faults,
             ice_servers: policy.ice_servers.clone(),
             claims: self.claims,

@@ -136,9 +136,9 @@ async fn old_protocols_are_served_as_they_know_it() {
     let alice = Client::join(&server, "alice", "room").await;
     let sound = alice.publish("sound", Media::Sound).await;
     for (parameters, receives_first) in [
-        ("protocol=2", false),
-        ("protocol=3", true),
-        ("protocol=7", true),
+        ("sdk=go&protocol=2", false),
+        ("sdk=go&protocol=3", true),
+        ("sdk=go&protocol=7", true),
         ("sdk=go&protocol=9", true),
     ] {
         let mut how = Join::new("old", "room");
@@ -148,7 +148,8 @@ async fn old_protocols_are_served_as_they_know_it() {
         old.receive(&sound.sid, 5).await;
         if receives_first {
             let first = old.seen(|seen| offers(seen).remove(0));
-            let tracks = usize::from(parameters != "protocol=3" && parameters != "protocol=7");
+            let tracks =
+                usize::from(parameters != "sdk=go&protocol=3" && parameters != "sdk=go&protocol=7");
             assert_eq!(first.mid_to_track_id.len(), tracks, "{parameters}");
         }
     }
@@ -160,7 +161,7 @@ async fn a_session_that_only_publishes_stands_beside_the_other_one() {
     let alice = Client::join(&server, "alice", "room").await;
     let bob = dual(&server, "bob").await;
     let mut beside = Join::new("bob", "room").dual();
-    beside.dual = Some("protocol=17&publish=screen");
+    beside.dual = Some("sdk=go&protocol=17&publish=screen");
     let beside = Client::join_with(&server, beside).await;
     assert!(!beside.receives_first);
     let screen = beside.publish("screen", Media::Picture).await;

@@ -78,6 +78,7 @@ fn a_subscriber_is_offered_what_there_is_at_once() {
     let expected = SubscriberSetup {
         data_channels: true,
         reuse_sections: true,
+        passive: false,
     };
     assert_eq!(setup(&commands).subscriber, Some(expected));
     assert!(primary(&mut world, &bob));

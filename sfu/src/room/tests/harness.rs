@@ -170,6 +170,7 @@ impl World {
             one_codec_per_section: false,
             dual: false,
             reuse_sections: true,
+            passive_offers: false,
             client_configuration: None,
             ice_servers: Vec::new(),
         }

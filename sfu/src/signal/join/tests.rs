@@ -315,6 +315,14 @@ fn sections_are_not_reused_for_safari_and_old_clients() {
 }
 
 #[test]
+fn only_the_go_sdk_is_not_let_choose_its_dtls_role() {
+    for (sdk, passive) in [("go", true), ("js", false), ("rust", false)] {
+        let join = joined(by_parameters(&alice(), &[("sdk", sdk)]).expect("admitted"));
+        assert_eq!(join.passive_offers, passive, "{sdk}");
+    }
+}
+
+#[test]
 fn a_resume_by_parameters_names_its_sid_and_reason() {
     let asked = [
         ("reconnect", "1"),

@@ -30,6 +30,7 @@ impl World {
             subscriber: Some(SubscriberSetup {
                 data_channels: true,
                 reuse_sections: true,
+                passive: false,
             }),
         };
         let peer = up.peer;

@@ -185,7 +185,11 @@ impl Offering {
             .map(|section| section.offer(&self.codecs))
             .collect();
         let offer = LocalDescription {
-            role: Role::Offer,
+            role: if self.setup.passive {
+                Role::PassiveOffer
+            } else {
+                Role::Offer
+            },
             version: self.offers,
             extmap_allow_mixed: true,
             sections,
@@ -212,7 +216,13 @@ impl Offering {
         if withdrawn || !self.turn.is_outstanding() {
             return Ok(None);
         }
-        let answer = RemoteDescription::parse(sdp)?;
+        let mut answer = RemoteDescription::parse(sdp)?;
+        if self.setup.passive {
+            // Pion says `passive` all the same, and then does as it was told.
+            for section in &mut answer.sections {
+                section.transport.setup = None;
+            }
+        }
         let remote = Remote::read(&answer, self.remote.as_ref())?;
         let pairs = self.sections.iter().zip(&answer.sections);
         // Sections made since stand in the next offer.

@@ -44,6 +44,8 @@ impl std::fmt::Debug for Local {
 pub enum Role {
     /// We offer, and leave the DTLS role to the client.
     Offer,
+    /// We offer to be the DTLS server.
+    PassiveOffer,
     /// We answer. A lite agent is no DTLS client: a full one reaches us first.
     Answer,
 }
@@ -53,7 +55,7 @@ impl Role {
     const fn setup(self) -> &'static str {
         match self {
             Self::Offer => "actpass",
-            Self::Answer => "passive",
+            Self::PassiveOffer | Self::Answer => "passive",
         }
     }
 }

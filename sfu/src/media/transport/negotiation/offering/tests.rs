@@ -21,6 +21,7 @@ const EVERYTHING: [&str; 4] = ["opus", "red", "VP8", "rtx"];
 const SETUP: SubscriberSetup = SubscriberSetup {
     data_channels: true,
     reuse_sections: true,
+    passive: false,
 };
 
 fn world(setup: SubscriberSetup) -> World {
@@ -435,6 +436,24 @@ fn an_answer_to_other_sections_is_refused() {
             .handle_answer(offer.id, &answer, world.now)
             .is_ok()
     );
+}
+
+#[test]
+fn pion_is_told_to_be_the_dtls_client_and_may_say_otherwise() {
+    let mut world = world(SubscriberSetup {
+        passive: true,
+        ..SETUP
+    });
+    let offer = {
+        world.offering.negotiate(world.now);
+        world.offer()
+    };
+    assert!(offer.sdp.contains("a=setup:passive") && !offer.sdp.contains("actpass"));
+    let answer = world
+        .answer(&offer)
+        .replace("setup:active", "setup:passive");
+    let taken = world.offering.handle_answer(offer.id, &answer, world.now);
+    assert!(taken.is_ok_and(|taken| taken.is_some()));
 }
 
 #[test]
