@@ -5,5 +5,6 @@
 
 pub use livekit_protocol as livekit;
 
+pub mod data;
 pub mod signal;
 pub mod token;
