@@ -8,7 +8,7 @@ mod worker;
 mod series;
 
 use crate::ids::MediaKind;
-use crate::room::effect::{Count, Limit};
+use crate::room::effect::{Count, DataFate, Limit};
 use series::Series;
 use std::sync::{Arc, Mutex, PoisonError};
 pub use worker::{Counter, Counters, DropReason, Feedback, Population, Traffic, WorkerMetrics};
@@ -199,6 +199,16 @@ impl Metrics {
             Count::LimitReached(Limit::Tracks) => self.limit_reached("participant_tracks"),
             Count::LimitReached(Limit::Subscriptions) => {
                 self.limit_reached("participant_subscriptions");
+            }
+            Count::Data(fate) => {
+                let fate = match fate {
+                    DataFate::Forwarded => "forwarded",
+                    DataFate::NotAllowed => "not_allowed",
+                    DataFate::Unreadable => "unreadable",
+                    DataFate::Repeated => "repeated",
+                    DataFate::TooLarge => "too_large",
+                };
+                self.0.series.data.with_label_values(&[fate]).inc();
             }
             Count::Quality { rating } => self.0.series.rating.observe(f64::from(*rating)),
         }

@@ -18,6 +18,7 @@ mod demand;
 mod publication;
 mod subscription;
 mod roster;
+mod kept;
 mod participant;
 mod speakers;
 mod quality;
@@ -35,6 +36,7 @@ mod entry;
 mod resume;
 mod profile;
 mod scenario;
+mod data;
 
 #[cfg(test)]
 mod tests;
@@ -266,6 +268,13 @@ impl Room {
                 active,
             } => pulse::handle_level(state, track, eighths, active, now),
             Event::Score { stream, score } => pulse::handle_score(state, stream, score, now),
+            Event::DataTooSlow { peer } => data::handle_too_slow(state, peer, now),
+            Event::DataOpen { peer } => data::handle_open(state, peer, now),
+            Event::Data {
+                peer,
+                channel,
+                bytes,
+            } => data::handle_message(state, peer, channel, &bytes, now),
             Event::PathChanged { .. } | Event::Disconnected { .. } => {}
         }
     }

@@ -72,6 +72,8 @@ fn targets(logging: &Logging) -> Targets {
     Targets::new()
         .with_default(filter(logging.libraries))
         .with_targets(ours)
+        // It calls what any client may send an error.
+        .with_target("sctp_proto", LevelFilter::OFF)
         .with_targets(components.map(|(module, level)| (*module, filter(*level))))
 }
 

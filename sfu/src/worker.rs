@@ -43,6 +43,13 @@ pub struct Setup {
 const COMMANDS_PER_PASS: usize = 256;
 /// Receive batches in one pass, so that timers and commands are not starved.
 const BATCHES_PER_PASS: usize = 4;
+/// Data messages handed to rooms in one pass.
+const DATA_PER_PASS: usize = 256;
+/// With so many events waiting for a room it gets no data messages: changes need the place, and a
+/// message may have 64 KB.
+const DATA_WAITING: usize = 256;
+/// A room without place for data is asked again after this long.
+const DATA_RETRY: Duration = Duration::from_millis(5);
 /// Longest sleep when nothing is due: metrics stay fresh.
 const IDLE: Duration = Duration::from_millis(500);
 /// Totals are copied out this often; a scrape is never further behind than this and [`IDLE`].
@@ -89,6 +96,7 @@ impl Worker {
             self.plane.handle_timeout(now);
             self.send(now);
             self.deliver_events();
+            self.deliver_data();
             self.report(now);
         }
     }
@@ -100,6 +108,9 @@ impl Worker {
             .plane
             .poll_timeout()
             .map_or(IDLE, |at| at.saturating_duration_since(now).min(IDLE));
+        if self.plane.has_unread_data() {
+            timeout = timeout.min(DATA_RETRY);
+        }
         if self.mux.has_more() || !self.inbox.may_sleep() {
             timeout = Duration::ZERO;
         }
@@ -178,6 +189,27 @@ impl Worker {
                 self.plane
                     .handle_command(Command::RemovePeer { peer }, Instant::now());
                 report_overload(sink, peer);
+            }
+        }
+    }
+
+    /// Hands data messages to the rooms, as far as these keep up. What a room has no place for stays
+    /// in the channel, and so stops its sender.
+    fn deliver_data(&mut self) {
+        for _ in 0..DATA_PER_PASS {
+            let sinks = &self.sinks;
+            let has_place = |peer| {
+                let place = |sink: &EventSink| sink.max_capacity() - sink.capacity() < DATA_WAITING;
+                sinks.get(&peer).is_none_or(place)
+            };
+            let Some(event) = self.plane.poll_data(has_place) else {
+                return;
+            };
+            if let Some(sink) = self.sinks.get(&event.peer()) {
+                // There was place, and this thread alone takes it but for a few.
+                if sink.try_send(event).is_err() {
+                    tracing::debug!("a room is gone, or out of place: a data message is lost");
+                }
             }
         }
     }

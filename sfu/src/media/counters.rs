@@ -7,6 +7,8 @@ pub struct Counters {
     pub traffic: Traffic,
     /// Feedback messages, by direction.
     pub feedback: Feedback,
+    /// Data messages, by direction.
+    pub data: Data,
     /// Datagrams and packets thrown away, by reason.
     pub dropped: Dropped,
 }
@@ -49,6 +51,19 @@ pub struct Feedback {
     pub twcc_out: u64,
 }
 
+/// Data messages of all channels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Data {
+    /// Messages read from clients.
+    pub messages_in: u64,
+    /// Their bytes.
+    pub bytes_in: u64,
+    /// Messages queued for clients, each receiver counted.
+    pub messages_out: u64,
+    /// Their bytes.
+    pub bytes_out: u64,
+}
+
 /// Reasons for throwing something away.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dropped {
@@ -72,6 +87,10 @@ pub struct Dropped {
     pub rtcp: u64,
     /// RTP of a stream nobody announced.
     pub unknown_stream: u64,
+    /// Data messages a receiver had no channel or no place for.
+    pub data_late: u64,
+    /// Data messages and channels beyond what a client may open or send.
+    pub data_refused: u64,
     /// Over a named limit.
     pub limit: u64,
 }

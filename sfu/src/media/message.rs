@@ -6,6 +6,7 @@
 
 use crate::config::codecs::{Codec, h264};
 use crate::ids::{MediaKind, PeerId, TrackKey};
+use bytes::Bytes;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -104,13 +105,29 @@ pub enum Command {
         /// The wish.
         wish: Wish,
     },
+    /// A data message for peers of one worker. Who has no such channel open gets nothing.
+    SendData {
+        /// The channel it goes on.
+        channel: Channel,
+        /// The message.
+        bytes: Bytes,
+        /// The receivers; all on one worker, never none.
+        peers: Vec<PeerId>,
+    },
 }
 
 impl Command {
-    /// The peer whose worker must apply the command.
+    /// The worker that must apply the command.
     #[must_use]
-    pub const fn peer(&self) -> PeerId {
-        match self {
+    pub fn worker(&self) -> u8 {
+        self.peers().first().map_or(0, |peer| peer.worker)
+    }
+
+    /// The peers it is for; most are for one.
+    #[must_use]
+    pub fn peers(&self) -> &[PeerId] {
+        let peer = match self {
+            Self::SendData { peers, .. } => return peers,
             Self::AddPeer { peer, .. }
             | Self::RemovePeer { peer }
             | Self::Offer { peer, .. }
@@ -118,12 +135,13 @@ impl Command {
             | Self::Negotiate { peer, .. }
             | Self::Subscribe { peer, .. }
             | Self::Unsubscribe { peer, .. }
-            | Self::SetWish { peer, .. } => *peer,
+            | Self::SetWish { peer, .. } => peer,
             Self::Publish { track, .. }
             | Self::Unpublish { track }
             | Self::MuteTrack { track, .. }
-            | Self::ExpectLayers { track, .. } => track.peer,
-        }
+            | Self::ExpectLayers { track, .. } => &track.peer,
+        };
+        std::slice::from_ref(peer)
     }
 }
 
@@ -266,6 +284,26 @@ pub enum Event {
         /// Loud enough to count as speaking.
         active: bool,
     },
+    /// `_reliable` and `_lossy` are both open towards the peer. Once.
+    DataOpen {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// The peer does not take its reliable data messages as fast as they come. Once: it gets no
+    /// more of them.
+    DataTooSlow {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A message came on a data channel. Not a change: it may wait while the room is busy.
+    Data {
+        /// The peer.
+        peer: PeerId,
+        /// The channel it came on.
+        channel: Channel,
+        /// The message.
+        bytes: Bytes,
+    },
     /// The quality of a stream changed.
     Score {
         /// The stream.
@@ -290,7 +328,10 @@ impl Event {
             | Self::Disconnected { peer, .. }
             | Self::Failed { peer, .. }
             | Self::SubscriptionBound { peer, .. }
-            | Self::SubscriptionRefused { peer, .. } => *peer,
+            | Self::SubscriptionRefused { peer, .. }
+            | Self::DataOpen { peer }
+            | Self::DataTooSlow { peer }
+            | Self::Data { peer, .. } => *peer,
             Self::TrackStarted { track, .. }
             | Self::TrackEnded { track }
             | Self::Level { track, .. } => track.peer,
@@ -410,6 +451,19 @@ impl Wish {
         spatial: 2,
         temporal: 3,
     };
+}
+
+/// A data channel, by what its label means. (LK: signalling §6.9)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Channel {
+    /// `_reliable`: packets in order, none lost.
+    Reliable,
+    /// `_lossy`: packets as they come.
+    Lossy,
+    /// `_data_track`: packets of data tracks.
+    DataTrack,
+    /// Any other label: the application's own.
+    Other,
 }
 
 /// The selected candidate pair, for logs and API.

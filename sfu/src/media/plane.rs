@@ -13,6 +13,7 @@ mod offers;
 mod peers;
 mod reports;
 mod receive;
+mod data;
 
 use crate::ids::PeerId;
 use crate::media::counters::Counters;
@@ -21,6 +22,7 @@ use crate::media::forward::feedback::Resend;
 use crate::media::message::{Command, Event};
 use crate::media::pacer::{Arena, Run};
 use crate::media::transport::{self, dtls};
+use data::Data;
 use fanout::Cursor;
 use peers::Peers;
 use rand::SeedableRng;
@@ -82,6 +84,7 @@ pub struct Plane {
     /// Peers whose deadlines may have moved closer.
     stirred: Vec<u32>,
     cursor: Cursor,
+    data: Data,
     arena: Arena<Path>,
     events: VecDeque<Event>,
     counters: Counters,
@@ -105,6 +108,7 @@ impl Plane {
             touched: Vec::new(),
             stirred: Vec::new(),
             cursor: Cursor::default(),
+            data: Data::default(),
             arena: Arena::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -132,6 +136,11 @@ impl Plane {
                 wish,
             } => self.subscribe(peer, track, label, wish, now),
             Command::Unsubscribe { peer, track } => self.unsubscribe(peer, track, now),
+            Command::SendData {
+                channel,
+                bytes,
+                peers,
+            } => self.send_data(channel, &bytes, &peers, now),
             Command::SetWish { peer, track, wish } => self.set_wish(peer, track, wish, now),
         }
     }
@@ -150,6 +159,7 @@ impl Plane {
 
     /// Does what is due: retransmissions, reports, requests, consent.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.begin_data();
         while let Some(index) = self.schedule.pop_due(now) {
             self.attend(index, now);
         }

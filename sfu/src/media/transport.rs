@@ -1,18 +1,22 @@
 //! One ICE, DTLS and SRTP association, as the plane sees it.
 //!
-//! Orders its three parts: checks make the path, the path carries the handshake, the handshake
-//! yields the keys. It never looks into media. SDP and negotiation stand beside it.
+//! Orders its parts: checks make the path, the path carries the handshake, the handshake yields the
+//! keys and carries the data channels. It never looks into media or messages. SDP and negotiation stand beside it.
 
 pub mod candidates;
 pub mod ice;
 pub mod dtls;
 pub mod srtp;
+pub mod sctp;
+pub mod data_channel;
 pub mod sdp;
 pub mod negotiation;
 
 use crate::media::demux::Path;
-use crate::media::message::PeerFailure;
+use crate::media::message::{Channel, PeerFailure};
 use crate::media::pacer::Arena;
+use bytes::Bytes;
+use data_channel::{Channels, Sent};
 use dtls::{Dtls, Output};
 use ice::{Credentials, Ice, State, stun};
 use negotiation::Remote;
@@ -32,6 +36,8 @@ pub enum Change {
     Failed(PeerFailure),
     /// Checks for this ufrag are over.
     Retired(String),
+    /// Both channels for data packets are open. Once.
+    DataOpen,
 }
 
 /// The keys of a finished handshake.
@@ -47,6 +53,9 @@ pub struct Transport {
     ice: Ice,
     dtls: Dtls,
     srtp: Option<Srtp>,
+    /// Made when the client begins to speak SCTP: many never do.
+    channels: Option<Box<Channels>>,
+    opens_channels: bool,
     fingerprint: String,
     /// The handshake broke; told once.
     broken: Option<PeerFailure>,
@@ -65,6 +74,8 @@ impl Transport {
             ice: Ice::new(credentials, now),
             dtls: Dtls::new(shared, now),
             srtp: None,
+            channels: None,
+            opens_channels: false,
             fingerprint: format!("sha-256 {}", shared.fingerprint()),
             broken: None,
             dead: false,
@@ -83,6 +94,18 @@ impl Transport {
     #[must_use]
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// We open the data channels, not the client: to be said before it connects. (LK: signalling
+    /// §6.9)
+    pub const fn open_channels(&mut self) {
+        self.opens_channels = true;
+    }
+
+    /// Do we open the data channels?
+    #[must_use]
+    pub const fn opens_channels(&self) -> bool {
+        self.opens_channels
     }
 
     /// New credentials for an ICE restart; keys and path stay until the new ones are used. The
@@ -109,11 +132,11 @@ impl Transport {
     }
 
     /// The client's certificate has become known, perhaps after its handshake.
-    pub fn handle_described(&mut self, arena: &mut Arena<Path>) {
+    pub fn handle_described(&mut self, arena: &mut Arena<Path>, now: Instant) {
         if let Some(path) = self.ice.selected()
             && !self.dead
         {
-            self.drain(Ok(()), path, arena);
+            self.drain(Ok(()), path, arena, now);
         }
     }
 
@@ -146,15 +169,21 @@ impl Transport {
         }
         let keyed = self.srtp.is_some();
         let handled = self.dtls.handle(datagram, now);
-        self.drain(handled, path, arena);
+        self.drain(handled, path, arena, now);
         if !keyed && self.srtp.is_some() {
             self.ice.handle_authenticated(path, now);
         }
         !self.dead
     }
 
-    /// Sends what the handshake wants sent, takes the keys when it is done.
-    fn drain(&mut self, handled: Result<(), dtls::DtlsError>, path: Path, arena: &mut Arena<Path>) {
+    /// Sends what the handshake wants sent, takes the keys when it is done, and data.
+    fn drain(
+        &mut self,
+        handled: Result<(), dtls::DtlsError>,
+        path: Path,
+        arena: &mut Arena<Path>,
+        now: Instant,
+    ) {
         let mut buffer = [0; dtls::BUFFER];
         let mut outcome = handled;
         while outcome.is_ok() {
@@ -172,8 +201,14 @@ impl Transport {
                         self.fail(PeerFailure::Handshake);
                     }
                 }
-                // Data channels are not built yet, and a closing client says so in signalling.
-                Ok(Some(Output::Data(_) | Output::Closed)) => {}
+                Ok(Some(Output::Data(packet))) => {
+                    let opens = self.opens_channels;
+                    self.channels
+                        .get_or_insert_with(|| Box::new(Channels::new(opens)))
+                        .handle(packet, now);
+                }
+                // A closing client says so in signalling.
+                Ok(Some(Output::Closed)) => {}
                 Ok(None) => return,
                 Err(error) => outcome = Err(error),
             }
@@ -189,6 +224,38 @@ impl Transport {
             self.dead = true;
             self.broken = Some(reason);
         }
+    }
+
+    /// The data channels, if the client speaks SCTP.
+    pub fn channels_mut(&mut self) -> Option<&mut Channels> {
+        self.channels.as_deref_mut()
+    }
+
+    /// Queues a data message for the client.
+    pub fn send_data(&mut self, channel: Channel, message: &Bytes, now: Instant) -> Sent {
+        match &mut self.channels {
+            Some(channels) => channels.send(channel, message, now),
+            None => Sent::Dropped,
+        }
+    }
+
+    /// Sends what the data channels have, at most `max` packets; how many.
+    pub fn flush_data(&mut self, max: usize, arena: &mut Arena<Path>, now: Instant) -> usize {
+        let Some(path) = self.ice.selected().filter(|_| !self.dead) else {
+            return 0;
+        };
+        for sent in 0..max {
+            let packet = self
+                .channels
+                .as_mut()
+                .and_then(|channels| channels.poll_packet(now));
+            let Some(packet) = packet else {
+                return sent;
+            };
+            let handed = self.dtls.send(&packet);
+            self.drain(handed, path, arena, now);
+        }
+        max
     }
 
     /// Opens media; `None` before the handshake is done.
@@ -222,6 +289,9 @@ impl Transport {
     /// Time has passed.
     pub fn handle_timeout(&mut self, arena: &mut Arena<Path>, now: Instant) {
         self.ice.handle_timeout(now);
+        if let Some(channels) = self.channels.as_mut().filter(|_| !self.dead) {
+            channels.handle_timeout(now);
+        }
         if self.dead || self.dtls.poll_timeout().is_none_or(|at| now < at) {
             return;
         }
@@ -229,7 +299,7 @@ impl Transport {
             return;
         };
         let handled = self.dtls.handle_timeout(now);
-        self.drain(handled, path, arena);
+        self.drain(handled, path, arena, now);
     }
 
     /// When [`Self::handle_timeout`] is wanted.
@@ -239,7 +309,12 @@ impl Transport {
             .dtls
             .poll_timeout()
             .filter(|_| !self.dead && self.ice.selected().is_some());
-        [self.ice.poll_timeout(), dtls].into_iter().flatten().min()
+        let channels = self.channels.as_ref().filter(|_| !self.dead);
+        let data = channels.and_then(|channels| channels.poll_timeout());
+        [self.ice.poll_timeout(), dtls, data]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What changed; to be asked until there is nothing.
@@ -261,7 +336,11 @@ impl Transport {
                 ice::Event::Selected(_) | ice::Event::State(_) => {}
             }
         }
-        self.poll_path()
+        if let Some(change) = self.poll_path() {
+            return Some(change);
+        }
+        let opened = self.channels.as_mut()?.poll_opened();
+        opened.then_some(Change::DataOpen)
     }
 
     /// Tells of a connection once, and then of each path that differs from the one told before.

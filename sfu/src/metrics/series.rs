@@ -80,6 +80,7 @@ pub(super) struct Series {
     pub(super) authorization: Authorization,
     pub(super) rating: Histogram,
     pub(super) limits: IntCounterVec,
+    pub(super) data: IntCounterVec,
 }
 
 /// Makes and registers series. Names and labels are constants of this file and a test registers
@@ -149,6 +150,11 @@ impl Series {
                 "Named limits that were reached",
                 &["limit"],
             ),
+            data: shelf.counters(
+                "foci_data_packets_total",
+                "Data packets by what became of them",
+                &["fate"],
+            ),
             registry: shelf.0,
         }
     }
@@ -158,6 +164,7 @@ impl Series {
         let shelf = Shelf::new(node_id);
         media(&shelf, workers);
         threads(&shelf, workers);
+        messages(&shelf, workers);
         let mut families = self.registry.gather();
         families.extend(shelf.0.gather());
         let mut page = Vec::new();
@@ -322,6 +329,25 @@ fn media(shelf: &Shelf, workers: &[WorkerMetrics]) {
         sum(|w| &w.feedback_in.firs),
         sum(|w| &w.feedback_out.firs),
     );
+}
+
+/// Data messages of each media thread.
+fn messages(shelf: &Shelf, workers: &[WorkerMetrics]) {
+    let labels = &["worker", "direction"];
+    let messages = shelf.counters("foci_data_messages_total", "Data messages", labels);
+    let bytes = shelf.counters("foci_data_bytes_total", "Bytes of data messages", labels);
+    for (index, worker) in workers.iter().enumerate() {
+        let index = index.to_string();
+        for (direction, data) in [
+            ("incoming", &worker.data_in),
+            ("outgoing", &worker.data_out),
+        ] {
+            let labels = [index.as_str(), direction];
+            let series = messages.with_label_values(&labels);
+            series.inc_by(data.messages.value());
+            bytes.with_label_values(&labels).inc_by(data.bytes.value());
+        }
+    }
 }
 
 /// Our own series, one for each media thread.

@@ -43,6 +43,7 @@ fn written() -> Metrics {
     metrics.apply(&Count::PublishSuccess(MediaKind::Audio));
     metrics.apply(&Count::SubscribeSuccess(MediaKind::Video));
     metrics.apply(&Count::Quality { rating: 2 });
+    metrics.apply(&Count::Data(DataFate::Forwarded));
     let _ = metrics.worker(0);
     metrics
 }

@@ -38,6 +38,15 @@ pub struct Traffic {
     pub repeated_bytes: Counter,
 }
 
+/// Data messages of one direction.
+#[derive(Debug, Default)]
+pub struct Messages {
+    /// Messages; on their way out once for each receiver.
+    pub messages: Counter,
+    /// Their bytes.
+    pub bytes: Counter,
+}
+
 /// RTCP feedback of one direction.
 #[derive(Debug, Default)]
 pub struct Feedback {
@@ -93,11 +102,15 @@ pub enum DropReason {
     SendRefused,
     /// Sending failed otherwise.
     SendOther,
+    /// A data message whose receiver had no channel or no place for it.
+    DataLate,
+    /// A data message or channel beyond what a client may send or open.
+    DataRefused,
 }
 
 impl DropReason {
     /// Every reason; a reason's place is its index in [`Counters::dropped`].
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::NotOurs,
         Self::BadStun,
         Self::UnknownAddress,
@@ -113,6 +126,8 @@ impl DropReason {
         Self::SendTooLarge,
         Self::SendRefused,
         Self::SendOther,
+        Self::DataLate,
+        Self::DataRefused,
     ];
 
     /// The value of the label `reason`.
@@ -134,6 +149,8 @@ impl DropReason {
             Self::SendTooLarge => "send_too_large",
             Self::SendRefused => "send_refused",
             Self::SendOther => "send_other",
+            Self::DataLate => "data_late",
+            Self::DataRefused => "data_refused",
         }
     }
 }
@@ -150,6 +167,10 @@ pub struct Counters {
     pub feedback_in: Feedback,
     /// To clients.
     pub feedback_out: Feedback,
+    /// Data messages from clients.
+    pub data_in: Messages,
+    /// Data messages to clients.
+    pub data_out: Messages,
     /// By reason, see [`Counters::drops`].
     pub dropped: [Counter; DropReason::ALL.len()],
     /// Now on the thread.

@@ -92,11 +92,28 @@ pub enum Count {
     Unsubscribed(crate::ids::MediaKind),
     /// A limit of one participant was reached and something was refused or not stored.
     LimitReached(Limit),
+    /// A data packet came.
+    Data(DataFate),
     /// A participant's quality was rated: 0 POOR, 1 GOOD, 2 EXCELLENT, 3 LOST.
     Quality {
         /// LiveKit's enum value.
         rating: i32,
     },
+}
+
+/// What becomes of a data packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataFate {
+    /// It goes to all it is for, which may be nobody.
+    Forwarded,
+    /// Its sender may not send it.
+    NotAllowed,
+    /// No packet.
+    Unreadable,
+    /// It came before.
+    Repeated,
+    /// With what we add it is larger than a channel takes.
+    TooLarge,
 }
 
 /// Limits whose biting an operator wants to see.

@@ -7,6 +7,7 @@ use super::command::Join;
 use super::deadlines::Deadline;
 use super::effect::{Count, Effect, JoinRefusal};
 use super::exit::{self, Farewell};
+use super::kept::Flow;
 use super::negotiation;
 use super::participant::{Link, MediaLink, Participant, Presence, Profile, check_texts};
 use super::permission::TrackPermissions;
@@ -198,6 +199,7 @@ fn register(state: &mut State, claims: Claims, join: &Join, primary: Side, now: 
         subscriptions: Subscriptions::new(join.auto_subscribe, join.adaptive_stream),
         permissions: TrackPermissions::default(),
         seen: Seen::default(),
+        data: Flow::default(),
     };
     state.participants.insert(peer, participant);
     state.deadlines.set(Deadline::Join(peer), now + JOIN_WITHIN);

@@ -3,6 +3,7 @@
 //! Owns who it is (profile), how far it has come (presence) and how it is reached (link). Its
 //! tracks, wishes and permissions have modules of their own; nothing here knows what they do.
 
+use super::kept::Flow;
 use super::permission::TrackPermissions;
 use super::publication::Publications;
 use super::roster::Seen;
@@ -29,6 +30,8 @@ pub(super) struct Participant {
     /// Whom it lets subscribe.
     pub(super) permissions: TrackPermissions,
     pub(super) seen: Seen,
+    /// Its data packets.
+    pub(super) data: Flow,
 }
 
 /// Who somebody is.

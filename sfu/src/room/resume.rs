@@ -33,12 +33,16 @@ pub(super) fn handle_resume(state: &mut State, resume: Resume, now: Instant) {
         return refuse(state, &resume);
     };
     adopt(state, peer, &resume, now);
+    let last_message_seq = state
+        .participants
+        .get(&peer)
+        .map_or(0, |participant| participant.data.last_sequence());
     if knows_reconnect(&resume.client) {
         let reconnect = livekit::ReconnectResponse {
             ice_servers: resume.ice_servers,
             client_configuration: resume.client_configuration,
             server_info: Some(state.facts.server_info.clone()),
-            last_message_seq: 0,
+            last_message_seq,
         };
         state.signal(peer, Message::Reconnect(reconnect));
     }

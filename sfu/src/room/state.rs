@@ -5,6 +5,7 @@
 
 use super::deadlines::Deadlines;
 use super::effect::{Count, Effect};
+use super::kept::Kept;
 use super::participant::Participant;
 use super::publication::Publication;
 use super::quality::Quality;
@@ -30,6 +31,8 @@ pub(super) struct State {
     pub(super) speakers: Speakers,
     pub(super) quality: Quality,
     pub(super) deadlines: Deadlines,
+    /// Data packets for those still joining.
+    pub(super) kept: Kept,
     /// When the participant counts were last told.
     pub(super) counts_told: Option<Instant>,
     pub(super) rng: StdRng,
@@ -57,6 +60,7 @@ impl State {
             speakers: Speakers::default(),
             quality: Quality::default(),
             deadlines: Deadlines::default(),
+            kept: Kept::default(),
             counts_told: None,
             rng,
             effects: Vec::new(),

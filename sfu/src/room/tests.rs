@@ -11,6 +11,7 @@ pub(super) fn first_moment() -> std::time::Instant {
 
 mod harness;
 
+mod data;
 mod dual;
 mod dynacast;
 mod joining;

@@ -240,25 +240,32 @@ impl Keeper {
     }
 
     fn tell_media(&mut self, command: message::Command) {
-        let peer = command.peer();
+        let peers = command.peers().to_vec();
         let adds = matches!(command, message::Command::AddPeer { .. });
         let removes = matches!(command, message::Command::RemovePeer { .. });
-        if removes {
-            self.people.removed(peer);
+        // Lossy data may be lost.
+        let lossy = matches!(
+            command,
+            message::Command::SendData { channel, .. } if channel != message::Channel::Reliable
+        );
+        if let (true, Some(peer)) = (removes, peers.first()) {
+            self.people.removed(*peer);
         }
         let events = adds.then(|| self.events.clone());
         if self.surroundings.workers.send(command, events).is_ok() {
             return;
         }
         self.surroundings.metrics.limit_reached("worker_commands");
-        if removes {
-            tokio::spawn(remove_later(self.surroundings.workers.clone(), peer));
-        } else {
-            self.follow_ups.push_back(Command::Media(Event::Failed {
-                peer,
-                side: Side::Publisher,
-                reason: PeerFailure::Overload,
-            }));
+        for peer in peers {
+            if removes {
+                tokio::spawn(remove_later(self.surroundings.workers.clone(), peer));
+            } else if !lossy {
+                self.follow_ups.push_back(Command::Media(Event::Failed {
+                    peer,
+                    side: Side::Publisher,
+                    reason: PeerFailure::Overload,
+                }));
+            }
         }
     }
 }

@@ -120,7 +120,7 @@ impl Workers {
     pub fn send(&self, command: Command, events: Option<EventSink>) -> Result<(), Overloaded> {
         let handle = self
             .workers
-            .get(usize::from(command.peer().worker))
+            .get(usize::from(command.worker()))
             .ok_or(Overloaded)?;
         match &command {
             Command::AddPeer { .. } => {

@@ -32,6 +32,11 @@ pub(super) fn publish(
     metrics.population.peers.set(population.peers);
     metrics.population.upstreams.set(population.tracks);
     metrics.population.downstreams.set(population.copies);
+    let data = &counters.data;
+    metrics.data_in.messages.set(data.messages_in);
+    metrics.data_in.bytes.set(data.bytes_in);
+    metrics.data_out.messages.set(data.messages_out);
+    metrics.data_out.bytes.set(data.bytes_out);
     metrics.udp_sends.set(udp.sends);
     metrics.gso_segments.set(udp.datagrams_out);
     publish_drops(metrics, counters, udp);
@@ -55,6 +60,8 @@ fn publish_drops(metrics: &WorkerMetrics, counters: &Counters, udp: UdpCounters)
         (DropReason::SendTooLarge, udp.lost_size),
         (DropReason::SendRefused, udp.lost_firewall),
         (DropReason::SendOther, udp.lost_other),
+        (DropReason::DataLate, dropped.data_late),
+        (DropReason::DataRefused, dropped.data_refused),
     ];
     for (reason, total) in all {
         metrics.drops(reason).set(total);

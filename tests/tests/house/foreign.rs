@@ -6,7 +6,7 @@ use super::paths::named;
 use super::source::Tree;
 
 /// Who may name what. An owner with `.rs` is that file alone, without it also the folder.
-const OWNERS: [(&str, &[&str]); 27] = [
+const OWNERS: [(&str, &[&str]); 28] = [
     ("aes", &["sfu/src/media/transport/srtp.rs"]),
     (
         "aws_lc_rs",
@@ -41,13 +41,14 @@ const OWNERS: [(&str, &[&str]); 27] = [
     ("livekit_protocol", &["proto"]),
     ("mio", &["sfu/src/worker"]),
     ("prometheus", &["sfu/src/metrics/series.rs"]),
-    ("prost", &["proto/src/signal"]),
+    ("prost", &["proto/src/signal", "proto/src/data"]),
     ("quinn_udp", &["sfu/src/worker/udp.rs"]),
     ("rtc_sdp", &["sfu/src/media/transport/sdp.rs"]),
     ("ruma", &["jwt-service/src/matrix.rs"]),
     ("rustix", &["sfu/src/worker/udp.rs"]),
     ("rustls_native_certs", &["jwt-service/src/tls.rs"]),
     ("saphyr_parser", &["sfu/src/config/raw/yaml.rs"]),
+    ("sctp_proto", &["sfu/src/media/transport/sctp.rs"]),
     ("sha1", &["sfu/src/media/transport/srtp.rs"]),
     ("socket2", &["sfu/src/worker/udp.rs"]),
     ("tokio_rustls", &["jwt-service/src/tls.rs"]),

@@ -2,10 +2,11 @@
 //!
 //! Owns which of them a direction takes. It sends and receives nothing. Called by the plane.
 
-use crate::media::message::Side;
+use crate::media::message::{Channel, Side};
 use crate::media::transport::ice::Credentials;
 use crate::media::transport::negotiation::Local;
 use crate::media::transport::{Change, Transport};
+use bytes::Bytes;
 
 /// One association: its transport and what its descriptions have in common.
 #[derive(Debug)]
@@ -70,6 +71,30 @@ impl Connections {
             Some(subscriber) => subscriber,
             None => &mut self.publisher,
         }
+    }
+
+    /// Data messages go by this one.
+    pub fn data_down(&mut self) -> &mut Connection {
+        match self.data_side() {
+            Side::Publisher => &mut self.publisher,
+            Side::Subscriber => self.down(),
+        }
+    }
+
+    /// The side of the connection by which data messages go: the subscriber's if we open channels
+    /// on it, else that on which the client does. (LK: signalling §6.9)
+    #[must_use]
+    pub fn data_side(&self) -> Side {
+        match &self.subscriber {
+            Some(subscriber) if subscriber.transport.opens_channels() => Side::Subscriber,
+            _ => Side::Publisher,
+        }
+    }
+
+    /// The client's next data message.
+    pub fn read_data(&mut self) -> Option<(Channel, Bytes)> {
+        self.iter_mut()
+            .find_map(|(_, connection)| connection.transport.channels_mut()?.read())
     }
 
     /// Media can be sent to the client.

@@ -53,7 +53,13 @@ impl Plane {
     fn connections(&mut self, id: PeerId, setup: &PeerSetup, now: Instant) -> Option<Connections> {
         let publisher = self.connection(id, Side::Publisher, now)?;
         let subscriber = match setup.subscriber {
-            Some(_) => Some(self.connection(id, Side::Subscriber, now)?),
+            Some(settings) => {
+                let mut subscriber = self.connection(id, Side::Subscriber, now)?;
+                if settings.data_channels {
+                    subscriber.transport.open_channels();
+                }
+                Some(subscriber)
+            }
             None => None,
         };
         Some(Connections::new(publisher, subscriber))

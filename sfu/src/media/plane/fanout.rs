@@ -64,7 +64,7 @@ impl Plane {
         while let Some(index) = self.stirred.pop() {
             self.reschedule(index, now);
         }
-        Progress::Done
+        self.flush_data(now)
     }
 
     fn fan_out_track(&mut self, track: u32, now: Instant) -> Progress {

@@ -122,7 +122,7 @@ impl Plane {
         };
         let transport = &mut peer.connections.down().transport;
         transport.set_remote(&accepted.remote);
-        transport.handle_described(&mut self.arena);
+        transport.handle_described(&mut self.arena, now);
         Ok(Some(accepted))
     }
 }

@@ -48,6 +48,7 @@ impl Plane {
         if !transport.handle_dtls(datagram, path, &mut self.arena, now) {
             self.counters.dropped.dtls += 1;
         }
+        self.touch_data(index);
         self.tell_changes(index, now);
         self.reschedule(index, now);
     }
@@ -68,6 +69,7 @@ impl Plane {
         while let Some(peer) = self.peers.at_mut(index)
             && let Some((side, change)) = peer.connections.poll_change()
         {
+            let down = peer.connections.data_side();
             let peer = peer.id;
             let event = match change {
                 Change::Connected(path) => {
@@ -80,6 +82,8 @@ impl Plane {
                 }
                 Change::Disconnected => Event::Disconnected { peer, side },
                 Change::Failed(reason) => Event::Failed { peer, side, reason },
+                Change::DataOpen if side != down => continue,
+                Change::DataOpen => Event::DataOpen { peer },
                 Change::Retired(ufrag) => {
                     self.demux.retire(&ufrag);
                     continue;

@@ -27,6 +27,7 @@ impl Plane {
         for (_, connection) in peer.connections.iter_mut() {
             connection.transport.handle_timeout(&mut self.arena, now);
         }
+        self.touch_data(index);
         self.tell_changes(index, now);
         self.ask_publishers(index, now);
         self.attend_tracks(index, now);

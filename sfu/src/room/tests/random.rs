@@ -166,7 +166,7 @@ impl Observer {
         }
         if !matches!(command, Media::RemovePeer { .. }) {
             assert!(
-                self.peers.contains(&command.peer()),
+                command.peers().iter().all(|peer| self.peers.contains(peer)),
                 "command for a peer that is not there: {command:?}"
             );
         }
