@@ -157,6 +157,7 @@ impl Join {
 /// A participant in a room.
 pub struct Client {
     peer: Arc<dyn PeerConnection>,
+    channels: endpoint::Channels,
     token: String,
     seen: Arc<watch::Sender<Seen>>,
     orders: mpsc::UnboundedSender<Order>,
@@ -200,20 +201,20 @@ impl Client {
         let seen = Arc::new(watch::Sender::new(Seen::default()));
         let ours = || token::sign(&how.claims, token::SECRET);
         let token = how.token.clone().unwrap_or_else(ours);
-        let (peer, receiver, socket) = match how.dual {
+        let (peer, channels, receiver, socket) = match how.dual {
             Some(parameters) => {
-                let (peer, receiver) = endpoint::open_dual(&seen, how.media_at)
+                let (peer, channels, receiver) = endpoint::open_dual(&seen, how.media_at)
                     .await
                     .expect("two local peer connections");
                 let socket = dial_dual(server, &token, parameters).await;
-                (peer, Some(Receiver::new(receiver)), socket)
+                (peer, channels, Some(Receiver::new(receiver)), socket)
             }
             None => {
-                let (peer, sdp) = endpoint::open(Arc::clone(&seen), how.media_at)
+                let (peer, channels, sdp) = endpoint::open(Arc::clone(&seen), how.media_at)
                     .await
                     .expect("a local peer connection");
                 let socket = dial(server, &token, &join_request(&how, sdp), how.gzip).await;
-                (peer, None, socket)
+                (peer, channels, None, socket)
             }
         };
         let single = receiver.is_none();
@@ -232,6 +233,7 @@ impl Client {
         tokio::spawn(driver.run(inbox));
         let mut client = Self {
             peer,
+            channels,
             token,
             seen,
             orders,
@@ -320,6 +322,26 @@ impl Client {
         timeout(PATIENCE, wait)
             .await
             .expect("a publication goes on sending");
+    }
+
+    /// Waits until its data channels are open.
+    pub async fn until_open(&self) {
+        self.until("the data channels open", |seen| {
+            let open = |label: &&str| seen.opened.iter().any(|opened| opened == label);
+            ["_reliable", "_lossy"].iter().all(open).then_some(())
+        })
+        .await;
+    }
+
+    /// Sends a message on a data channel.
+    ///
+    /// # Panics
+    /// When the channel does not take it.
+    pub async fn send(&self, label: &str, message: &[u8]) {
+        self.channels[label]
+            .send(message.into())
+            .await
+            .expect("an open channel");
     }
 
     /// Sends a request.

@@ -6,8 +6,10 @@ use rtc::peer_connection::configuration::media_engine::{
     MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_PCMA, MIME_TYPE_PCMU, MIME_TYPE_VP8,
 };
 use rtc::rtp_transceiver::rtp_sender::{RTCRtpHeaderExtensionCapability, RtpCodecKind};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
+use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit};
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 use webrtc::peer_connection::{
     MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
@@ -52,6 +54,12 @@ pub struct Seen {
     pub messages: Vec<signal_response::Message>,
     /// Media packets.
     pub packets: Vec<Received>,
+    /// Data channels that were open.
+    pub opened: Vec<String>,
+    /// Data channels that closed.
+    pub shut: Vec<String>,
+    /// Data channel messages: the channel's label, the bytes.
+    pub data: Vec<(String, bytes::Bytes)>,
     /// The state of the peer connection, by name.
     pub state: String,
     /// The state of the one it receives by, if that is another.
@@ -96,6 +104,11 @@ impl PeerConnectionEventHandler for Ear {
         }
     }
 
+    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
+        let label = channel.label().await.unwrap_or_default();
+        tokio::spawn(listen(label, channel, Arc::clone(&self.seen)));
+    }
+
     async fn on_track(&self, track: Arc<dyn TrackRemote>) {
         let seen = Arc::clone(&self.seen);
         tokio::spawn(async move {
@@ -116,6 +129,52 @@ impl PeerConnectionEventHandler for Ear {
     }
 }
 
+/// The data channels of a client, by label.
+pub type Channels = BTreeMap<&'static str, Arc<dyn DataChannel>>;
+
+/// Opens the data channels LiveKit's clients open, and listens to them.
+async fn channels(
+    peer: &dyn PeerConnection,
+    seen: &Arc<watch::Sender<Seen>>,
+) -> webrtc::error::Result<Channels> {
+    let lossy = || RTCDataChannelInit {
+        ordered: false,
+        max_retransmits: Some(0),
+        ..Default::default()
+    };
+    let all = [
+        ("_reliable", RTCDataChannelInit::default()),
+        ("_lossy", lossy()),
+        ("_data_track", lossy()),
+        ("mine", RTCDataChannelInit::default()),
+    ];
+    let mut channels = Channels::new();
+    for (label, init) in all {
+        let channel = peer.create_data_channel(label, Some(init)).await?;
+        tokio::spawn(listen(
+            label.to_owned(),
+            Arc::clone(&channel),
+            Arc::clone(seen),
+        ));
+        channels.insert(label, channel);
+    }
+    Ok(channels)
+}
+
+async fn listen(label: String, channel: Arc<dyn DataChannel>, seen: Arc<watch::Sender<Seen>>) {
+    while let Some(event) = channel.poll().await {
+        match event {
+            DataChannelEvent::OnOpen => seen.send_modify(|seen| seen.opened.push(label.clone())),
+            DataChannelEvent::OnMessage(message) => {
+                let message = (label.clone(), message.data.freeze());
+                seen.send_modify(|seen| seen.data.push(message));
+            }
+            DataChannelEvent::OnClose => seen.send_modify(|seen| seen.shut.push(label.clone())),
+            _ => {}
+        }
+    }
+}
+
 /// A peer connection with the sections a client offers first, and that offer with its candidates:
 /// one, at the address given.
 ///
@@ -124,11 +183,11 @@ impl PeerConnectionEventHandler for Ear {
 pub async fn open(
     seen: Arc<watch::Sender<Seen>>,
     media_at: &'static str,
-) -> webrtc::error::Result<(Arc<dyn PeerConnection>, String)> {
+) -> webrtc::error::Result<(Arc<dyn PeerConnection>, Channels, String)> {
     let (peer, gathered) = connection(&seen, media_at, false).await?;
     sections(&*peer, RtpCodecKind::Audio, SECTIONS).await?;
     sections(&*peer, RtpCodecKind::Video, SECTIONS).await?;
-    peer.create_data_channel("_reliable", None).await?;
+    let channels = channels(&*peer, &seen).await?;
     let offer = peer.create_offer(None).await?;
     peer.set_local_description(offer).await?;
     gathered.notified().await;
@@ -137,7 +196,7 @@ pub async fn open(
         .await
         .map(|offer| offer.sdp)
         .unwrap_or_default();
-    Ok((peer, offer))
+    Ok((peer, channels, offer))
 }
 
 /// Two peer connections, as older clients have them: one that offers what is published, and one
@@ -148,11 +207,11 @@ pub async fn open(
 pub async fn open_dual(
     seen: &Arc<watch::Sender<Seen>>,
     media_at: &'static str,
-) -> webrtc::error::Result<(Arc<dyn PeerConnection>, Arc<dyn PeerConnection>)> {
+) -> webrtc::error::Result<(Arc<dyn PeerConnection>, Channels, Arc<dyn PeerConnection>)> {
     let (publisher, _) = connection(seen, media_at, false).await?;
-    publisher.create_data_channel("_reliable", None).await?;
+    let channels = channels(&*publisher, seen).await?;
     let (subscriber, _) = connection(seen, media_at, true).await?;
-    Ok((publisher, subscriber))
+    Ok((publisher, channels, subscriber))
 }
 
 async fn connection(

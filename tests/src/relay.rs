@@ -3,7 +3,7 @@
 use crate::server::Server;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
@@ -25,6 +25,7 @@ pub struct Relay {
     /// Where the client sends instead of to the server.
     pub at: SocketAddr,
     lost: Arc<AtomicUsize>,
+    choked: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -40,8 +41,20 @@ impl Relay {
         far.connect(server.udp).await.expect("a local address");
         let at = near.local_addr().expect("a bound socket");
         let lost = Arc::new(AtomicUsize::new(0));
-        let task = tokio::spawn(carry(near, far, loss, Arc::clone(&lost)));
-        Self { at, lost, task }
+        let choked = Arc::new(AtomicBool::new(false));
+        let road = (near, far);
+        let task = tokio::spawn(carry(road, loss, Arc::clone(&lost), Arc::clone(&choked)));
+        Self {
+            at,
+            lost,
+            choked,
+            task,
+        }
+    }
+
+    /// From now on no data reaches the client. Media and checks do: its connection lives.
+    pub fn choke(&self) {
+        self.choked.store(true, Ordering::Relaxed);
     }
 
     /// How many packets were lost so far.
@@ -57,7 +70,12 @@ impl Drop for Relay {
     }
 }
 
-async fn carry(near: UdpSocket, far: UdpSocket, loss: Loss, lost: Arc<AtomicUsize>) {
+async fn carry(
+    (near, far): (UdpSocket, UdpSocket),
+    loss: Loss,
+    lost: Arc<AtomicUsize>,
+    choked: Arc<AtomicBool>,
+) {
     let (mut up, mut down) = ([0; DATAGRAM_BYTES], [0; DATAGRAM_BYTES]);
     let (mut ups, mut downs) = (0, 0);
     let mut client = None;
@@ -79,6 +97,7 @@ async fn carry(near: UdpSocket, far: UdpSocket, loss: Loss, lost: Arc<AtomicUsiz
             Ok(size) = far.recv(&mut down) => {
                 if let Some(client) = client
                     && !falls(&down[..size], &mut downs, loss.down)
+                    && !(choked.load(Ordering::Relaxed) && is_data(&down[..size]))
                 {
                     let _ = near.send_to(&down[..size], client).await;
                 }
@@ -86,6 +105,11 @@ async fn carry(near: UdpSocket, far: UdpSocket, loss: Loss, lost: Arc<AtomicUsiz
             else => break,
         }
     }
+}
+
+/// DTLS application data (RFC 5246 §6.2.1).
+fn is_data(datagram: &[u8]) -> bool {
+    datagram.first() == Some(&23)
 }
 
 /// SRTP but not SRTCP (RFC 5761 §4, RFC 7983 §7).

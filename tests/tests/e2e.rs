@@ -2,6 +2,7 @@
 
 mod e2e {
     mod codecs;
+    mod data;
     mod dual;
     mod jwt;
     mod losses;
