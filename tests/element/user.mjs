@@ -33,10 +33,10 @@ async function look() {
     };
     const seen = video?.videoWidth > 0 && tile.dataset.videoEnabled === 'true';
     const name = find(tile, 'name_tag')?.textContent ?? '';
-    return { tile, name, video, seen, grab, first: seen && grab() };
+    return { name, video, seen, grab, first: seen && grab() };
   });
   await new Promise((resolve) => setTimeout(resolve, 500));
-  return tiles.map(({ tile, name, video, seen, grab, first }) => {
+  return tiles.map(({ name, video, seen, grab, first }) => {
     const now = seen && grab();
     let moved = 0;
     const sums = [0, 0, 0];
@@ -46,8 +46,7 @@ async function look() {
       for (const n of [0, 1, 2]) sums[n] += now[i + n];
     }
     const colour = sums.map((sum) => Math.round(sum / (96 * 54)));
-    const text = tile.innerText.replace(/\s+/g, ' ');
-    return { name, text, seen, moved, colour, width: video?.videoWidth, height: video?.videoHeight };
+    return { name, seen, moved, colour, width: video?.videoWidth ?? 0 };
   });
 }
 
