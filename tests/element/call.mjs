@@ -96,7 +96,7 @@ async function play(how, browser, stage) {
   }
 }
 
-await run('element', 600, async (browser) => {
+await run('element', 900, async (browser) => {
   const config = (mode) => ({
     default_server_config: {
       'm.homeserver': { base_url: homeserver, server_name: process.env.FOCI_SERVER_NAME },

@@ -80,6 +80,8 @@ export class User {
     user.name = session.displayName;
     user.page = await tab(browser, user.name, 'about:blank');
     await user.page.evaluateOnNewDocument(prepare, session);
+    // A busy machine takes its time to start an application.
+    user.page.setDefaultNavigationTimeout(90_000);
     user.lines = [];
     user.page.on('console', (line) => user.lines.push(`${line.type()} ${line.text()}`));
     user.page.on('requestfailed', (request) => {
@@ -127,9 +129,9 @@ export class User {
 
   /** From the lobby into the call. */
   async join() {
-    await until(`${this.name} is in the lobby`, () => this.frame.$(this.part('lobby_joinCall')), 40);
+    await until(`${this.name} is in the lobby`, () => this.frame.$(this.part('lobby_joinCall')), 90);
     await this.frame.$eval(this.part('lobby_joinCall'), (button) => button.click());
-    await until(`${this.name} is in the call`, () => this.frame.$(this.part('incall_leave')), 40);
+    await until(`${this.name} is in the call`, () => this.frame.$(this.part('incall_leave')), 60);
   }
 
   /** Another's tile is there, its picture of at least this width, moving. */
