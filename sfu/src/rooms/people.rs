@@ -4,7 +4,7 @@
 //! Called by `keeper`. (LK: server ops §10, §12)
 
 use crate::ids::PeerId;
-use crate::media::message::{Event, PathReport};
+use crate::media::message::{Event, PathReport, Side};
 use crate::metrics::{JoinState, Metrics};
 use crate::room::command::{Command, Join};
 use crate::room::effect::Count;
@@ -20,10 +20,16 @@ struct Person {
     sid: String,
     protocol: i32,
     active: bool,
-    path: Option<PathReport>,
+    /// The path of each connection that was ever up.
+    paths: BTreeMap<Side, PathReport>,
 }
 
 impl Person {
+    /// The selected pair of a connection as LiveKit prints it; empty if there is none.
+    fn candidates(&self, side: Side) -> String {
+        self.paths.get(&side).map(candidates).unwrap_or_default()
+    }
+
     fn span(&self) -> Span {
         info_span!("participant", participant = %self.identity, participantID = %self.sid)
     }
@@ -66,19 +72,26 @@ impl People {
     }
 
     fn hear_media(&mut self, event: &Event) {
-        let (Event::Connected { peer, path, .. } | Event::PathChanged { peer, path, .. }) = event
+        let (Event::Connected { peer, side, path } | Event::PathChanged { peer, side, path }) =
+            event
         else {
             return;
         };
         let Some(person) = self.present.get_mut(peer) else {
             return;
         };
-        person.path = Some(*path);
+        let again = person.paths.insert(*side, *path).is_some();
         if person.active {
+            let what = if again {
+                "ice reconnected or switched pair"
+            } else {
+                "second connection up"
+            };
             let _participant = person.span().entered();
             info!(
-                publisherCandidates = candidates(path),
-                "ice reconnected or switched pair"
+                publisherCandidates = person.candidates(Side::Publisher),
+                subscriberCandidates = person.candidates(Side::Subscriber),
+                "{what}"
             );
         }
     }
@@ -137,7 +150,7 @@ fn person(join: &Join) -> Person {
         sid: String::new(),
         protocol: join.client.protocol,
         active: false,
-        path: None,
+        paths: BTreeMap::new(),
     }
 }
 
@@ -149,7 +162,8 @@ fn activated(metrics: &Metrics, person: &Person, after_ms: u64) {
     metrics.start_time(person.protocol, ms(after_ms));
     let _participant = person.span().entered();
     info!(
-        publisherCandidates = person.path.as_ref().map(candidates).unwrap_or_default(),
+        publisherCandidates = person.candidates(Side::Publisher),
+        subscriberCandidates = person.candidates(Side::Subscriber),
         connectionType = "udp",
         connectTime = ?Duration::from_millis(after_ms),
         "participant active"

@@ -1,5 +1,6 @@
 use super::*;
-use crate::media::message::Event;
+use crate::ids::PeerId;
+use crate::media::message::{Event, Side};
 use crate::room::Settings;
 use crate::room::command::{Join, Resume};
 use proto::livekit::signal_response::Message;
@@ -270,7 +271,7 @@ async fn events_for_a_stranger_hurt_nobody() {
         .expect("entered");
     message(&mut alice).await;
     let peer = rooms.place();
-    let side = crate::media::message::Side::Publisher;
+    let side = Side::Publisher;
     let event = Event::Disconnected { peer, side };
     let letter = Letter::Tell(Box::new(Command::Media(event)));
     alice.letters.send(letter).await.expect("sent");
@@ -303,6 +304,15 @@ async fn tell(attached: &Attached, command: Command) {
     attached.letters.send(letter).await.expect("sent");
 }
 
+fn connected(peer: PeerId, side: Side) -> Command {
+    let path = crate::media::message::PathReport {
+        local: "192.0.2.1:7882".parse().expect("address"),
+        remote: "198.51.100.7:40000".parse().expect("address"),
+        transport: crate::media::message::PathTransport::Udp,
+    };
+    Command::Media(Event::Connected { peer, side, path })
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_step_of_a_stay_is_logged_and_counted_once() {
     let (log, _guard) = crate::telemetry::tests::captured();
@@ -315,18 +325,8 @@ async fn each_step_of_a_stay_is_logged_and_counted_once() {
     let peer = entry.peer;
     let entered = rooms.enter("lobby", Entry::Join(entry)).await;
     let mut alice = entered.expect("entered");
-    let path = crate::media::message::PathReport {
-        local: "192.0.2.1:7882".parse().expect("address"),
-        remote: "198.51.100.7:40000".parse().expect("address"),
-        transport: crate::media::message::PathTransport::Udp,
-    };
-    let side = crate::media::message::Side::Publisher;
-    for _ in 0..2 {
-        tell(
-            &alice,
-            Command::Media(Event::Connected { peer, side, path }),
-        )
-        .await;
+    for side in [Side::Publisher, Side::Publisher, Side::Subscriber] {
+        tell(&alice, connected(peer, side)).await;
     }
     let leave = signal_request::Message::Leave(proto::livekit::LeaveRequest::default());
     alice.request(leave).await;
@@ -350,6 +350,7 @@ async fn each_step_of_a_stay_is_logged_and_counted_once() {
         assert!(active[0].contains(part), "{part} in {}", active[0]);
     }
     assert_eq!(lines("ice reconnected or switched pair").len(), 1, "{text}");
+    assert_eq!(lines("second connection up").len(), 1, "{text}");
     let closing = lines("participant closing");
     assert_eq!(closing.len(), 2, "{text}");
     assert!(closing[0].contains("CLIENT_INITIATED"), "{}", closing[0]);
