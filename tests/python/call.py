@@ -1,8 +1,8 @@
-"""A call of three through real libwebrtc: call.py URL KEY SECRET
+"""A call of three through real libwebrtc: call.py URL KEY SECRET [dual]
 
 A publishes a tone and a moving picture in simulcast; B and C must hear the tone (its pitch), and
-see the picture (its colours, its motion, its full size). Then mute, unmute and leave. The exit code
-tells the result.
+see the picture (its colours, its motion, its full size). Then mute, unmute and leave. Each has one
+peer connection; or with `dual` two, but B one. The exit code tells the result.
 """
 
 import time
@@ -11,11 +11,12 @@ from livekit import rtc
 from stage import Listener, Sender, run, token, until
 
 
-async def scenario(url, key, secret):
+async def scenario(url, key, secret, kind="single"):
     room = f"python-{time.time_ns()}"
 
     def join(who, name):
-        options = rtc.RoomOptions(auto_subscribe=True, single_peer_connection=True)
+        single = kind == "single" or name == "b"
+        options = rtc.RoomOptions(auto_subscribe=True, single_peer_connection=single)
         return who.connect(url, token(key, secret, name, room), options)
 
     b, c, a = Listener("b"), Listener("c"), rtc.Room()

@@ -10,6 +10,18 @@ async fn three_participants_call_with_the_python_sdk() {
 }
 
 #[tokio::test]
+async fn participants_of_one_and_of_two_peer_connections_call_each_other() {
+    let server = Server::start().await;
+    script::python(&server, "call.py dual").await;
+}
+
+#[tokio::test]
+async fn packets_streams_and_calls_of_methods_reach_whom_they_should() {
+    let server = Server::start().await;
+    script::python(&server, "conversation.py").await;
+}
+
+#[tokio::test]
 async fn who_has_the_key_sees_and_hears_and_nobody_else() {
     let server = Server::start().await;
     script::python(&server, "encrypted.py").await;
