@@ -1,13 +1,23 @@
-// A call of three in Chromium on the unmodified livekit-client: node call.mjs URL
+// A call of three in Chromium on the unmodified livekit-client: node call.mjs URL [mixed]
+//
+// All on the newest client; or `mixed`: it with one and with two peer connections (`/rtc/v1` and
+// `/rtc`), and one from before the single peer connection.
 
 import { Cast, COLOURS } from './cast.mjs';
+import { conversation, greeting } from './conversation.mjs';
 import { run, serve, until } from './stage.mjs';
 
-const url = process.argv[2] ?? 'ws://127.0.0.1:7880';
+const [url = 'ws://127.0.0.1:7880', kind = 'newest'] = process.argv.slice(2);
+const mixed = kind === 'mixed';
+const GENERATIONS = {
+  a: {},
+  b: mixed ? { singlePeerConnection: false } : {},
+  c: mixed ? { client: 'dual' } : {},
+};
 
 async function join(cast, browser) {
-  for (const name of ['a', 'b', 'c']) {
-    await cast.enter(browser, name);
+  for (const [name, how] of Object.entries(GENERATIONS)) {
+    await cast.enter(browser, name, how);
     await cast.ask(name, 'publish', COLOURS[name]);
   }
   await cast.allSee('each sees two moving pictures in the right colours');
@@ -58,7 +68,7 @@ async function share(cast) {
     return { ok: seen.width > 0, ...seen };
   });
   await cast.allSee('and still the cameras');
-  await cast.shot('c', 'call-four-videos');
+  await cast.shot('c', `${kind}-four-videos`);
 }
 
 async function reconnect(cast, name, scenario, keeps) {
@@ -85,22 +95,34 @@ async function leave(cast) {
     return { ok: others[0].join() === 'b' && others[1].join() === 'a', others };
   });
   await until('a still sees b', () => cast.sees('a', 'b'));
-  await cast.shot('a', 'call-two');
+  await cast.shot('a', `${kind}-two`);
 }
 
-await run('call', 170, async (browser) => {
+/** One whom the newer path fails returns by the older one. */
+async function comeBack(cast, browser) {
+  await cast.enter(browser, 'c', { failV1: true });
+  await cast.ask('c', 'publish', COLOURS.c);
+  await cast.allSee('c is back on the older path, and all see all');
+  await greeting(cast, 'c', 'back again');
+}
+
+await run(kind, 240, async (browser) => {
   const stage = await serve();
   try {
-    const cast = new Cast(url, `call-${Date.now()}`, stage);
+    const cast = new Cast(url, `${kind}-${Date.now()}`, stage);
     await join(cast, browser);
-    await cast.shot('a', 'call-three');
+    await cast.shot('a', `${kind}-three`);
     await mute(cast);
-    await layers(cast);
+    if (!mixed) await layers(cast);
     await reconnect(cast, 'b', 'signal-reconnect', true);
+    if (mixed) await reconnect(cast, 'c', 'signal-reconnect', true);
+    await conversation(cast);
     await reconnect(cast, 'b', 'resume-reconnect', false);
-    await reconnect(cast, 'b', 'full-reconnect', false);
+    await reconnect(cast, mixed ? 'c' : 'b', 'full-reconnect', false);
+    await greeting(cast, 'b', 'after all that');
     await share(cast);
     await leave(cast);
+    if (mixed) await comeBack(cast, browser);
   } finally {
     stage.close();
   }

@@ -40,6 +40,11 @@ export class Cast {
     return this.pages[name].evaluate((what, args) => window.call[what](...args), what, args);
   }
 
+  /** As `ask`, of what a participant sends and gets as data. */
+  data(name, what, ...args) {
+    return this.pages[name].evaluate((what, args) => window.data[what](...args), what, args);
+  }
+
   /** Whether a tile moves, in its publisher's colour. */
   async sees(viewer, publisher, source = 'camera', colour = COLOURS[publisher]) {
     const seen = await this.ask(viewer, 'look', `${publisher}-${source}`);

@@ -1,36 +1,44 @@
-// A stock Firefox and a Chromium in one call: node firefox.mjs URL
+// Two tabs of a stock Firefox, of which c has two peer connections, and a Chromium in one call:
+// node firefox.mjs URL
 
 import { Cast, COLOURS } from './cast.mjs';
+import { greeting } from './conversation.mjs';
 import { firefox, run, serve, until } from './stage.mjs';
 
 const url = process.argv[2] ?? 'ws://127.0.0.1:7880';
 
-async function resume(cast, scenario) {
-  for (const name of cast.names) await cast.ask(name, 'forget');
-  await cast.ask('a', 'simulate', scenario);
-  await until(`${scenario}: Firefox is back`, async () => {
-    const events = await cast.ask('a', 'events');
-    return { ok: events.includes('reconnected') && (await cast.ask('a', 'state')) === 'connected', events };
+async function resume(cast, name) {
+  for (const each of cast.names) await cast.ask(each, 'forget');
+  await cast.ask(name, 'simulate', 'signal-reconnect');
+  await until(`${name} is back`, async () => {
+    const events = await cast.ask(name, 'events');
+    return { ok: events.includes('reconnected') && (await cast.ask(name, 'state')) === 'connected', events };
   });
-  await cast.allSee(`${scenario}: both see each other`, 30);
+  if ((await cast.ask('b', 'events')).includes('participantDisconnected')) {
+    throw new Error('a resume was seen as a leave');
+  }
+  await cast.allSee('all see each other', 30);
+  await cast.allHear();
 }
 
-await run('firefox', 170, async (browser) => {
+await run('firefox', 240, async (browser) => {
   const stage = await serve();
   const fox = await firefox();
   try {
     const cast = new Cast(url, `firefox-${Date.now()}`, stage);
     await cast.enter(fox, 'a');
     await cast.enter(browser, 'b');
+    await cast.enter(fox, 'c', { client: 'dual' });
     for (const name of cast.names) await cast.ask(name, 'publish', COLOURS[name]);
-    await cast.allSee('Firefox and Chromium see each other', 30);
+    await cast.allSee('all see each other', 30);
     await cast.allHear();
     await cast.shot('a', 'firefox-sees');
     await cast.shot('b', 'firefox-is-seen');
-    await resume(cast, 'signal-reconnect');
-    await cast.allHear();
+    for (const name of cast.names) await greeting(cast, name, `hello from ${name}`);
+    await resume(cast, 'a');
+    await resume(cast, 'c');
     await cast.ask('a', 'leave');
-    await until('b sees Firefox leave', async () => (await cast.ask('b', 'others')).length === 0);
+    await until('b sees a leave', async () => (await cast.ask('b', 'others')).join() === 'c');
   } finally {
     await fox.close();
     stage.close();

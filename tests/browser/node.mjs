@@ -1,8 +1,9 @@
 // A call of three through npm @livekit/rtc-node, which is libwebrtc in Node: node node.mjs URL
 //
 // a and b publish a tone of their own and a moving picture in a colour of their own, c watches; each
-// must hear the pitches and see the colours of the others. Then silence, a resume and leave.
+// must hear the pitches and see the colours of the others. Then silence, data, a resume and leave.
 
+import { createHash } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { perform, token, until, use } from './stage.mjs';
 
@@ -12,9 +13,9 @@ const room = `node-${Date.now()}`;
 const RATE = 48_000;
 const [WIDTH, HEIGHT] = [640, 360];
 const PARTS = {
-  a: { pitch: 440, colour: [200, 30, 30] },
-  b: { pitch: 880, colour: [30, 30, 200] },
-  c: {},
+  a: { pitch: 440, colour: [200, 30, 30], options: {} },
+  b: { pitch: 880, colour: [30, 30, 200], options: { singlePeerConnection: true } },
+  c: { options: {} },
 };
 
 /** A colour, and a white bar that wanders. */
@@ -32,6 +33,8 @@ function picture(colour, step) {
 class Player {
   seen = new Map(); // identity -> { colour, moved, frames }
   heard = new Map(); // identity -> [{ rms, hertz }], the last half second
+  messages = [];
+  texts = [];
   events = [];
   room = new rtc.Room();
 
@@ -41,13 +44,20 @@ class Player {
       const watch = track.kind === rtc.TrackKind.KIND_AUDIO ? this.hear : this.see;
       watch.call(this, track, identity).catch((error) => this.events.push(String(error)));
     });
+    this.room.on(rtc.RoomEvent.DataReceived, (payload, participant, kind, topic) => {
+      this.messages.push({ from: participant?.identity, text: Buffer.from(payload).toString(), topic });
+    });
     for (const event of ['TrackUnpublished', 'Reconnected', 'ParticipantDisconnected']) {
       this.room.on(rtc.RoomEvent[event], () => this.events.push(event));
     }
+    this.room.registerTextStreamHandler('chat', async (reader, { identity }) => {
+      this.texts.push({ from: identity, text: await reader.readAll() });
+    });
   }
 
   async join() {
-    await this.room.connect(url, token(this.name, room), { autoSubscribe: true, dynacast: true, singlePeerConnection: true });
+    await this.room.connect(url, token(this.name, room), { autoSubscribe: true, dynacast: true, ...this.options });
+    this.room.localParticipant.registerRpcMethod('shout', async ({ payload }) => payload.toUpperCase());
   }
 
   async publishTone() {
@@ -142,6 +152,28 @@ async function media(all) {
   }
 }
 
+async function data(all) {
+  const [a, b, c] = all;
+  const say = (text, options) =>
+    a.room.localParticipant.publishData(Buffer.from(text), { reliable: true, topic: 'words', ...options });
+  await say('for b alone', { destination_identities: ['b'] });
+  await say('for all');
+  const read = (one) => one.messages.map(({ from, text, topic }) => `${from} ${topic} ${text}`).join('; ');
+  await until('b and c read what they should', () => ({
+    ok: read(b) === 'a words for b alone; a words for all' && read(c) === 'a words for all',
+    had: [read(b), read(c)],
+  }));
+  const text = 'wörds – 文字 '.repeat(5000);
+  await b.room.localParticipant.sendText(text, { topic: 'chat' });
+  const digest = (value) => createHash('sha256').update(value).digest('hex');
+  for (const one of [a, c]) {
+    await until(`${one.name} gets a long text of b`, () =>
+      one.texts.length === 1 && one.texts[0].from === 'b' && digest(one.texts[0].text) === digest(text));
+  }
+  const loud = await c.room.localParticipant.performRpc({ destinationIdentity: 'a', method: 'shout', payload: 'hey' });
+  if (loud !== 'HEY') throw new Error(`c calls a: ${loud}`);
+}
+
 /** There is no mute in this client: what is not to be heard is no longer published. */
 async function silence(a, b) {
   await a.room.localParticipant.unpublishTrack(a.microphone.sid);
@@ -169,6 +201,7 @@ await perform('rtc-node', 90, async () => {
   }
   await media(all);
   await silence(a, b);
+  await data(all);
   await resume(all, b);
   await a.room.disconnect();
   await until('b and c see a leave', () => [b, c].every(({ events }) => events.includes('ParticipantDisconnected')));

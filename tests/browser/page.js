@@ -35,6 +35,13 @@ function remoteTrack(identity, source) {
   return room.getParticipantByIdentity(identity)?.getTrackPublication(source)?.track;
 }
 
+/** End-to-end encryption under a shared secret, by the client's own worker. */
+async function cryptor(secret) {
+  const keyProvider = new LivekitClient.ExternalE2EEKeyProvider();
+  await keyProvider.setKey(secret);
+  return { keyProvider, worker: new Worker(`/${client}/livekit-client.e2ee.worker.js`) };
+}
+
 const meters = new Map();
 
 /** Meters what is played. */
@@ -75,10 +82,14 @@ function decoded(track) {
 }
 
 window.call = {
-  /** `options` are the room's. */
-  async join(url, token, title, options = {}) {
+  /**
+   * `options` are the room's; with `secret`, media and data are encrypted end to end; with `failV1`
+   * the client is made to believe that the server lacks the newer path.
+   */
+  async join(url, token, title, { secret, failV1, ...options } = {}) {
     document.getElementById('title').textContent = title;
-    room = new Room({ adaptiveStream: { pixelDensity: 1 }, dynacast: true, ...options });
+    const encryption = secret && await cryptor(secret);
+    room = new Room({ adaptiveStream: { pixelDensity: 1 }, dynacast: true, encryption, ...options });
     for (const event of Object.values(RoomEvent)) {
       room.on(event, () => log.events.push(event));
     }
@@ -93,14 +104,17 @@ window.call = {
         figure.classList.toggle('speaking', speaks);
       }
     });
+    data.listen();
+    if (failV1) await room.simulateScenario('fail-on-v1-path');
     await room.connect(url, token);
+    if (encryption) await room.setE2EEEnabled(true);
     return room.localParticipant.sid;
   },
 
-  async publish(colour, videoCodec) {
+  async publish(colour, { width = 960, height = 540, ...options } = {}) {
     await room.localParticipant.setMicrophoneEnabled(true);
-    const track = new LocalVideoTrack(picture(colour, 960, 540, 15), undefined, true);
-    await room.localParticipant.publishTrack(track, { source: Track.Source.Camera, simulcast: true, videoCodec });
+    const track = new LocalVideoTrack(picture(colour, width, height, 15), undefined, true);
+    await room.localParticipant.publishTrack(track, { source: Track.Source.Camera, simulcast: true, ...options });
   },
 
   /** The real thing, `getDisplayMedia`; or a drawn one where there are two of them. */
@@ -176,6 +190,22 @@ window.call = {
       meters.set(identity, meter);
     }
     return Math.max(0, ...meter.peaks);
+  },
+
+  /** The codec somebody's camera comes in. */
+  async codec(identity) {
+    const stats = [...(await remoteTrack(identity, 'camera').getRTCStatsReport()).values()];
+    const stream = stats.find(({ type }) => type === 'inbound-rtp');
+    return stats.find(({ id }) => id === stream.codecId)?.mimeType;
+  },
+
+  /** How many packets of each remote track have come. */
+  async received() {
+    const publications = [...room.remoteParticipants.values()].flatMap((p) => [...p.trackPublications.values()]);
+    return Promise.all(publications.filter(({ track }) => track).map(async ({ track, source }) => {
+      const stats = [...(await track.getRTCStatsReport()).values()];
+      return { source, packets: stats.find(({ type }) => type === 'inbound-rtp')?.packetsReceived ?? 0 };
+    }));
   },
 
   /** Which simulcast layers of our camera are being asked for, lowest first. */

@@ -71,7 +71,7 @@ export async function firefox() {
 /** A page in a window of its own; what it complains about goes to our log. */
 export async function tab(browser, name, url) {
   const context = await browser.createBrowserContext();
-  const page = await context.newPage();
+  const page = await context.newPage({ type: 'window' });
   await page.setViewport({ width: 1280, height: 800 });
   page.on('pageerror', (error) => console.log(`  [${name}] page error: ${error.message}`));
   page.on('console', (line) => {
@@ -89,10 +89,11 @@ const CLIENTS = { newest: 'livekit-client', dual: 'livekit-client-dual' };
 function served(pathname) {
   const [, folder, name] = pathname.match(/^\/(?:(\w+)\/)?([\w.-]*)$/) ?? [];
   if (folder) {
-    const known = CLIENTS[folder] && name === 'livekit-client.umd.js';
+    const scripts = ['livekit-client.umd.js', 'livekit-client.e2ee.worker.js'];
+    const known = CLIENTS[folder] && scripts.includes(name);
     return known && path.join(modules, CLIENTS[folder], 'dist', name);
   }
-  const ours = { '': 'page.html', 'page.js': 'page.js' }[name];
+  const ours = { '': 'page.html', 'page.js': 'page.js', 'data.js': 'data.js' }[name];
   return ours && path.join(here, ours);
 }
 

@@ -11,6 +11,18 @@ async fn three_participants_call_with_livekit_client() {
 }
 
 #[tokio::test]
+async fn every_generation_of_livekit_client_calls_every_other() {
+    let server = Server::start().await;
+    script::node(&server, "call.mjs mixed").await;
+}
+
+#[tokio::test]
+async fn browsers_with_the_key_see_and_hear_and_nobody_else() {
+    let server = Server::start().await;
+    script::node(&server, "encrypted.mjs").await;
+}
+
+#[tokio::test]
 async fn firefox_and_chromium_call_each_other() {
     // Firefox nominates every pair that works; it has many.
     let server = Server::start_everywhere().await;
@@ -18,10 +30,10 @@ async fn firefox_and_chromium_call_each_other() {
     let log = server.log();
     let moves = log
         .lines()
-        .filter(|line| line.contains("switched pair") && line.contains("participant=a "));
+        .filter(|line| line.contains("switched pair") && !line.contains("participant=b "));
     let moves: Vec<_> = moves.collect();
     // Some when it connects and when it resumes, but none while media flows.
-    assert!(moves.len() <= 8, "the path flaps:\n{}", moves.join("\n"));
+    assert!(moves.len() <= 16, "the path flaps:\n{}", moves.join("\n"));
 }
 
 #[tokio::test]
