@@ -138,7 +138,7 @@ fn times_of_metrics_are_told_by_the_servers_clock() {
         ..MetricsBatch::default()
     };
     normalize(&mut batch, 1_700_000_000_000);
-    let time = batch.time_series[0].samples[0].normalized_timestamp.clone();
+    let time = batch.time_series[0].samples[0].normalized_timestamp;
     let time = time.expect("told");
     assert_eq!((time.seconds, time.nanos), (1_699_999_999, 250_000_000));
 }

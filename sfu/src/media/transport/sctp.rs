@@ -142,10 +142,10 @@ impl Sctp {
         }
         let packet = Bytes::copy_from_slice(packet);
         match self.endpoint.handle(now, NOWHERE, None, None, packet) {
-            Some((handle, DatagramEvent::NewAssociation(association))) => {
-                if self.association.is_none() {
-                    self.association = Some((handle, association));
-                }
+            Some((handle, DatagramEvent::NewAssociation(association)))
+                if self.association.is_none() =>
+            {
+                self.association = Some((handle, association));
             }
             Some((handle, DatagramEvent::AssociationEvent(event))) => {
                 if let Some((known, association)) = &mut self.association
@@ -154,7 +154,8 @@ impl Sctp {
                     association.handle_event(event);
                 }
             }
-            None => {}
+            // One association a connection.
+            Some((_, DatagramEvent::NewAssociation(_))) | None => {}
         }
     }
 
