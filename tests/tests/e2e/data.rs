@@ -4,6 +4,7 @@ use prost::Message as _;
 use proto::livekit::data_packet::{Kind, Value};
 use proto::livekit::{DataPacket, DisconnectReason, UserPacket, leave_request, signal_response};
 use tests::client::{Client, Join};
+use tests::publication::Media;
 use tests::relay::{Loss, Relay};
 use tests::server::Server;
 
@@ -276,4 +277,49 @@ async fn who_joins_gets_the_packets_sent_while_its_channels_opened() {
         (numbers == [1, 2, 3]).then_some(())
     })
     .await;
+}
+
+/// Waits until the channels a client opened itself are open; the server never opens this one.
+async fn until_own(client: &Client) {
+    client
+        .until("its own channels open", |seen| {
+            seen.opened
+                .iter()
+                .any(|label| label == "mine")
+                .then_some(())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_client_of_two_connections_sends_on_its_channels_and_receives_on_ours() {
+    let server = Server::start().await;
+    let alice = Client::join(&server, "alice", "room").await;
+    alice.until_open().await;
+    let bob = Client::join_with(&server, Join::new("bob", "room").dual()).await;
+    assert!(bob.receives_first);
+    // The connection it sends by comes with what it publishes.
+    let _sound = bob.publish("sound", Media::Sound).await;
+    until_own(&bob).await;
+    send(&bob, RELIABLE, &packet(b"up", 1)).await;
+    receive(&alice, RELIABLE, b"up").await;
+    send(&alice, RELIABLE, &packet(b"down", 1)).await;
+    receive(&bob, RELIABLE, b"down").await;
+    send(&alice, LOSSY, &packet(b"down, perhaps", 0)).await;
+    receive(&bob, LOSSY, b"down, perhaps").await;
+}
+
+#[tokio::test]
+async fn a_client_of_two_connections_that_only_sends_receives_on_its_own_channels() {
+    let server = Server::start().await;
+    let alice = Client::join(&server, "alice", "room").await;
+    alice.until_open().await;
+    let speaker = Join::new("speaker", "room").grant("canSubscribe", false);
+    let speaker = Client::join_with(&server, speaker.dual()).await;
+    assert!(!speaker.receives_first);
+    until_own(&speaker).await;
+    send(&speaker, RELIABLE, &packet(b"up", 1)).await;
+    receive(&alice, RELIABLE, b"up").await;
+    send(&alice, RELIABLE, &packet(b"down", 1)).await;
+    receive(&speaker, RELIABLE, b"down").await;
 }
