@@ -32,7 +32,7 @@ async function talking(alice, bob) {
 
 /** The layer follows the size of the tile, and silence is silent. */
 async function attending(alice, bob) {
-  await alice.sees('Bob', 960);
+  await alice.sees('Bob', 640);
   await bob.press('incall_mute');
   await alice.hearsNobody();
   await bob.press('incall_mute');

@@ -135,7 +135,7 @@ export class User {
   }
 
   /** Another's tile is there, its picture of at least this width, moving. */
-  sees(name, least = 320, seconds = 60) {
+  sees(name, least = 160, seconds = 60) {
     return until(`${this.name} sees ${name} move, ${least} wide`, async () => {
       const tiles = await this.frame.evaluate(look);
       const tile = tiles.find((one) => one.name === name && one.seen);
