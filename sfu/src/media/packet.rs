@@ -133,11 +133,9 @@ impl TypeMap {
     /// What stands for `from`.
     #[must_use]
     pub fn get(&self, from: u8) -> Option<u8> {
-        let pairs = self.pairs.iter().map_while(Option::as_ref);
-        pairs
-            .into_iter()
-            .find(|(known, _)| *known == from)
-            .map(|(_, to)| *to)
+        let mut pairs = self.pairs.iter().map_while(Option::as_ref);
+        let found = pairs.find(|(known, _)| *known == from)?;
+        Some(found.1)
     }
 
     /// What stands for the first.
