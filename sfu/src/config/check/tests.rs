@@ -207,7 +207,7 @@ fn h264_is_restricted_to_the_formats_listed() {
     let other = with("{mime: video/VP8, fmtp_line: profile-level-id=4d001f}");
     assert_eq!(other, h264::Parameters::DEFAULT);
     let line = complaint(
-        "room: {enabled_codecs: [{mime: video/H264, fmtp_line: packetization-mode=2}]}\n",
+        "room: {enabled_codecs: [{mime: audio/opus}, {mime: video/H264, fmtp_line: packetization-mode=2}]}\n",
     );
     assert!(line.contains("packetization-mode=2"), "{line}");
 }

@@ -58,7 +58,8 @@ fn the_first_message_is_a_complete_join_response() {
         .iter()
         .map(|codec| codec.mime.as_str())
         .collect();
-    assert_eq!(mimes, ["video/VP8", "audio/opus", "audio/red"]);
+    let sound = ["audio/opus", "audio/red", "audio/PCMU", "audio/PCMA"];
+    assert_eq!(mimes, [&["video/VP8", "video/H264"][..], &sound].concat());
 }
 
 #[test]
