@@ -144,6 +144,12 @@ impl Site {
     }
 }
 
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
 impl Default for Site {
     fn default() -> Self {
         Self::new()
@@ -195,7 +201,6 @@ impl Drop for Homeserver {
         if std::thread::panicking() {
             artifacts::keep(&self.site.folder.join("synapse.log"));
         }
-        let _ = fs::remove_dir_all(&self.site.folder);
     }
 }
 
