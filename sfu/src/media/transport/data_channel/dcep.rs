@@ -32,7 +32,8 @@ pub(super) enum Control {
 impl Control {
     /// Reads a message; `None` for any other bytes.
     pub(super) fn parse(message: &[u8]) -> Option<Self> {
-        if message == ACK {
+        // Pion pads it to four bytes.
+        if message.starts_with(ACK) {
             return Some(Self::Ack);
         }
         let (header, names) = message.split_first_chunk::<HEADER>()?;
@@ -131,6 +132,12 @@ mod tests {
             },
         };
         assert_eq!(Control::parse(&message), Some(open));
+    }
+
+    #[test]
+    fn an_acknowledgement_may_be_padded_as_pion_does() {
+        assert_eq!(Control::parse(&[2]), Some(Control::Ack));
+        assert_eq!(Control::parse(&[2, 0, 0, 0]), Some(Control::Ack));
     }
 
     #[test]
