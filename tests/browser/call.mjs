@@ -4,7 +4,7 @@
 // `/rtc`), and one from before the single peer connection.
 
 import { Cast, COLOURS } from './cast.mjs';
-import { conversation, greeting } from './conversation.mjs';
+import { conversation, greeting, writesAgain } from './conversation.mjs';
 import { run, serve, until } from './stage.mjs';
 
 const [url = 'ws://127.0.0.1:7880', kind = 'newest'] = process.argv.slice(2);
@@ -119,7 +119,7 @@ await run(kind, 240, async (browser) => {
     await conversation(cast);
     await reconnect(cast, 'b', 'resume-reconnect', false);
     await reconnect(cast, mixed ? 'c' : 'b', 'full-reconnect', false);
-    await greeting(cast, 'b', 'after all that');
+    await writesAgain(cast, mixed ? 'c' : 'b');
     await share(cast);
     await leave(cast);
     if (mixed) await comeBack(cast, browser);

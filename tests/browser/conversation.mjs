@@ -30,6 +30,19 @@ export async function greeting(cast, name, text) {
   }
 }
 
+/**
+ * Words arrive after a full reconnect. Not the first ones perhaps: those said while the client still
+ * counts as reconnecting it keeps for a resume that does not come.
+ */
+export async function writesAgain(cast, name) {
+  const text = 'after all that';
+  await until(`all read ${name} again`, async () => {
+    await cast.data(name, 'say', text, 'greeting', true);
+    const seen = await Promise.all(others(cast, name).map((each) => cast.data(each, 'messages')));
+    return seen.every((all) => all.some((m) => m.from === name && m.text === text));
+  });
+}
+
 /** Reliable packets come whole and in order; one for `c` alone never reaches `a`. */
 async function packets(cast) {
   const said = [...Array(20).keys()].map((n) => ({ text: `word ${n}`, topic: 'words', kind: KINDS.reliable }));
