@@ -417,6 +417,49 @@ fn an_answer_without_room_still_counts_the_check() {
 }
 
 proptest! {
+    /// A controlling client that nominates every pair it checks (RFC 5245 §8.1.1.2, as Firefox does):
+    /// it uses the best of those that have succeeded, and moves up while better ones come. We end on
+    /// the pair it ends on, having moved no oftener than it did, and stay there although every pair
+    /// goes on being checked with a nomination.
+    #[test]
+    fn aggressive_nomination_over_many_candidates_settles_on_the_clients_path(
+        order in Just((1..=PATHS as u16).collect::<Vec<_>>()).prop_shuffle(),
+        media_from in 0..PATHS,
+        strays in prop::collection::vec(0..PATHS, 0..4),
+    ) {
+        let mut world = World::new();
+        let (mut best, mut moves) = (0, 0);
+        for (done, port) in order.iter().copied().enumerate() {
+            world.check(port, u32::from(port), true);
+            moves += u32::from(port > best);
+            best = best.max(port);
+            if done >= media_from {
+                world.media(best);
+            }
+            prop_assert_eq!(world.selected(), best);
+            world.pass(Duration::from_millis(20));
+        }
+        let told = world.events().iter().filter(|event| matches!(event, Event::Selected(_))).count();
+        prop_assert!(told as u32 <= moves);
+        world.media(best);
+        world.events();
+        // What the network had held back of the earlier paths comes now; then all is quiet.
+        for late in strays {
+            world.media(order[late]);
+            world.media(best);
+        }
+        world.events();
+        for _ in 0..30 {
+            world.pass(seconds(2));
+            for port in &order {
+                world.check(*port, u32::from(*port), true);
+            }
+            world.media(best);
+            prop_assert_eq!(world.selected(), best);
+            prop_assert_eq!(world.events(), []);
+        }
+    }
+
     /// Whatever happens, we send only where the client has been, and consent follows what was heard.
     #[test]
     fn we_send_only_where_the_client_was_heard(steps in prop::collection::vec((0..4u8, 1..40u16, 0..100u32, any::<bool>()), 1..120)) {
