@@ -147,6 +147,7 @@ impl Sctp {
             {
                 self.association = Some((handle, association));
             }
+            Some((_, DatagramEvent::NewAssociation(_))) => {}
             Some((handle, DatagramEvent::AssociationEvent(event))) => {
                 if let Some((known, association)) = &mut self.association
                     && *known == handle
