@@ -5,7 +5,7 @@
 mod driver;
 mod receiver;
 
-use crate::endpoint::{self, Seen};
+use crate::endpoint::{self, Local, Seen};
 use crate::publication::{Media, Publication, Source, add_track};
 use crate::server::Server;
 use crate::token;
@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
-use webrtc::peer_connection::PeerConnection;
+use webrtc::peer_connection::{PeerConnection, SrtpProtectionProfile};
 
 /// The parameters of a client of two peer connections. The crate descends from Pion, and chooses
 /// its DTLS role as the Go SDK does.
@@ -109,6 +109,8 @@ pub struct Join {
     pub gzip: bool,
     /// Where the client's media socket is bound.
     pub media_at: &'static str,
+    /// The only SRTP profile it offers.
+    pub only: Option<SrtpProtectionProfile>,
     /// Where it sends media instead of to the server.
     pub via: Option<SocketAddr>,
     /// Two peer connections: the parameters to join with.
@@ -125,6 +127,7 @@ impl Join {
             auto_subscribe: true,
             gzip: true,
             media_at: "127.0.0.1:0",
+            only: None,
             via: None,
             dual: None,
         }
@@ -201,16 +204,20 @@ impl Client {
         let seen = Arc::new(watch::Sender::new(Seen::default()));
         let ours = || token::sign(&how.claims, token::SECRET);
         let token = how.token.clone().unwrap_or_else(ours);
+        let local = Local {
+            at: how.media_at,
+            only: how.only,
+        };
         let (peer, channels, receiver, socket) = match how.dual {
             Some(parameters) => {
-                let (peer, channels, receiver) = endpoint::open_dual(&seen, how.media_at)
+                let (peer, channels, receiver) = endpoint::open_dual(&seen, local)
                     .await
                     .expect("two local peer connections");
                 let socket = dial_dual(server, &token, parameters).await;
                 (peer, channels, Some(Receiver::new(receiver)), socket)
             }
             None => {
-                let (peer, channels, sdp) = endpoint::open(Arc::clone(&seen), how.media_at)
+                let (peer, channels, sdp) = endpoint::open(Arc::clone(&seen), local)
                     .await
                     .expect("a local peer connection");
                 let socket = dial(server, &token, &join_request(&how, sdp), how.gzip).await;
@@ -365,10 +372,25 @@ impl Client {
     /// # Panics
     /// When the server does not publish it.
     pub async fn publish(&self, cid: &str, media: Media) -> Publication {
-        let source = Source::add(&*self.peer, cid, media)
+        self.announce(add_track(cid, media), media).await
+    }
+
+    /// Publishes a picture as the shared screen.
+    ///
+    /// # Panics
+    /// When the server does not publish it.
+    pub async fn share_screen(&self, cid: &str, media: Media) -> Publication {
+        let mut request = add_track(cid, media);
+        request.source = livekit::TrackSource::ScreenShare.into();
+        self.announce(request, media).await
+    }
+
+    async fn announce(&self, request: livekit::AddTrackRequest, media: Media) -> Publication {
+        let cid = request.cid.clone();
+        let source = Source::add(&*self.peer, &cid, media)
             .await
             .expect("a local track");
-        self.say(signal_request::Message::AddTrack(add_track(cid, media)));
+        self.say(signal_request::Message::AddTrack(request));
         self.order(Order::Negotiate { restart: false });
         let sid = self
             .message("track_published", |message| match message {

@@ -13,7 +13,8 @@ use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit};
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 use webrtc::peer_connection::{
     MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
-    RTCIceGatheringState, RTCPeerConnectionState, Registry, register_default_interceptors,
+    RTCIceGatheringState, RTCPeerConnectionState, Registry, SettingEngineBuilder,
+    SrtpProtectionProfile, register_default_interceptors,
 };
 use webrtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 
@@ -33,6 +34,15 @@ pub const LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 pub const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 /// The recvonly sections of each kind in the first offer.
 const SECTIONS: u32 = 3;
+
+/// Where a connection's media is bound, and how it may be sealed.
+#[derive(Debug, Clone, Copy)]
+pub struct Local {
+    /// The address.
+    pub at: &'static str,
+    /// The only SRTP profile it offers; `None` for all the crate has.
+    pub only: Option<SrtpProtectionProfile>,
+}
 
 /// A received media packet.
 #[derive(Debug, Clone)]
@@ -182,9 +192,9 @@ async fn listen(label: String, channel: Arc<dyn DataChannel>, seen: Arc<watch::S
 /// Those of the crate.
 pub async fn open(
     seen: Arc<watch::Sender<Seen>>,
-    media_at: &'static str,
+    local: Local,
 ) -> webrtc::error::Result<(Arc<dyn PeerConnection>, Channels, String)> {
-    let (peer, gathered) = connection(&seen, media_at, false).await?;
+    let (peer, gathered) = connection(&seen, local, false).await?;
     sections(&*peer, RtpCodecKind::Audio, SECTIONS).await?;
     sections(&*peer, RtpCodecKind::Video, SECTIONS).await?;
     let channels = channels(&*peer, &seen).await?;
@@ -206,17 +216,17 @@ pub async fn open(
 /// Those of the crate.
 pub async fn open_dual(
     seen: &Arc<watch::Sender<Seen>>,
-    media_at: &'static str,
+    local: Local,
 ) -> webrtc::error::Result<(Arc<dyn PeerConnection>, Channels, Arc<dyn PeerConnection>)> {
-    let (publisher, _) = connection(seen, media_at, false).await?;
+    let (publisher, _) = connection(seen, local, false).await?;
     let channels = channels(&*publisher, seen).await?;
-    let (subscriber, _) = connection(seen, media_at, true).await?;
+    let (subscriber, _) = connection(seen, local, true).await?;
     Ok((publisher, channels, subscriber))
 }
 
 async fn connection(
     seen: &Arc<watch::Sender<Seen>>,
-    media_at: &'static str,
+    local: Local,
     receiver: bool,
 ) -> webrtc::error::Result<(Arc<dyn PeerConnection>, Arc<Notify>)> {
     let mut engine = MediaEngine::default();
@@ -228,9 +238,14 @@ async fn connection(
         engine.register_header_extension(extension, RtpCodecKind::Audio, None)?;
     }
     let registry = register_default_interceptors(Registry::new(), &mut engine)?;
+    let mut settings = SettingEngineBuilder::new();
+    if let Some(profile) = local.only {
+        settings = settings.with_srtp_protection_profiles(vec![profile]);
+    }
     let gathered = Arc::new(Notify::new());
     let peer: Arc<dyn PeerConnection> = Arc::new(
         PeerConnectionBuilder::new()
+            .with_setting_engine(settings.build())
             .with_media_engine(engine)
             .with_interceptor_registry(registry)
             .with_handler(Arc::new(Ear {
@@ -238,7 +253,7 @@ async fn connection(
                 seen: Arc::clone(seen),
                 gathered: Arc::clone(&gathered),
             }))
-            .with_udp_addrs(vec![media_at])
+            .with_udp_addrs(vec![local.at])
             .build()
             .await?,
     );

@@ -10,4 +10,5 @@ mod e2e {
     mod observed;
     mod refusals;
     mod sessions;
+    mod transport;
 }

@@ -304,3 +304,66 @@ async fn without_auto_subscribe_nothing_comes_unasked() {
     ));
     bob.receive(&sound.sid, 5).await;
 }
+
+#[tokio::test]
+async fn the_screen_is_seen_beside_the_camera_each_in_the_layer_asked_for() {
+    let server = Server::start().await;
+    let alice = Client::join(&server, "alice", "room").await;
+    let bob = Client::join(&server, "bob", "room").await;
+    let camera = alice.publish("camera", Media::Simulcast).await;
+    let screen = alice.share_screen("screen", Media::Simulcast).await;
+    for (track, source) in [(&camera, 1), (&screen, 3)] {
+        let told = bob.message("the track with its source", |message| match message {
+            signal_response::Message::Update(update) => {
+                let mut tracks = update.participants.iter().flat_map(|p| &p.tracks);
+                tracks
+                    .find(|info| info.sid == track.sid)
+                    .map(|info| info.source)
+            }
+            _ => None,
+        });
+        assert_eq!(told.await, source);
+    }
+    settles_on(&bob, &camera, "f").await;
+    settles_on(&bob, &screen, "f").await;
+    bob.say(setting(&camera.sid, |settings| settings.quality = 0));
+    settles_on(&bob, &camera, "q").await;
+    settles_on(&bob, &screen, "f").await;
+    bob.say(setting(&screen.sid, |settings| settings.quality = 1));
+    settles_on(&bob, &screen, "h").await;
+    settles_on(&bob, &camera, "q").await;
+}
+
+#[tokio::test]
+async fn twenty_five_tracks_of_one_participant_arrive_and_one_more_is_refused() {
+    const TRACKS: usize = 25;
+    let server = Server::start().await;
+    let alice = Client::join(&server, "alice", "room").await;
+    let bob = Client::join(&server, "bob", "room").await;
+    let mut published = Vec::new();
+    for n in 0..TRACKS {
+        let media = if n % 5 == 0 {
+            Media::Picture
+        } else {
+            Media::Sound
+        };
+        let track = alice.publish(&format!("track-{n}"), media).await;
+        // A track counts as pending until its media comes, and twenty may be.
+        bob.receive(&track.sid, 1).await;
+        published.push(track);
+    }
+    for track in &published {
+        bob.receive(&track.sid, 5).await;
+    }
+    let request = livekit::AddTrackRequest {
+        cid: "one too many".into(),
+        ..Default::default()
+    };
+    alice.say(signal_request::Message::AddTrack(request));
+    let refusal = alice.message("the refusal", |message| match message {
+        signal_response::Message::RequestResponse(response) => Some(response.reason),
+        _ => None,
+    });
+    let limit = livekit::request_response::Reason::LimitExceeded;
+    assert_eq!(refusal.await, limit as i32);
+}
