@@ -147,7 +147,6 @@ impl Sctp {
             {
                 self.association = Some((handle, association));
             }
-            Some((_, DatagramEvent::NewAssociation(_))) => {}
             Some((handle, DatagramEvent::AssociationEvent(event))) => {
                 if let Some((known, association)) = &mut self.association
                     && *known == handle
