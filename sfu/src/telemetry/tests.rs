@@ -1,7 +1,9 @@
 //! What a line looks like, and which lines are written.
 
 use super::*;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
+use tracing::Dispatch;
+use tracing::subscriber::NoSubscriber;
 
 /// Where lines go.
 #[derive(Clone, Default)]
@@ -14,8 +16,13 @@ impl Sink {
     }
 }
 
+/// Listens to nothing. While a single subscriber is alive, tracing asks the thread that first comes
+/// by a line whether anybody wants it: another test's, which has none, would switch the line off.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
+
 /// All that this thread logs from now on, of the server and of what serves its connections.
 pub(crate) fn captured() -> (Sink, tracing::subscriber::DefaultGuard) {
+    LazyLock::force(&ANOTHER);
     let sink = Sink::default();
     let writer = sink.clone();
     let loud = ["sfu", "foci", "proto", "axum", "hyper", "hyper_util"];
@@ -47,6 +54,7 @@ fn logging(json: bool) -> Logging {
 
 /// What `write` logs under `logging`.
 fn logged(logging: &Logging, write: impl FnOnce()) -> String {
+    LazyLock::force(&ANOTHER);
     let sink = Sink::default();
     let writer = sink.clone();
     let lines = lines(logging.json, move || writer.clone()).with_filter(targets(logging));
