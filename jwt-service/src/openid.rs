@@ -222,9 +222,15 @@ impl Endpoint {
             _ => return None,
         };
         let plain = !authority.as_str().contains('@') && url.query().is_none();
+        // A port out of range must not become the usual one.
+        let port = if authority.as_str() == authority.host() {
+            usual
+        } else {
+            authority.port_u16()?
+        };
         plain.then(|| Self {
             to: Destination {
-                port: authority.port_u16().unwrap_or(usual),
+                port,
                 host_header: authority.as_str().to_owned(),
                 host,
                 tls_name,

@@ -532,6 +532,7 @@ async fn a_configuration_that_cannot_be_used_is_told() {
         "ftp://h",
         "http://u@h",
         "http://h?x",
+        "http://h:99999",
         "http://",
     ] {
         let refused = made(Config {
