@@ -185,6 +185,11 @@ impl Verifier {
             match self.ask_at(&to, reach, &path, open_id).await {
                 // Only who cannot be reached has another address.
                 Err(error @ Doubt::Unreachable(..)) => doubt = error,
+                // It is no homeserver, whatever was remembered: it may have moved since.
+                Err(error @ (Doubt::Answer | Doubt::Status(404 | 500..))) => {
+                    self.discovery.forget(&name);
+                    return Err(error);
+                }
                 decided => return decided,
             }
         }
