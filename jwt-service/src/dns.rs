@@ -16,8 +16,9 @@ use tracing::warn;
 /// use up a caller's time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// Answers kept by the resolver, some hundred bytes each.
-const CACHE_ENTRIES: u64 = 4096;
+/// Answers kept by the resolver. Mostly some hundred bytes, but whoever asks for tokens may lead us to
+/// a name server of his own that fills each to DNS's 64 KiB; this many are some 20 MiB then.
+const CACHE_ENTRIES: u64 = 256;
 
 /// Addresses of one host that are used.
 const MAX_ADDRESSES: usize = 8;

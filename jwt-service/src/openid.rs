@@ -185,6 +185,11 @@ impl Verifier {
             match self.ask_at(&to, reach, &path, open_id).await {
                 // Only who cannot be reached has another address.
                 Err(error @ Doubt::Unreachable(..)) => doubt = error,
+                // It is no homeserver, whatever was remembered: it may have moved since.
+                Err(error @ (Doubt::Answer | Doubt::Status(404 | 500..))) => {
+                    self.discovery.forget(&name);
+                    return Err(error);
+                }
                 decided => return decided,
             }
         }
@@ -222,9 +227,15 @@ impl Endpoint {
             _ => return None,
         };
         let plain = !authority.as_str().contains('@') && url.query().is_none();
+        // A port out of range must not become the usual one.
+        let port = if authority.as_str() == authority.host() {
+            usual
+        } else {
+            authority.port_u16()?
+        };
         plain.then(|| Self {
             to: Destination {
-                port: authority.port_u16().unwrap_or(usual),
+                port,
                 host_header: authority.as_str().to_owned(),
                 host,
                 tls_name,

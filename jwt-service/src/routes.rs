@@ -279,7 +279,8 @@ impl Decision {
             fullAccess = self.full_access,
             clientIP = address.as_deref().unwrap_or("unknown"),
             origin = logged(origin),
-            cause = self.doubt.as_deref(),
+            // It may quote a homeserver, such as all the names of a certificate.
+            cause = logged(self.doubt.as_deref()),
             "MatrixRTC token decision"
         );
     }

@@ -107,7 +107,9 @@ await run('element', 900, async (browser) => {
   for (const mode of ['compatibility', 'matrix_2_0']) sites[mode] = await elementCall(config(mode));
   const stage = { sites, host: await widgetHost() };
   const failed = [];
-  for (const how of CASES.filter((one) => one.name.includes(only))) {
+  const cases = CASES.filter((one) => one.name.includes(only));
+  if (cases.length === 0) throw new Error(`no case is called ${only}`);
+  for (const how of cases) {
     const began = Date.now();
     const result = await play(how, browser, stage).catch((error) => error);
     if (result) failed.push(how.name);

@@ -195,6 +195,22 @@ async fn a_delegation_that_leads_nowhere_is_forgotten() {
 }
 
 #[tokio::test]
+async fn a_delegation_to_what_is_no_homeserver_any_more_is_forgotten() {
+    let mut world = World::new();
+    world.records = vec![at("hs.example"), at("real.example")];
+    let tls = world.authority.acceptor(&["real.example"]);
+    let gone = Reply::Says(404, String::new(), "gone".into());
+    let hs = Homeserver::start(Some(tls), move |_| gone.clone()).await;
+    let delegated = format!("real.example:{}", hs.address.port());
+    let web = world.web(&["hs.example"], well_known(&delegated)).await;
+    let asking = world.ready().await;
+    for _ in 0..2 {
+        assert_eq!(asking.doubt("hs.example").await, "status");
+    }
+    assert_eq!(web.asked().len(), 2);
+}
+
+#[tokio::test]
 async fn a_delegated_name_is_looked_for_in_dns_and_needs_its_own_certificate() {
     let mut world = World::new();
     let hs = world.homeserver(&["real.example"], "@a:hs.example").await;
@@ -532,6 +548,7 @@ async fn a_configuration_that_cannot_be_used_is_told() {
         "ftp://h",
         "http://u@h",
         "http://h?x",
+        "http://h:99999",
         "http://",
     ] {
         let refused = made(Config {

@@ -2,6 +2,7 @@
 
 use crate::config::complaint::{Complaints, quoted};
 use crate::config::raw::Values;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 /// The only value that switches verification off. (LK: jwt-service §4)
@@ -113,13 +114,29 @@ fn skip_verify(values: &Values, complaints: &mut Complaints) -> bool {
 fn is_url(text: &str, schemes: &[&str]) -> bool {
     let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
     let Some(rest) = rest else { return false };
-    let host = rest.split('/').next().unwrap_or_default();
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
-    let printable = |byte: u8| byte.is_ascii_graphic() && !b"?#@\"\\<>".contains(&byte);
-    !host.is_empty()
-        && !host.starts_with(':')
-        && host.bytes().all(plain)
-        && rest.bytes().all(printable)
+    let printable = |byte: u8| byte.is_ascii_graphic() && !b"?#@\"\\<>`".contains(&byte);
+    is_authority(rest.split('/').next().unwrap_or_default()) && rest.bytes().all(printable)
+}
+
+/// A host or address, perhaps with a port.
+fn is_authority(text: &str) -> bool {
+    let (host_fits, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((ip, port)) => (ip.parse::<Ipv6Addr>().is_ok(), port),
+        None => {
+            let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            (is_host(host), port)
+        }
+    };
+    let port_fits = |port: &str| !port.starts_with('+') && port.parse::<u16>().is_ok();
+    host_fits && (port.is_empty() || port.strip_prefix(':').is_some_and(port_fits))
+}
+
+/// A name of DNS, or an address of IPv4, which looks like one.
+fn is_host(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(plain);
+    let bare = text.strip_suffix('.').unwrap_or(text);
+    bare.len() <= 253 && bare.split('.').all(label)
 }
 
 #[cfg(test)]
@@ -149,9 +166,14 @@ mod tests {
             ("matrix: {url: rtc.example.org}", true),
             ("matrix: {url: 'wss://'}", true),
             ("matrix: {url: 'wss://h/a b'}", true),
+            ("matrix: {url: 'wss://h:99999'}", true),
+            ("matrix: {url: 'wss://a..example'}", true),
+            ("matrix: {url: 'wss://[::1'}", true),
             ("matrix: {url: 'wss://h:1/livekit/sfu'}", false),
+            ("matrix: {url: 'wss://192.0.2.1'}", false),
             ("matrix: {homeservers: {a.example: 'synapse:8008'}}", true),
             ("matrix: {homeservers: {a.example: 'http://u@h'}}", true),
+            ("matrix: {homeservers: {a.example: 'http://h:70000'}}", true),
             (
                 "matrix: {homeservers: {'a.example:1': 'http://[::1]:8008/x'}}",
                 false,

@@ -126,11 +126,11 @@ impl Choice<'_> {
 
     /// RED refers to Opus' payload type: they count as one.
     fn keep_one(&self, chosen: &mut Vec<(Codec, &RtpCodec)>) {
-        let keep = match chosen.first() {
-            Some((Codec::Red, _)) => 2,
-            _ => 1,
-        };
-        chosen.truncate(keep);
+        if matches!(chosen.first(), Some((Codec::Red, _))) {
+            chosen.retain(|(codec, _)| matches!(codec, Codec::Red | Codec::Opus));
+        } else {
+            chosen.truncate(1);
+        }
     }
 
     fn mirror(&self, offered: &RtpCodec) -> RtpCodec {

@@ -84,6 +84,16 @@ fn one_codec_per_section_keeps_the_preferred_one() {
 }
 
 #[test]
+fn one_codec_of_redundant_sound_is_opus_whatever_is_offered_before_it() {
+    let mut world = world_with(&Codec::ALL, true);
+    let mut microphone = spec(MediaKind::Audio, MICROPHONE);
+    microphone.red = true;
+    world.publish(1, microphone);
+    let law_first = CHROMIUM_MICROPHONE.replace("SAVPF 111 63 9 0 8", "SAVPF 0 8 111 63 9");
+    assert_eq!(types(&world.offer(&law_first), "7"), [63, 111]);
+}
+
+#[test]
 fn opus_parameters_follow_the_announced_track() {
     let fmtp = |dtx: bool, stereo: bool, offered: &str| {
         let mut world = world();
