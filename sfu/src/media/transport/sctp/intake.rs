@@ -1,9 +1,10 @@
 //! What a client's packets would make the engine keep, judged before the engine sees them.
 //!
 //! The engine limits the bytes of unread messages. But it searches and sorts all pieces it keeps with
-//! each further one, remembers what comes beyond a missing piece also when it has been read, and
-//! keeps each reset until the client confirms ours. This counts all three by the chunks of both
-//! directions; it changes no packet. Called by `sctp`. (RFC 9260 §3.3, RFC 6525)
+//! each further one, remembers what comes beyond a missing piece also when it has been read, keeps
+//! each reset until the client confirms ours, and answers each question by a packet. This counts all
+//! of it by the chunks of both directions; it changes no packet. Called by `sctp`. (RFC 9260 §3.3,
+//! RFC 6525, RFC 3758)
 
 use super::RECEIVE_BUFFER;
 
@@ -15,17 +16,30 @@ const AHEAD_MAX: u32 = 8 * 1024;
 const PIECES_MAX: usize = 8 * 1024;
 /// Requests to reset streams in all, repetitions included: LiveKit's clients close no channel.
 const RESETS_MAX: usize = 64;
+/// Chunks of one packet that may each be answered by a packet: nobody sends two.
+const ASKING_MAX: usize = 4;
+/// Streams in which one packet may skip messages: only ordered ones are named, and a client has
+/// few. Where a stream was reset the engine compares each with all before it.
+const SKIPS_MAX: usize = 32;
 
 const DATA: u8 = 0;
 const INIT: u8 = 1;
 const SACK: u8 = 3;
+const HEARTBEAT: u8 = 4;
+const COOKIE_ECHO: u8 = 10;
 const RECONFIG: u8 = 130;
+const FORWARD_TSN: u8 = 192;
+const I_FORWARD_TSN: u8 = 194;
 /// Bytes before the first chunk.
 const COMMON_HEADER: usize = 12;
 /// Bytes of a chunk before what its type says.
 const CHUNK_HEADER: usize = 4;
 /// Bytes of a DATA chunk before its data.
 const DATA_HEADER: usize = 16;
+/// Bytes of a FORWARD-TSN chunk before its streams, and of each at least.
+const FORWARD_HEADER: usize = 8;
+/// See [`FORWARD_HEADER`].
+const FORWARD_STREAM: usize = 4;
 
 /// What is to become of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +65,7 @@ pub(super) struct Intake {
 impl Intake {
     /// A packet from the client.
     pub(super) fn judge(&mut self, packet: &[u8], established: bool) -> Verdict {
-        let mut pieces = 0;
+        let (mut pieces, mut asking, mut skips) = (0, 0, 0);
         for (kind, chunk) in chunks(packet) {
             match kind {
                 // Overtaken by its own cookie; the engine would end the association.
@@ -62,8 +76,19 @@ impl Intake {
                 DATA if self.is_too_far(chunk) => return Verdict::Drop,
                 DATA => pieces += 1,
                 RECONFIG => self.resets += 1,
+                HEARTBEAT | COOKIE_ECHO => asking += 1,
+                FORWARD_TSN | I_FORWARD_TSN => {
+                    asking += 1;
+                    skips += chunk.len().saturating_sub(FORWARD_HEADER) / FORWARD_STREAM;
+                }
                 _ => {}
             }
+        }
+        if asking > ASKING_MAX {
+            return Verdict::Drop;
+        }
+        if skips > SKIPS_MAX {
+            return Verdict::End("too much skipped at once");
         }
         self.pieces += pieces;
         if self.pieces > PIECES_MAX {
@@ -198,6 +223,25 @@ mod tests {
             begun().judge(&nothing, true),
             Verdict::End("data without data")
         );
+    }
+
+    #[test]
+    fn a_packet_that_asks_for_many_answers_counts_as_lost() {
+        let asking = |kind: u8, count: usize| packet(&vec![chunk(kind, &[0], 0); count]);
+        for kind in [HEARTBEAT, COOKIE_ECHO, FORWARD_TSN] {
+            let few = begun().judge(&asking(kind, ASKING_MAX), true);
+            let many = begun().judge(&asking(kind, ASKING_MAX + 1), true);
+            assert_eq!((few, many), (Verdict::Take, Verdict::Drop));
+        }
+    }
+
+    #[test]
+    fn a_client_that_skips_messages_in_more_streams_than_it_has_is_cut_off() {
+        let skipping = |count: usize| packet(&[chunk(FORWARD_TSN, &vec![0; 1 + count], 0)]);
+        let few = begun().judge(&skipping(SKIPS_MAX), true);
+        let many = begun().judge(&skipping(SKIPS_MAX + 1), true);
+        let cut = Verdict::End("too much skipped at once");
+        assert_eq!((few, many), (Verdict::Take, cut));
     }
 
     #[test]
