@@ -14,8 +14,11 @@ const AHEAD_MAX: u32 = 8 * 1024;
 /// Pieces of messages that may be unread or incomplete: as many. The cost of taking one grows with
 /// them.
 const PIECES_MAX: usize = 8 * 1024;
-/// Requests to reset streams in all, repetitions included: LiveKit's clients close no channel.
+/// Requests to reset streams in all, repetitions included: LiveKit's clients close no channel. One
+/// of many bytes counts as several.
 const RESETS_MAX: usize = 64;
+/// A request for one stream has less.
+const RESET_BYTES: usize = 32;
 /// Chunks of one packet that may each be answered by a packet: nobody sends two.
 const ASKING_MAX: usize = 4;
 /// Streams in which one packet may skip messages: only ordered ones are named, and a client has
@@ -24,9 +27,13 @@ const SKIPS_MAX: usize = 32;
 
 const DATA: u8 = 0;
 const INIT: u8 = 1;
+const INIT_ACK: u8 = 2;
 const SACK: u8 = 3;
 const HEARTBEAT: u8 = 4;
+const SHUTDOWN_ACK: u8 = 8;
 const COOKIE_ECHO: u8 = 10;
+const COOKIE_ACK: u8 = 11;
+const SHUTDOWN_COMPLETE: u8 = 14;
 const RECONFIG: u8 = 130;
 const FORWARD_TSN: u8 = 192;
 const I_FORWARD_TSN: u8 = 194;
@@ -67,6 +74,9 @@ impl Intake {
     pub(super) fn judge(&mut self, packet: &[u8], established: bool) -> Verdict {
         let (mut pieces, mut asking, mut skips) = (0, 0, 0);
         for (kind, chunk) in chunks(packet) {
+            if !is_whole(kind, chunk) {
+                return Verdict::Drop;
+            }
             match kind {
                 // Overtaken by its own cookie; the engine would end the association.
                 INIT if established => return Verdict::Drop,
@@ -75,7 +85,7 @@ impl Intake {
                 DATA if chunk.len() <= DATA_HEADER => return Verdict::End("data without data"),
                 DATA if self.is_too_far(chunk) => return Verdict::Drop,
                 DATA => pieces += 1,
-                RECONFIG => self.resets += 1,
+                RECONFIG => self.resets += chunk.len().div_ceil(RESET_BYTES),
                 HEARTBEAT | COOKIE_ECHO => asking += 1,
                 FORWARD_TSN | I_FORWARD_TSN => {
                     asking += 1;
@@ -136,6 +146,24 @@ fn chunks(packet: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
         rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
         Some((kind, chunk))
     })
+}
+
+/// Does the engine find the chunk's end where we do? Of these it would take what is too long for
+/// further chunks. We never ask for an association, so none is confirmed to us.
+fn is_whole(kind: u8, chunk: &[u8]) -> bool {
+    match kind {
+        INIT_ACK => false,
+        SHUTDOWN_ACK | COOKIE_ACK | SHUTDOWN_COMPLETE => chunk.len() == CHUNK_HEADER,
+        SACK => number(chunk, 12).is_some_and(|counts| {
+            let listed = (counts >> 16) as usize + (counts & 0xFFFF) as usize;
+            chunk.len() == 16 + 4 * listed
+        }),
+        HEARTBEAT => number(chunk, CHUNK_HEADER).is_some_and(|parameter| {
+            let end = CHUNK_HEADER + (parameter & 0xFFFF) as usize;
+            end.next_multiple_of(4) == chunk.len().next_multiple_of(4)
+        }),
+        _ => true,
+    }
 }
 
 /// The number at a place of a chunk.
@@ -227,11 +255,31 @@ mod tests {
 
     #[test]
     fn a_packet_that_asks_for_many_answers_counts_as_lost() {
-        let asking = |kind: u8, count: usize| packet(&vec![chunk(kind, &[0], 0); count]);
+        let asking = |kind: u8, count: usize| packet(&vec![chunk(kind, &[0x0001_0004], 0); count]);
         for kind in [HEARTBEAT, COOKIE_ECHO, FORWARD_TSN] {
             let few = begun().judge(&asking(kind, ASKING_MAX), true);
             let many = begun().judge(&asking(kind, ASKING_MAX + 1), true);
             assert_eq!((few, many), (Verdict::Take, Verdict::Drop));
+        }
+    }
+
+    #[test]
+    fn a_chunk_the_engine_would_take_for_several_counts_as_lost() {
+        let cases: [(u8, &[u32], bool); 10] = [
+            (SACK, &[5, 1000, 0x0001_0001, 0, 0], true),
+            (SACK, &[5, 1000, 0, 0, 0], false),
+            (SACK, &[5, 1000], false),
+            (HEARTBEAT, &[0x0001_0008, 0], true),
+            (HEARTBEAT, &[0x0001_0004, 0], false),
+            (COOKIE_ACK, &[], true),
+            (COOKIE_ACK, &[0], false),
+            (SHUTDOWN_ACK, &[0], false),
+            (SHUTDOWN_COMPLETE, &[0], false),
+            (INIT_ACK, &[7, 1000, 0, 0], false),
+        ];
+        for (kind, numbers, whole) in cases {
+            let verdict = begun().judge(&packet(&[chunk(kind, numbers, 0)]), true);
+            assert_eq!(verdict == Verdict::Take, whole, "{kind} {numbers:?}");
         }
     }
 
