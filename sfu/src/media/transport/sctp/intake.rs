@@ -14,11 +14,15 @@ const AHEAD_MAX: u32 = 8 * 1024;
 /// Pieces of messages that may be unread or incomplete: as many. The cost of taking one grows with
 /// them.
 const PIECES_MAX: usize = 8 * 1024;
-/// Requests to reset streams in all, repetitions included: LiveKit's clients close no channel. One
-/// of many bytes counts as several.
-const RESETS_MAX: usize = 64;
-/// A request for one stream has less.
+/// What resets of streams may cost in all, answers and repetitions included: a channel closed costs
+/// two, and LiveKit's clients close none.
+const RESETS_MAX: usize = 128;
+/// A reset of one stream has less; for each further such length it costs one more.
 const RESET_BYTES: usize = 32;
+/// A reset that names no stream is one of all, and costs so much more.
+const RESET_ALL: usize = 16;
+/// How it begins: its type and length. (RFC 6525 §4.1)
+const OF_ALL: [u8; 4] = [0, 13, 0, 16];
 /// Chunks of one packet that may each be answered by a packet: nobody sends two.
 const ASKING_MAX: usize = 4;
 /// Streams in which one packet may skip messages: only ordered ones are named, and a client has
@@ -85,7 +89,7 @@ impl Intake {
                 DATA if chunk.len() <= DATA_HEADER => return Verdict::End("data without data"),
                 DATA if self.is_too_far(chunk) => return Verdict::Drop,
                 DATA => pieces += 1,
-                RECONFIG => self.resets += chunk.len().div_ceil(RESET_BYTES),
+                RECONFIG => self.resets += reset_cost(chunk),
                 HEARTBEAT | COOKIE_ECHO => asking += 1,
                 FORWARD_TSN | I_FORWARD_TSN => {
                     asking += 1;
@@ -146,6 +150,12 @@ fn chunks(packet: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
         rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
         Some((kind, chunk))
     })
+}
+
+/// What a chunk about resets may make the engine keep.
+fn reset_cost(chunk: &[u8]) -> usize {
+    let of_all = chunk.chunks_exact(4).filter(|word| *word == OF_ALL);
+    chunk.len().div_ceil(RESET_BYTES) + RESET_ALL * of_all.count()
 }
 
 /// Does the engine find the chunk's end where we do? Of these it would take what is too long for
@@ -251,6 +261,14 @@ mod tests {
             begun().judge(&nothing, true),
             Verdict::End("data without data")
         );
+    }
+
+    #[test]
+    fn a_reset_of_many_streams_costs_more_than_one_of_one() {
+        let cost = |numbers: &[u32], rest| reset_cost(&chunk(RECONFIG, numbers, rest));
+        assert_eq!(cost(&[0x000D_0012, 1, 2, 3], 2), 1);
+        assert_eq!(cost(&[0x000D_0110, 1, 2, 3], 256), 9);
+        assert_eq!(cost(&[0x000D_0010, 1, 2, 3], 0), 1 + RESET_ALL);
     }
 
     #[test]
