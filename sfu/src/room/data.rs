@@ -24,20 +24,15 @@ const PACKET_MAX: usize = 65_535;
 
 /// To whom a packet is to go.
 fn destinations(packet: &DataPacket) -> Destinations {
-    let mut named = Destinations {
-        identities: packet.destination_identities.clone(),
-        ..Destinations::default()
-    };
-    match &packet.value {
-        Some(Value::User(user)) => {
-            if named.identities.is_empty() {
-                named.identities.clone_from(&user.destination_identities);
-            }
-            named.sids.clone_from(&user.destination_sids);
+    let (mut identities, mut sids) = (&packet.destination_identities, &Vec::new());
+    if let Some(Value::User(user)) = &packet.value {
+        if identities.is_empty() {
+            identities = &user.destination_identities;
         }
-        Some(Value::Metrics(_)) => named.metrics = true,
-        _ => {}
+        sids = &user.destination_sids;
     }
+    let mut named = Destinations::new(identities.clone(), sids.clone());
+    named.metrics = matches!(packet.value, Some(Value::Metrics(_)));
     named
 }
 
@@ -159,7 +154,7 @@ fn check(
     let destinations = destinations(&packet);
     let source = rewritten.as_deref().unwrap_or(message);
     let bytes =
-        data::stamp(source, &stamp, &destinations.identities).map_err(|_| DataFate::Unreadable)?;
+        data::stamp(source, &stamp, destinations.identities()).map_err(|_| DataFate::Unreadable)?;
     let outbound = Outbound {
         bytes: sized(bytes)?,
         destinations,

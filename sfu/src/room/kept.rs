@@ -24,19 +24,41 @@ pub(super) const NONCE_BYTES: usize = 16;
 /// To whom a packet goes; without names to everybody. Never to its sender.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Destinations {
-    pub(super) identities: Vec<String>,
-    pub(super) sids: Vec<String>,
+    /// In order, each once: a packet has place for twenty thousand, and everybody is looked up.
+    identities: Vec<String>,
+    /// The same.
+    sids: Vec<String>,
     /// Only those who may see metrics.
     pub(super) metrics: bool,
 }
 
 impl Destinations {
+    /// For these.
+    pub(super) fn new(mut identities: Vec<String>, mut sids: Vec<String>) -> Self {
+        for names in [&mut identities, &mut sids] {
+            names.sort_unstable();
+            names.dedup();
+        }
+        Self {
+            identities,
+            sids,
+            metrics: false,
+        }
+    }
+
+    /// The identities named.
+    pub(super) fn identities(&self) -> &[String] {
+        &self.identities
+    }
+
     /// Is it for somebody of this name?
     pub(super) fn name(&self, identity: &str, sid: &str) -> bool {
         let everybody = self.identities.is_empty() && self.sids.is_empty();
-        everybody
-            || self.identities.iter().any(|named| named == identity)
-            || self.sids.iter().any(|named| named == sid)
+        let among = |names: &[String], name: &str| {
+            let found = names.binary_search_by(|named| named.as_str().cmp(name));
+            found.is_ok()
+        };
+        everybody || among(&self.identities, identity) || among(&self.sids, sid)
     }
 }
 
@@ -186,6 +208,27 @@ mod tests {
         assert_eq!(kept.since(start, late).count(), 5);
         let joined = start + Duration::from_millis(18);
         assert_eq!(kept.since(joined, late).count(), 2);
+    }
+
+    #[test]
+    fn a_packet_is_for_those_it_names_in_whatever_order_and_for_all_if_it_names_nobody() {
+        let names =
+            |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.to_owned()).collect() };
+        let to = Destinations::new(
+            names(&["carol", "alice", "carol"]),
+            names(&["PA_2", "PA_1"]),
+        );
+        assert_eq!(to.identities(), ["alice", "carol"]);
+        for (identity, sid, named) in [
+            ("alice", "PA_9", true),
+            ("carol", "PA_9", true),
+            ("bob", "PA_9", false),
+            ("bob", "PA_1", true),
+            ("bob", "PA_2", true),
+        ] {
+            assert_eq!(to.name(identity, sid), named, "{identity} {sid}");
+        }
+        assert!(Destinations::default().name("bob", "PA_9"));
     }
 
     #[test]

@@ -243,11 +243,10 @@ impl Keeper {
         let peers = command.peers().to_vec();
         let adds = matches!(command, message::Command::AddPeer { .. });
         let removes = matches!(command, message::Command::RemovePeer { .. });
-        // Lossy data may be lost.
-        let lossy = matches!(
-            command,
-            message::Command::SendData { channel, .. } if channel != message::Channel::Reliable
-        );
+        let data = match &command {
+            message::Command::SendData { channel, .. } => Some(*channel),
+            _ => None,
+        };
         if let (true, Some(peer)) = (removes, peers.first()) {
             self.people.removed(*peer);
         }
@@ -259,13 +258,20 @@ impl Keeper {
         for peer in peers {
             if removes {
                 tokio::spawn(remove_later(self.surroundings.workers.clone(), peer));
-            } else if !lossy {
-                self.follow_ups.push_back(Command::Media(Event::Failed {
+                continue;
+            }
+            let event = match data {
+                None => Event::Failed {
                     peer,
                     side: Side::Publisher,
                     reason: PeerFailure::Overload,
-                }));
-            }
+                },
+                // No resume brings a lost packet back.
+                Some(message::Channel::Reliable) => Event::DataTooSlow { peer },
+                // Lossy data may be lost.
+                Some(_) => continue,
+            };
+            self.follow_ups.push_back(Command::Media(event));
         }
     }
 }

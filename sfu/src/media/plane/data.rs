@@ -160,6 +160,14 @@ impl Plane {
                 self.schedule.wake_by(index, now);
                 return Progress::Done;
             }
+            // What finds no room is lost, and comes again only when the client misses it.
+            if !self
+                .arena
+                .has_room(PACKETS_PER_TURN, super::fanout::PACKET_ROOM)
+            {
+                self.data.due.push(index);
+                return Progress::More;
+            }
             let Some(peer) = self.peers.at_mut(index) else {
                 continue;
             };
@@ -173,12 +181,6 @@ impl Plane {
             self.reschedule(index, now);
             if more {
                 self.data.due.push(index);
-            }
-            if !self
-                .arena
-                .has_room(PACKETS_PER_TURN, super::fanout::PACKET_ROOM)
-            {
-                return Progress::More;
             }
         }
         Progress::Done

@@ -182,6 +182,7 @@ impl Channels {
                 Event::Established => {}
                 Event::Readable(stream) => self.mark_unread(stream),
                 Event::Reset(stream) => self.forget(stream),
+                Event::Refused => self.refused += 1,
                 Event::Lost(reason) => self.lose(&reason),
             }
         }

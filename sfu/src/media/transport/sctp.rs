@@ -5,6 +5,7 @@
 //! client's INIT: every WebRTC stack sends one.
 
 use bytes::{Bytes, BytesMut};
+use intake::{Intake, Verdict};
 use sctp_proto::{
     Association, AssociationError, AssociationHandle, DatagramEvent, Endpoint, EndpointConfig,
     Event as Reported, Payload, PayloadProtocolIdentifier, ReliabilityType, ServerConfig,
@@ -15,6 +16,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
+
+mod intake;
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -77,6 +80,8 @@ pub enum Event {
     Readable(u16),
     /// The client closed a stream; ours goes too.
     Reset(u16),
+    /// A packet was thrown away: the client goes beyond a limit.
+    Refused,
     /// It is over, for good. Media goes on.
     Lost(String),
 }
@@ -85,6 +90,7 @@ pub enum Event {
 pub struct Sctp {
     endpoint: Endpoint,
     association: Option<(AssociationHandle, Association)>,
+    intake: Intake,
     events: VecDeque<Event>,
     /// What the engine handed out at once and was not sent yet. Bounded by its window.
     outgoing: VecDeque<Bytes>,
@@ -115,6 +121,7 @@ impl Default for Sctp {
         Self {
             endpoint: Endpoint::new(Arc::new(endpoint_config()), Some(Arc::new(server))),
             association: None,
+            intake: Intake::default(),
             events: VecDeque::new(),
             outgoing: VecDeque::new(),
             established: false,
@@ -140,12 +147,22 @@ impl Sctp {
         if self.lost {
             return;
         }
+        match self.intake.judge(packet, self.established) {
+            Verdict::Take => {}
+            Verdict::Drop => return self.events.push_back(Event::Refused),
+            Verdict::End(reason) => {
+                self.events.push_back(Event::Refused);
+                return self.end(reason.to_owned());
+            }
+        }
         let packet = Bytes::copy_from_slice(packet);
         match self.endpoint.handle(now, NOWHERE, None, None, packet) {
             Some((handle, DatagramEvent::NewAssociation(association)))
                 if self.association.is_none() =>
             {
                 self.association = Some((handle, association));
+                // One a connection: the engine would remember each that a client asks for.
+                self.endpoint.reject_new_associations();
             }
             Some((handle, DatagramEvent::AssociationEvent(event))) => {
                 if let Some((known, association)) = &mut self.association
@@ -154,7 +171,6 @@ impl Sctp {
                     association.handle_event(event);
                 }
             }
-            // One association a connection.
             Some((_, DatagramEvent::NewAssociation(_))) | None => {}
         }
     }
@@ -199,6 +215,9 @@ impl Sctp {
             && let Some(transmit) = association.poll_transmit(now)
             && let Payload::RawEncode(packets) = transmit.payload
         {
+            for packet in &packets {
+                self.intake.handle_sent(packet);
+            }
             self.outgoing.extend(packets);
         }
         // The farewell is out.
@@ -219,6 +238,7 @@ impl Sctp {
         self.guard(|this| {
             let association = &mut this.association.as_mut()?.1;
             let chunks = association.stream(stream).ok()?.read_sctp().ok()??;
+            this.intake.handle_read(chunks.chunks.len());
             let mut message = BytesMut::zeroed(chunks.len());
             chunks.read(&mut message).ok()?;
             read = Some(match chunks.ppi {

@@ -258,6 +258,32 @@ fn a_client_that_opens_streams_without_end_is_cut_off() {
 }
 
 #[test]
+fn an_init_that_is_repeated_late_does_not_end_the_association() {
+    let mut now = instant();
+    let (mut client, mut server) = (Client::new(), Sctp::default());
+    let init = client.packets(now);
+    server.handle(&init[0], now);
+    run(&mut client, &mut server, GOOD, &mut now, 100);
+    server.handle(&init[0], now);
+    assert!(server.is_established());
+    assert_eq!(events(&mut server), [Event::Established, Event::Refused]);
+}
+
+#[test]
+fn associations_beside_the_first_are_not_remembered() {
+    let mut now = instant();
+    let (mut client, mut server) = (Client::new(), Sctp::default());
+    server.handle(&client.packets(now)[0], now);
+    for _ in 0..10 {
+        server.handle(&Client::new().packets(now)[0], now);
+    }
+    let remembered = format!("{:?}", server.endpoint);
+    assert_eq!(remembered.matches("AssociationMeta").count(), 1);
+    run(&mut client, &mut server, GOOD, &mut now, 100);
+    assert!(server.is_established());
+}
+
+#[test]
 fn a_panic_of_the_engine_ends_one_association() {
     let mut now = instant();
     let (_, mut server) = connected(&mut now);
