@@ -277,7 +277,7 @@ fn associations_beside_the_first_are_not_remembered() {
     for _ in 0..10 {
         server.handle(&Client::new().packets(now)[0], now);
     }
-    let remembered = format!("{:?}", server.endpoint);
+    let remembered = format!("{:#?}", server.endpoint);
     assert_eq!(remembered.matches("AssociationMeta").count(), 1);
     run(&mut client, &mut server, GOOD, &mut now, 100);
     assert!(server.is_established());
