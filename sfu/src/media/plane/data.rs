@@ -51,12 +51,26 @@ pub(super) struct Data {
     due: Turns,
     /// Packets sent in this pass.
     sent: usize,
+    /// The last pass left something due: we are what is slow, and no receiver is to be blamed.
+    behind: bool,
+}
+
+impl Data {
+    /// Has this pass sent its share? What is still due then waits for the next.
+    fn is_spent(&mut self) -> bool {
+        self.behind = self.sent >= PACKETS_PER_PASS;
+        self.behind
+    }
 }
 
 impl Plane {
-    /// The next data message of the peers for which `has_place` holds, in turn. What is not taken
-    /// stays where its sender is stopped by it.
+    /// The next data message of the peers for which `has_place` holds, in turn; none while earlier
+    /// ones wait to be sent, for a flood would fill the queues of receivers that take what we give
+    /// them. What is not taken stays where its sender is stopped by it.
     pub fn poll_data(&mut self, mut has_place: impl FnMut(PeerId) -> bool) -> Option<Event> {
+        if self.data.behind {
+            return None;
+        }
         for _ in 0..self.data.unread.queue.len() {
             let index = self.data.unread.pop()?;
             let Some(peer) = self.peers.at_mut(index) else {
@@ -154,7 +168,7 @@ impl Plane {
     /// Sends what channels have, peer by peer, within the pass's share.
     pub(super) fn flush_data(&mut self, now: Instant) -> Progress {
         while let Some(index) = self.data.due.pop() {
-            if self.data.sent >= PACKETS_PER_PASS {
+            if self.data.is_spent() {
                 // Again in the next pass, which is to come at once.
                 self.data.due.push(index);
                 self.schedule.wake_by(index, now);
@@ -190,6 +204,17 @@ impl Plane {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_read_while_the_last_pass_left_something_due() {
+        let mut data = Data::default();
+        assert!(!data.is_spent() && !data.behind);
+        data.sent = PACKETS_PER_PASS;
+        assert!(data.is_spent() && data.behind);
+        // The next pass begins anew, and its first turn finds that there is room again.
+        data.sent = 0;
+        assert!(!data.is_spent() && !data.behind);
+    }
 
     #[test]
     fn a_peer_waits_for_its_turn_once_however_often_it_is_named() {
