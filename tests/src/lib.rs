@@ -10,6 +10,7 @@ pub mod token;
 pub mod server;
 pub mod homeserver;
 pub mod synapse;
+pub mod link;
 pub mod relay;
 
 pub mod endpoint;
