@@ -4,6 +4,7 @@
 //! run can be repeated. Handles are plain numbers; a stale one is told by its generation and ignored.
 
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The alphabet of LiveKit's identifiers: no `0 1 I O l`. (LK: protocol utils/guid)
@@ -107,7 +108,7 @@ pub fn node_id(rng: &mut impl Rng) -> String {
 }
 
 /// Audio or video.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum MediaKind {
     /// Sound.
     Audio,
@@ -119,7 +120,7 @@ pub enum MediaKind {
 ///
 /// Drawn by the shell's placement before the room or the worker hears of the peer. `slot` is reused
 /// after a peer has gone, with a higher `generation`: a late message to a freed slot is ignored.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PeerId {
     /// The worker thread that owns the peer for life.
     pub worker: u8,
@@ -137,7 +138,7 @@ impl fmt::Debug for PeerId {
 
 /// A published track as media knows it: its publisher's peer and a number the room counts up
 /// for that peer, never reused while the peer lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TrackKey {
     /// The publisher's peer.
     pub peer: PeerId,

@@ -3,9 +3,10 @@
 pub mod h264;
 
 use crate::ids::MediaKind;
+use serde::{Deserialize, Serialize};
 
 /// A codec of a published track. Retransmission (`rtx`) is not one: it follows its video codec.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Codec {
     /// `audio/opus`, 48 kHz, two channels.
     Opus,

@@ -1,7 +1,9 @@
 //! What one worker counts. Plain numbers that only grow; the shell copies them out for metrics.
 
+use serde::{Deserialize, Serialize};
+
 /// Totals of one worker since its start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Media and feedback, by direction.
     pub traffic: Traffic,
@@ -14,7 +16,7 @@ pub struct Counters {
 }
 
 /// Packets and bytes, headers included, IP and UDP not.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     /// Datagrams received, whatever they held.
     pub datagrams_in: u64,
@@ -35,7 +37,7 @@ pub struct Traffic {
 }
 
 /// Feedback messages.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Feedback {
     /// NACKed packets subscribers asked for.
     pub nacks_in: u64,
@@ -52,7 +54,7 @@ pub struct Feedback {
 }
 
 /// Data messages of all channels.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
     /// Messages read from clients.
     pub messages_in: u64,
@@ -65,7 +67,7 @@ pub struct Data {
 }
 
 /// Reasons for throwing something away.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dropped {
     /// Neither STUN, DTLS nor RTP.
     pub not_ours: u64,

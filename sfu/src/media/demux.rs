@@ -8,6 +8,7 @@
 use crate::ids::PeerId;
 use crate::media::message::Side;
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -33,7 +34,7 @@ pub const STUN_BINDING_REQUEST: u16 = 0x0001;
 pub const STUN_USERNAME: u16 = 0x0006;
 
 /// Between which two addresses a datagram travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Path {
     /// The worker's socket it came in by, and is answered by.
     pub socket: u8,
@@ -190,7 +191,7 @@ pub fn ice_chars(count: usize, rng: &mut impl Rng) -> String {
 }
 
 /// Who sends by an address: a connection of a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Sender {
     /// The peer.
     pub peer: PeerId,

@@ -7,11 +7,12 @@
 use crate::config::codecs::{Codec, h264};
 use crate::ids::{MediaKind, PeerId, TrackKey};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// What the control plane asks of media. A command for a peer or track that is gone is ignored.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Makes a peer; it waits for the client's first offer.
     AddPeer {
@@ -110,10 +111,25 @@ pub enum Command {
         /// The channel it goes on.
         channel: Channel,
         /// The message.
+        #[serde(with = "list")]
         bytes: Bytes,
         /// The receivers; all on one worker, never none.
         peers: Vec<PeerId>,
     },
+}
+
+/// Bytes as a list of numbers, for the crate `bytes` is built without serde.
+mod list {
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, to: S) -> Result<S::Ok, S::Error> {
+        bytes.as_ref().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+        Vec::deserialize(from).map(Bytes::from)
+    }
 }
 
 impl Command {
@@ -147,7 +163,7 @@ impl Command {
 
 /// Which of a peer's connections. A peer with a single one has that of the publisher, and it
 /// serves both directions. (LK: `SignalTarget`)
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Side {
     /// The connection the client sends by; the client offers.
     Publisher,
@@ -344,7 +360,7 @@ impl Event {
 }
 
 /// What a new peer may send and receive.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerSetup {
     /// Codecs it may publish.
     pub publish: Vec<Codec>,
@@ -362,7 +378,7 @@ pub struct PeerSetup {
 }
 
 /// How we offer on the connection of the subscriber.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscriberSetup {
     /// We open the data channels here, and the offer has a section for them: the client takes this
     /// connection for the primary one. (LK: signalling §6.9)
@@ -377,7 +393,7 @@ pub struct SubscriberSetup {
 }
 
 /// A track the client announced, as far as its section and its media are concerned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrackSpec {
     /// Audio or video.
     pub kind: MediaKind,
@@ -405,7 +421,7 @@ pub struct TrackSpec {
 }
 
 /// One announced video layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerSpec {
     /// LiveKit's quality: 0 low, 1 medium, 2 high.
     pub quality: u8,
@@ -425,7 +441,7 @@ pub struct NegotiatedLayer {
 }
 
 /// What an SDP calls a forwarded track. (LK signalling §6.5)
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamLabel {
     /// The msid's stream id, `<participant sid>|<track sid>`; also the CNAME.
     pub stream_id: String,
@@ -434,7 +450,7 @@ pub struct StreamLabel {
 }
 
 /// What a subscriber wants of a track.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wish {
     /// False: send nothing until further notice.
     pub enabled: bool,
@@ -454,7 +470,7 @@ impl Wish {
 }
 
 /// A data channel, by what its label means. (LK: signalling §6.9)
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Channel {
     /// `_reliable`: packets in order, none lost.
     Reliable,

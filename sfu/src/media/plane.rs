@@ -12,12 +12,13 @@ mod fanout;
 mod offers;
 mod peers;
 mod reports;
+pub mod opened;
 mod receive;
 mod data;
 
 use crate::ids::PeerId;
 use crate::media::counters::Counters;
-use crate::media::demux::{Demux, Kind, Path, classify};
+use crate::media::demux::{Demux, Path};
 use crate::media::forward::feedback::Resend;
 use crate::media::message::{Command, Event};
 use crate::media::pacer::{Arena, Run};
@@ -25,8 +26,8 @@ use crate::media::transport::{self, dtls};
 use data::Data;
 use fanout::Cursor;
 use peers::Peers;
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use schedule::Schedule;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -74,7 +75,11 @@ pub struct Population {
 /// One worker's media.
 pub struct Plane {
     setup: Setup,
+    /// What may be seen: names, numbers, phases.
     rng: StdRng,
+    /// What must not: passwords.
+    secrets: StdRng,
+    chance: [u8; 32],
     demux: Demux,
     peers: Peers,
     tracks: Tracks,
@@ -98,9 +103,20 @@ impl Plane {
     /// A plane without peers; `seed` drives all its chance, secrets included.
     #[must_use]
     pub fn new(setup: Setup, seed: [u8; 32]) -> Self {
+        let mut secrets = StdRng::from_seed(seed);
+        let chance = secrets.random();
+        Self::with_chance(setup, secrets.random(), chance)
+    }
+
+    /// A plane whose names and numbers come from `chance`, as [`Self::chance`] of another tells, and
+    /// whose secrets come from `seed`.
+    #[must_use]
+    pub fn with_chance(setup: Setup, seed: [u8; 32], chance: [u8; 32]) -> Self {
         Self {
             setup,
-            rng: StdRng::from_seed(seed),
+            rng: StdRng::from_seed(chance),
+            secrets: StdRng::from_seed(seed),
+            chance,
             demux: Demux::default(),
             peers: Peers::default(),
             tracks: Tracks::default(),
@@ -115,6 +131,18 @@ impl Plane {
             resends: Vec::new(),
             lost: Vec::new(),
         }
+    }
+
+    /// What its names and numbers are drawn from. No secret: passwords are drawn apart.
+    #[must_use]
+    pub const fn chance(&self) -> [u8; 32] {
+        self.chance
+    }
+
+    /// What it was started with.
+    #[must_use]
+    pub const fn setup(&self) -> &Setup {
+        &self.setup
     }
 
     /// Applies a command.
@@ -147,14 +175,8 @@ impl Plane {
 
     /// Takes one datagram; it is opened in place.
     pub fn handle_datagram(&mut self, path: Path, datagram: &mut [u8], now: Instant) {
-        self.counters.traffic.datagrams_in += 1;
-        match classify(datagram) {
-            Kind::Stun => self.handle_stun(path, datagram, now),
-            Kind::Dtls => self.handle_dtls(path, datagram, now),
-            Kind::Rtp => self.handle_rtp(path, datagram, now),
-            Kind::Rtcp => self.handle_rtcp(path, datagram, now),
-            Kind::Other => self.counters.dropped.not_ours += 1,
-        }
+        let opened = self.open(&path, datagram);
+        self.take(&opened, path, datagram, now);
     }
 
     /// Does what is due: retransmissions, reports, requests, consent.

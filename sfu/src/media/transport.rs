@@ -20,6 +20,7 @@ use data_channel::{Channels, Sent};
 use dtls::{Dtls, Output};
 use ice::{Credentials, Ice, State, stun};
 use negotiation::Remote;
+use serde::{Deserialize, Serialize};
 use srtp::{Opener, Sealer};
 use std::time::Instant;
 
@@ -38,6 +39,17 @@ pub enum Change {
     Retired(String),
     /// Both channels for data packets are open. Once.
     DataOpen,
+}
+
+/// How far a handshake is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Handshake {
+    /// Not done.
+    Open,
+    /// Done; the client may still have to be described.
+    Done,
+    /// Failed, for good.
+    Failed,
 }
 
 /// The keys of a finished handshake.
@@ -223,6 +235,16 @@ impl Transport {
         if !self.dead {
             self.dead = true;
             self.broken = Some(reason);
+        }
+    }
+
+    /// How far the handshake is.
+    #[must_use]
+    pub const fn handshake(&self) -> Handshake {
+        match (self.dead, self.dtls.is_finished()) {
+            (true, _) => Handshake::Failed,
+            (false, true) => Handshake::Done,
+            (false, false) => Handshake::Open,
         }
     }
 

@@ -4,8 +4,10 @@
 //! Levels are read by nobody: browsers announce 3.1 and decode what comes, as LiveKit's server
 //! assumes too. Used by the configuration and by negotiation.
 
+use serde::{Deserialize, Serialize};
+
 /// A profile (RFC 6184 §8.1, table 5), as far as real-time encoders have them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Profile {
     /// What every decoder has.
     ConstrainedBaseline,
@@ -53,7 +55,7 @@ const PATTERNS: [Pattern; 8] = [
 const DEFAULT_PROFILE_LEVEL_ID: &str = "420010";
 
 /// The parameters of a payload type that two sides must agree on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Parameters {
     /// The profile.
     pub profile: Profile,

@@ -5,10 +5,11 @@
 //! under end-to-end encryption. (LK: sfu-media §1.11)
 
 use crate::units::RtpTime;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// When audio counts as speech; the `audio:` section of the configuration.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LevelConfig {
     /// -dBov; at this or below (louder) a packet is active.
     pub active_level: u8,

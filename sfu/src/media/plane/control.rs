@@ -67,7 +67,7 @@ impl Plane {
 
     /// A new connection that can be checked; `None` if there are too many.
     fn connection(&mut self, peer: PeerId, side: Side, now: Instant) -> Option<Connection> {
-        let credentials = Credentials::random(self.place(), &mut self.rng);
+        let credentials = Credentials::random(self.place(), &mut self.rng, &mut self.secrets);
         let sender = Sender { peer, side };
         if self.demux.insert(&credentials.ufrag, sender).is_err() {
             self.counters.dropped.limit += 1;
@@ -134,7 +134,7 @@ impl Plane {
         let connection = peer.connections.up();
         let fresh = restart.is_some() || !connection.described;
         let credentials = match restart {
-            Some(_) => Credentials::random(place, &mut self.rng),
+            Some(_) => Credentials::random(place, &mut self.rng, &mut self.secrets),
             None => connection.transport.credentials().clone(),
         };
         let local = connection.local(&credentials, candidates(&self.setup));

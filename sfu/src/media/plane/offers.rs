@@ -56,7 +56,7 @@ impl Plane {
         let connection = peer.connections.down();
         let fresh = due == Due::Restart || !connection.described;
         if due == Due::Restart {
-            let credentials = Credentials::random(place, &mut self.rng);
+            let credentials = Credentials::random(place, &mut self.rng, &mut self.secrets);
             let side = Side::Subscriber;
             if self
                 .demux

@@ -1,13 +1,13 @@
 //! Datagrams taken in: checks, handshakes, media, feedback.
 
+use super::opened::Media;
 use super::tracks::Fanout;
 use super::{Plane, fanout};
 use crate::media::demux::{Path, Sender, username};
 use crate::media::message::{Event, PathReport, PathTransport, Side};
 use crate::media::peer::uplink::{Recognised, Stream};
+use crate::media::transport::Change;
 use crate::media::transport::ice::stun;
-use crate::media::transport::srtp::Refused;
-use crate::media::transport::{Change, Transport};
 use crate::rtp::extension::Extensions;
 use crate::rtp::header::Header;
 use crate::rtp::rtcp::{self, Packet, ReportBlock};
@@ -38,7 +38,8 @@ impl Plane {
     }
 
     pub(super) fn handle_dtls(&mut self, path: Path, datagram: &[u8], now: Instant) {
-        let Some((index, side)) = self.sender_of(&path) else {
+        let Some((index, Sender { side, .. })) = self.sender_of(&path) else {
+            self.counters.dropped.unknown_address += 1;
             return;
         };
         let Some(connection) = self.peers.connection_mut(index, side) else {
@@ -51,17 +52,6 @@ impl Plane {
         self.touch_data(index);
         self.tell_changes(index, now);
         self.reschedule(index, now);
-    }
-
-    /// The peer whose address this is, and which of its connections, learned from an authentic
-    /// check.
-    fn sender_of(&mut self, path: &Path) -> Option<(u32, Side)> {
-        let sender = self.demux.by_path(path);
-        let found = sender.and_then(|Sender { peer, side }| Some((self.peers.index(peer)?, side)));
-        if found.is_none() {
-            self.counters.dropped.unknown_address += 1;
-        }
-        found
     }
 
     /// Turns changes of a peer's transports into events.
@@ -113,22 +103,18 @@ impl Plane {
         }
     }
 
-    pub(super) fn handle_rtp(&mut self, path: Path, datagram: &mut [u8], now: Instant) {
-        let Some((index, side)) = self.sender_of(&path) else {
-            return;
-        };
-        let Some(header) = Header::parse(datagram) else {
-            self.counters.dropped.rtp += 1;
-            return;
-        };
+    /// A packet of media was opened.
+    pub(super) fn handle_rtp(&mut self, media: &Media, path: Path, packet: &[u8], now: Instant) {
+        let Media {
+            from: Sender { side, .. },
+            index,
+            ref header,
+            ..
+        } = *media;
         let Some(connection) = self.peers.connection_mut(index, side) else {
             return;
         };
         let transport = &mut connection.transport;
-        let len = match open_rtp(transport, &header, datagram) {
-            Ok(len) => len,
-            Err(refused) => return self.count_refused(refused),
-        };
         if transport.handle_authenticated(path, now) {
             self.tell_changes(index, now);
         }
@@ -140,8 +126,7 @@ impl Plane {
         let Some(peer) = self.peers.at_mut(index) else {
             return;
         };
-        let packet = &datagram[..len];
-        let extensions = Extensions::parse(&header, packet, peer.uplink.extensions());
+        let extensions = Extensions::parse(header, packet, peer.uplink.extensions());
         if let Some(seq) = extensions.transport_sequence {
             peer.feedback.record(seq, header.ssrc, now);
             self.stir(index);
@@ -150,18 +135,7 @@ impl Plane {
         if header.ssrc == 0 {
             return;
         }
-        self.take_media(index, &header, &extensions, packet, now);
-    }
-
-    /// Counts a packet that was not opened; `None` stands for one that came before the keys.
-    fn count_refused(&mut self, refused: Option<Refused>) {
-        let dropped = &mut self.counters.dropped;
-        match refused {
-            None => dropped.not_ready += 1,
-            Some(Refused::Short | Refused::Auth) => dropped.srtp_auth += 1,
-            Some(Refused::Replay) => dropped.srtp_replay += 1,
-            Some(Refused::TooManyStreams) => dropped.limit += 1,
-        }
+        self.take_media(index, header, &extensions, packet, now);
     }
 
     /// Hands an opened packet to its track.
@@ -258,23 +232,22 @@ impl Plane {
         Some(self.tracks.insert(fanout))
     }
 
-    pub(super) fn handle_rtcp(&mut self, path: Path, datagram: &mut [u8], now: Instant) {
-        let Some((index, side)) = self.sender_of(&path) else {
-            return;
-        };
-        let Some(connection) = self.peers.connection_mut(index, side) else {
+    /// A compound of feedback and reports was opened.
+    pub(super) fn handle_rtcp(
+        &mut self,
+        (index, from): (u32, Sender),
+        path: Path,
+        compound: &[u8],
+        now: Instant,
+    ) {
+        let Some(connection) = self.peers.connection_mut(index, from.side) else {
             return;
         };
         let transport = &mut connection.transport;
-        let opened = transport.opener().ok_or(None);
-        let len = match opened.and_then(|opener| opener.open_rtcp(datagram).map_err(Some)) {
-            Ok(len) => len,
-            Err(refused) => return self.count_refused(refused),
-        };
         if transport.handle_authenticated(path, now) {
             self.tell_changes(index, now);
         }
-        for packet in rtcp::packets(&datagram[..len]) {
+        for packet in rtcp::packets(compound) {
             match packet {
                 Ok(packet) => self.take_feedback(index, packet, now),
                 Err(_) => self.counters.dropped.rtcp += 1,
@@ -381,15 +354,4 @@ impl Plane {
             self.counters.traffic.retransmitted_bytes_out += len as u64;
         }
     }
-}
-
-/// Opens a packet in place; its length. `None` as an error: there are no keys yet.
-fn open_rtp(
-    transport: &mut Transport,
-    header: &Header,
-    datagram: &mut [u8],
-) -> Result<usize, Option<Refused>> {
-    let opener = transport.opener().ok_or(None)?;
-    let opened = opener.open_rtp(header.header_len, header.ssrc, header.sequence, datagram);
-    opened.map(|opened| opened.len).map_err(Some)
 }

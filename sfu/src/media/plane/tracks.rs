@@ -13,6 +13,7 @@ use crate::media::ingest::upstream::UpstreamSetup;
 use crate::media::packet::TypeMap;
 use crate::media::peer::link::Announced;
 use crate::media::transport::negotiation::{Receiving, Sending};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -92,7 +93,7 @@ impl Section {
 }
 
 /// How tracks are received, as the operator set it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TrackSettings {
     /// When audio counts as speech.
     pub level: LevelConfig,

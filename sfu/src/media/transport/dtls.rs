@@ -346,6 +346,12 @@ impl Dtls {
         matches!(self.phase, Phase::Connected | Phase::Closed)
     }
 
+    /// Is the handshake done, whoever it was with?
+    #[must_use]
+    pub const fn is_finished(&self) -> bool {
+        self.finished
+    }
+
     /// Sends application data (SCTP), once connected.
     ///
     /// # Errors

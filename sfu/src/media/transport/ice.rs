@@ -40,12 +40,13 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Draws credentials of a peer at `place`.
+    /// Draws credentials of a peer at `place`: what everybody may see by `open`, the password by
+    /// `secret`.
     #[must_use]
-    pub fn random(place: Place, rng: &mut impl Rng) -> Self {
+    pub fn random(place: Place, open: &mut impl Rng, secret: &mut impl Rng) -> Self {
         Self {
-            ufrag: place.ufrag(rng),
-            pwd: ice_chars(PASSWORD_CHARS, rng),
+            ufrag: place.ufrag(open),
+            pwd: ice_chars(PASSWORD_CHARS, secret),
         }
     }
 }

@@ -14,7 +14,8 @@ const PLACE: Place = Place {
 };
 
 fn credentials(seed: u64) -> Credentials {
-    Credentials::random(PLACE, &mut StdRng::seed_from_u64(seed))
+    let rng = |seed| StdRng::seed_from_u64(seed);
+    Credentials::random(PLACE, &mut rng(seed), &mut rng(!seed))
 }
 
 fn path(port: u16) -> Path {
