@@ -9,6 +9,7 @@ mod flags;
 
 use crate::server;
 use crate::settings::Loaded;
+use crate::worker::record::Target;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -47,7 +48,7 @@ pub fn run() -> ExitCode {
         Some("ports") => {
             usable(&loaded).unwrap_or_else(|| show::out(&show::port_list(&loaded.config)))
         }
-        _ => usable(&loaded).unwrap_or_else(|| serve(&loaded, &sources)),
+        _ => usable(&loaded).unwrap_or_else(|| serve(&loaded, &sources, flags::record(&matches))),
     }
 }
 
@@ -69,7 +70,7 @@ fn check(loaded: &Loaded) -> ExitCode {
     shown
 }
 
-fn serve(loaded: &Loaded, sources: &crate::settings::Sources) -> ExitCode {
+fn serve(loaded: &Loaded, sources: &crate::settings::Sources, record: Option<Target>) -> ExitCode {
     let config = &loaded.config;
     let started = |bound: &[SocketAddr]| {
         let port = bound.first().map_or(config.http.port, SocketAddr::port);
@@ -77,7 +78,7 @@ fn serve(loaded: &Loaded, sources: &crate::settings::Sources) -> ExitCode {
             show::out(&show::next_steps(config, port));
         }
     };
-    match server::run(loaded, sources, started) {
+    match server::run(loaded, sources, record, started) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             show::err(&format!("error: {error}\n"));

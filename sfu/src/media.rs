@@ -12,3 +12,4 @@ pub mod pacer;
 pub mod transport;
 pub mod peer;
 pub mod plane;
+pub mod record;

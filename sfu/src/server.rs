@@ -20,6 +20,7 @@ use crate::settings::{Loaded, Sources};
 use crate::telemetry::Telemetry;
 use crate::worker::Workers;
 use crate::worker::placement::Threads;
+use crate::worker::record::Target;
 use axum::Router;
 use proto::token::Keys;
 use rand::rngs::StdRng;
@@ -75,14 +76,16 @@ pub enum ServeError {
     Start(#[from] io::Error),
 }
 
-/// Runs a server until a signal ends it. The configuration has no errors. `started` is called with
-/// the addresses of the main port once it listens.
+/// Runs a server until a signal ends it. The configuration has no errors. `record` says where what
+/// media is fed is written to. `started` is called with the addresses of the main port once it
+/// listens.
 ///
 /// # Errors
 /// What kept it from starting.
 pub fn run(
     loaded: &Loaded,
     sources: &Sources,
+    record: Option<Target>,
     started: impl FnOnce(&[SocketAddr]),
 ) -> Result<(), ServeError> {
     let telemetry = Telemetry::start(&loaded.config.logging)?;
@@ -97,13 +100,14 @@ pub fn run(
         .enable_all()
         .thread_name("foci-control")
         .build()?;
-    runtime.block_on(serve(loaded, sources, &telemetry, started))
+    runtime.block_on(serve(loaded, sources, &telemetry, record, started))
 }
 
 async fn serve(
     loaded: &Loaded,
     sources: &Sources,
     telemetry: &Telemetry,
+    record: Option<Target>,
     started: impl FnOnce(&[SocketAddr]),
 ) -> Result<(), ServeError> {
     let config = &loaded.config;
@@ -112,7 +116,7 @@ async fn serve(
     let node_id = crate::ids::node_id(&mut StdRng::from_os_rng());
     let metrics = Metrics::new(&node_id);
     let readiness = Readiness::default();
-    let media = sections::media(config)?;
+    let media = sections::media(config, record)?;
     let advertised = media.plane.advertised.clone();
     let (workers, threads) = Workers::start(&media, &metrics, rand::rng().random())?;
     let keys = Arc::new(sections::keys(config));

@@ -11,6 +11,7 @@
 pub mod mailbox;
 pub mod udp;
 mod report;
+pub mod record;
 pub mod placement;
 
 use crate::media::message::{Command, Event, PeerFailure, Side};
@@ -19,6 +20,7 @@ use crate::metrics::WorkerMetrics;
 use mailbox::{Inbox, Message};
 use mio::{Events, Poll, Token};
 pub use placement::{Overloaded, Workers};
+use record::Recorder;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -37,6 +39,8 @@ pub struct Setup {
     pub bind: Vec<SocketAddr>,
     /// Settings of the pure part.
     pub plane: plane::Setup,
+    /// Where to write what happens, if it is to be written.
+    pub record: Option<record::Target>,
 }
 
 /// Commands taken in one pass: enough for a join storm, few enough that media is not held up.
@@ -68,6 +72,7 @@ struct Worker {
     sinks: HashMap<crate::ids::PeerId, EventSink>,
     metrics: WorkerMetrics,
     next_report: Instant,
+    recorder: Option<Recorder>,
 }
 
 impl Worker {
@@ -80,6 +85,7 @@ impl Worker {
             sinks: HashMap::new(),
             metrics,
             next_report: Instant::now(),
+            recorder: None,
         }
     }
 
@@ -90,13 +96,22 @@ impl Worker {
             self.wait(&mut events)?;
             let now = Instant::now();
             if !self.take_commands(now) {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.stop(&self.plane);
+                }
                 return Ok(());
             }
             self.receive(now);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.timeout(now);
+            }
             self.plane.handle_timeout(now);
             self.send(now);
             self.deliver_events();
             self.deliver_data();
+            if let Some(recorder) = &mut self.recorder {
+                recorder.end_pass(&self.plane, now);
+            }
             self.report(now);
         }
     }
@@ -147,14 +162,27 @@ impl Worker {
         if let Command::RemovePeer { peer } = command {
             self.sinks.remove(&peer);
         }
+        self.command(command, now);
+    }
+
+    fn command(&mut self, command: Command, now: Instant) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.command(&command, now);
+        }
         self.plane.handle_command(command, now);
     }
 
     fn receive(&mut self, now: Instant) {
         for _ in 0..BATCHES_PER_PASS {
             let plane = &mut self.plane;
-            self.mux
-                .receive(|path, datagram| plane.handle_datagram(path, datagram, now));
+            match &mut self.recorder {
+                None => self
+                    .mux
+                    .receive(|path, datagram| plane.handle_datagram(path, datagram, now)),
+                Some(recorder) => self
+                    .mux
+                    .receive(|path, datagram| recorder.datagram(plane, path, datagram, now)),
+            }
             if !self.mux.has_more() {
                 return;
             }
@@ -166,7 +194,13 @@ impl Worker {
     /// Sends what there is, in arena-sized pieces.
     fn send(&mut self, now: Instant) {
         loop {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.fan_out(now);
+            }
             let progress = self.plane.fan_out(now);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.sent(&self.plane);
+            }
             self.mux.send(self.plane.outgoing());
             self.plane.sent();
             if progress == Progress::Done {
@@ -180,14 +214,16 @@ impl Worker {
     fn deliver_events(&mut self) {
         while let Some(event) = self.plane.poll_event() {
             let peer = event.peer();
+            if let Some(recorder) = &mut self.recorder {
+                recorder.event(&event);
+            }
             let Some(sink) = self.sinks.get(&peer) else {
                 continue;
             };
             if let Err(TrySendError::Full(_)) = sink.try_send(event) {
                 tracing::warn!(?peer, "room does not take media events: peer dropped");
                 let sink = self.sinks.remove(&peer);
-                self.plane
-                    .handle_command(Command::RemovePeer { peer }, Instant::now());
+                self.command(Command::RemovePeer { peer }, Instant::now());
                 report_overload(sink, peer);
             }
         }
@@ -205,6 +241,9 @@ impl Worker {
             let Some(event) = self.plane.poll_data(has_place) else {
                 return;
             };
+            if let Some(recorder) = &mut self.recorder {
+                recorder.event(&event);
+            }
             if let Some(sink) = self.sinks.get(&event.peer()) {
                 // There was place, and this thread alone takes it but for a few.
                 if sink.try_send(event).is_err() {

@@ -2,6 +2,7 @@
 
 use crate::config::raw::{Key, Kind, Status, table};
 use crate::settings::{Flag, NAMED, Sources};
+use crate::worker::record::Target;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::path::PathBuf;
@@ -13,6 +14,11 @@ const PARTS: [&str; 4] = [
     "rtc.node_ip.ipv4",
     "rtc.node_ip.ipv6",
 ];
+
+/// Largest size of a record unless told otherwise, in MiB: half an hour of a call of four, or more.
+const RECORD_LIMIT: u64 = 256;
+/// No larger limit is taken, in MiB: a replay reads the file into memory.
+const RECORD_LIMIT_MAX: u64 = 16_384;
 
 /// Every key that has a flag. Older names have none where the newer one is meant by the same word.
 fn generated() -> impl Iterator<Item = &'static Key> {
@@ -36,6 +42,13 @@ pub(super) fn command() -> Command {
             ),
             switch("dev", "Development mode: placeholder keys, loopback"),
             switch("disable-strict-config", "Unknown keys are only warnings").hide(true),
+            text(
+                "record",
+                "Write what media is fed to a new file, to be replayed",
+            ),
+            text("record-limit", "Largest size of that file in MiB; 256")
+                .value_parser(clap::value_parser!(u64).range(1..=RECORD_LIMIT_MAX)),
+            switch("record-secrets", "Keep payloads and passwords in that file"),
         ]);
     for named in NAMED {
         let arg = text(named.flag, named.help).action(ArgAction::Append);
@@ -89,13 +102,29 @@ fn key_flag(key: &'static Key) -> Arg {
     }
 }
 
-/// What was typed, and the environment.
-pub(super) fn sources(matches: &ArgMatches) -> Sources {
-    // Global flags reach the innermost command's matches wherever they were typed.
-    let mut matches = matches;
+/// The matches that have all flags: global ones reach the innermost command's wherever they were
+/// typed.
+fn innermost(mut matches: &ArgMatches) -> &ArgMatches {
     while let Some((_, inner)) = matches.subcommand() {
         matches = inner;
     }
+    matches
+}
+
+/// Where to record what media is fed, if that was asked for.
+pub(super) fn record(matches: &ArgMatches) -> Option<Target> {
+    let matches = innermost(matches);
+    let limit = matches.get_one::<u64>("record-limit").copied();
+    Some(Target {
+        path: matches.get_one::<String>("record")?.into(),
+        limit: limit.unwrap_or(RECORD_LIMIT) << 20,
+        secrets: matches.get_flag("record-secrets"),
+    })
+}
+
+/// What was typed, and the environment.
+pub(super) fn sources(matches: &ArgMatches) -> Sources {
+    let matches = innermost(matches);
     let one = |name: &str| matches.get_one::<String>(name).cloned();
     let names = NAMED.iter().map(|named| named.flag);
     let names = names.chain(generated().map(|key| key.path)).chain(PARTS);
@@ -166,6 +195,19 @@ mod tests {
         assert!(sources.development);
         let off = typed(&["--room.auto_create=false"]);
         assert!(off.flags == [flag("room.auto_create", "false")]);
+    }
+
+    #[test]
+    fn a_record_is_asked_for_by_flags_only() {
+        let asked = |arguments: &[&str]| {
+            let all = std::iter::once("foci").chain(arguments.iter().copied());
+            record(&command().try_get_matches_from(all).expect("understood"))
+        };
+        assert_eq!(asked(&["--record-secrets"]), None);
+        let target = asked(&["--record", "x", "--record-limit=1"]).expect("a target");
+        assert_eq!((target.limit, target.secrets), (1 << 20, false));
+        let target = asked(&["serve", "--record=x", "--record-secrets"]).expect("a target");
+        assert_eq!((target.limit, target.secrets), (256 << 20, true));
     }
 
     #[test]

@@ -29,6 +29,7 @@ use peers::Peers;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use schedule::Schedule;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -62,7 +63,7 @@ pub enum Progress {
 }
 
 /// How much lives on a plane.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Population {
     /// Peers.
     pub peers: u64,

@@ -56,6 +56,7 @@ impl Surroundings {
                 worker: 0,
                 track: TrackSettings::default(),
             },
+            record: None,
         };
         let (workers, _threads) = Workers::start(&setup, &metrics, [1; 32]).expect("started");
         let secret = proto::token::Secret::new("open-sesame-open-sesame-open-sesame");

@@ -73,7 +73,10 @@ pub(super) fn keys(config: &Config) -> Keys {
 }
 
 /// What the media threads are started with.
-pub(super) fn media(config: &Config) -> Result<worker::Setup, ServeError> {
+pub(super) fn media(
+    config: &Config,
+    record: Option<worker::record::Target>,
+) -> Result<worker::Setup, ServeError> {
     let port = config.rtc.udp_ports_in_use().first();
     let throttle = &config.rtc.pli_throttle;
     let dtls =
@@ -96,6 +99,7 @@ pub(super) fn media(config: &Config) -> Result<worker::Setup, ServeError> {
                 key_frame_throttle: [throttle.low, throttle.mid, throttle.high],
             },
         },
+        record,
     })
 }
 

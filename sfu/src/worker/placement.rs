@@ -1,6 +1,7 @@
 //! Which worker a peer lives on, and the handle through which control reaches the workers.
 
 use super::mailbox::{Message, Outbox, Refused, mailbox};
+use super::record::Recorder;
 use super::udp::UdpMux;
 use super::{EventSink, MAILBOX, Setup, Worker};
 use crate::ids::PeerId;
@@ -72,7 +73,10 @@ impl Workers {
         let mux = UdpMux::bind(&setup.bind, poll.registry())?;
         let (outbox, inbox) = mailbox(waker);
         let plane = Plane::new(setup.plane.clone(), seed);
-        let worker = Worker::new(plane, mux, poll, inbox, metrics.worker(0));
+        let recorder = setup.record.as_ref();
+        let recorder = recorder.map(|target| Recorder::start(target, &plane));
+        let mut worker = Worker::new(plane, mux, poll, inbox, metrics.worker(0));
+        worker.recorder = recorder.transpose()?;
         let alive = Arc::new(AtomicBool::new(true));
         let thread = std::thread::Builder::new().name("media-0".into()).spawn({
             let running = Running(Arc::clone(&alive));

@@ -81,6 +81,18 @@ impl Uplink {
         self.streams.get(&ssrc).copied()
     }
 
+    /// The codec of a payload type of any section, and whether the type repeats another.
+    #[must_use]
+    pub fn format(&self, payload_type: u8) -> Option<(Codec, bool)> {
+        self.sections.iter().find_map(|section| {
+            let repeated = section.rtx.iter().find(|(rtx, _)| *rtx == payload_type);
+            let wanted = repeated.map_or(payload_type, |(_, apt)| *apt);
+            let mut codecs = section.codecs.iter();
+            let (_, codec) = codecs.find(|(one, _)| *one == wanted)?;
+            Some((*codec, repeated.is_some()))
+        })
+    }
+
     /// Indices of the tracks with media.
     #[must_use]
     pub fn tracks(&self) -> &[u32] {

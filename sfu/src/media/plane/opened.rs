@@ -4,6 +4,7 @@
 //! for every datagram.
 
 use super::Plane;
+use crate::config::codecs::Codec;
 use crate::media::demux::{Kind, Path, Sender, classify};
 use crate::media::transport::Handshake;
 use crate::media::transport::srtp::{self, Refused};
@@ -125,6 +126,13 @@ impl Plane {
     pub(super) fn sender_of(&self, path: &Path) -> Option<(u32, Sender)> {
         let sender = self.demux.by_path(path)?;
         Some((self.peers.index(sender.peer)?, sender))
+    }
+
+    /// The codec of a packet, as its payload type was negotiated, and whether it repeats another.
+    #[must_use]
+    pub fn format(&self, media: &Media) -> Option<(Codec, bool)> {
+        let uplink = &self.peers.at(media.index)?.uplink;
+        uplink.format(media.header.payload_type)
     }
 
     fn opener(&mut self, index: u32, from: Sender) -> Result<&mut srtp::Opener, Reason> {
