@@ -18,3 +18,4 @@ pub mod publication;
 
 pub mod client;
 pub mod script;
+pub mod replay;

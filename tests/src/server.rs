@@ -53,20 +53,25 @@ impl Server {
 
     /// Starts a server with more lines of configuration.
     pub async fn start_with(more: &str) -> Self {
-        Self::launch("127.0.0.1", more).await
+        Self::launch("127.0.0.1", more, &[]).await
     }
 
     /// Starts a server whose media is reached over IPv4 and IPv6.
     pub async fn start_dual() -> Self {
-        Self::launch("127.0.0.1,::1", "").await
+        Self::launch("127.0.0.1,::1", "", &[]).await
     }
 
     /// Starts a server whose media is reached at every address of this machine.
     pub async fn start_everywhere() -> Self {
-        Self::launch("", "").await
+        Self::launch("", "", &[]).await
     }
 
-    async fn launch(node_ip: &str, more: &str) -> Self {
+    /// Starts a server with flags.
+    pub async fn start_flagged(flags: &[&str]) -> Self {
+        Self::launch("127.0.0.1", "", flags).await
+    }
+
+    async fn launch(node_ip: &str, more: &str, flags: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (http, udp) = (local(free_tcp_port()), local(free_udp_port()));
@@ -88,6 +93,7 @@ impl Server {
         let log = std::env::temp_dir().join(format!("foci-e2e-{}-{count}.log", std::process::id()));
         let out = File::create(&log).expect("the temporary folder takes a log");
         let child = Command::new(binary())
+            .args(flags)
             .env("LIVEKIT_CONFIG", config)
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a file handle is copied"))

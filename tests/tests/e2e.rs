@@ -8,6 +8,7 @@ mod e2e {
     mod losses;
     mod media;
     mod observed;
+    mod record;
     mod refusals;
     mod sessions;
     mod transport;
