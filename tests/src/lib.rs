@@ -11,6 +11,7 @@ pub mod server;
 pub mod homeserver;
 pub mod synapse;
 pub mod link;
+pub mod world;
 pub mod relay;
 
 pub mod endpoint;

@@ -1,0 +1,560 @@
+//! A whole server without its shell: rooms, the media plane and signalling sessions joined in
+//! virtual time.
+//!
+//! Owns what the shell owns when it runs: which frame goes to which room, which event to which
+//! room, when somebody must be woken. Decides nothing itself. Driven by the world and by fuzzing:
+//! call a `handle_*`, drain [`Server::poll_output`], and call [`Server::handle_timeout`] at
+//! [`Server::poll_timeout`] (it may be early, never late).
+
+use proto::livekit;
+use proto::livekit::signal_request::Message as Request;
+use proto::livekit::signal_response;
+use proto::signal::{FrameBuf, FrameRef, encode_join_request};
+use proto::token::{Claims, Keys, Secret, Verified, VideoGrant};
+use sfu::config::codecs::Codec;
+use sfu::ids::{PeerId, SessionId};
+use sfu::media::demux::Path;
+use sfu::media::message;
+use sfu::media::plane::{Plane, Population, Progress};
+use sfu::media::transport::dtls;
+use sfu::room::command::Command;
+use sfu::room::effect::{Effect, JoinRefusal};
+use sfu::room::{Room, Settings};
+use sfu::signal::client::Hints;
+use sfu::signal::join::{self, Asked, Policy};
+use sfu::signal::session::{HearError, Opening, Session};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The wall-clock time at which every world begins, in ms since 1970.
+pub const UNIX_MS: u64 = 1_700_000_000_000;
+
+/// What the server sends, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// A frame on a signalling connection.
+    Frame {
+        /// The connection.
+        session: SessionId,
+        /// The frame.
+        frame: FrameBuf,
+    },
+    /// The server ends a signalling connection.
+    Close {
+        /// The connection.
+        session: SessionId,
+    },
+    /// A datagram.
+    Datagram {
+        /// Its receiver.
+        to: SocketAddr,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+}
+
+/// How somebody enters.
+#[derive(Debug, Clone, Default)]
+pub struct Entrance {
+    /// Who.
+    pub identity: String,
+    /// Which room.
+    pub room: String,
+    /// One connection to send by and another to receive by.
+    pub dual: bool,
+    /// Where an earlier connection was lost: the sid it had.
+    pub resume: Option<String>,
+}
+
+/// Why somebody is not let in, or let out again.
+#[derive(Debug, thiserror::Error)]
+pub enum EnterError {
+    /// Before the room was asked.
+    #[error(transparent)]
+    Join(#[from] join::JoinError),
+    /// By the room.
+    #[error("refused by the room: {0:?}")]
+    Refused(JoinRefusal),
+}
+
+/// One room.
+struct Held {
+    room: Room,
+    wake: Option<Instant>,
+}
+
+/// One signalling connection.
+struct Line {
+    room: String,
+    session: Session,
+}
+
+/// One server.
+pub struct Server {
+    plane: Plane,
+    rooms: BTreeMap<String, Held>,
+    lines: BTreeMap<SessionId, Line>,
+    /// Which room hears of a peer.
+    peers: BTreeMap<PeerId, String>,
+    refused: BTreeMap<SessionId, JoinRefusal>,
+    keys: Keys,
+    policy: Policy,
+    settings: Settings,
+    follow_ups: VecDeque<(String, Command)>,
+    outputs: VecDeque<Output>,
+    /// Counts sessions, peers and rooms.
+    drawn: u32,
+    seed: [u8; 32],
+    epoch: Instant,
+}
+
+impl Server {
+    /// A server at `address`; `dtls` is shared, for a certificate is slow to make.
+    #[must_use]
+    pub fn new(dtls: Arc<dtls::Shared>, address: SocketAddr, seed: u64, now: Instant) -> Self {
+        let setup = sfu::media::plane::Setup {
+            dtls,
+            advertised: vec![address],
+            node: 0,
+            process: 0,
+            worker: 0,
+            track: Default::default(),
+        };
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let secret = (
+            "sim".to_owned(),
+            Secret::new("a-secret-of-the-world-that-is-long-enough"),
+        );
+        Self {
+            plane: Plane::new(setup, bytes),
+            rooms: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            keys: Keys::from_iter([secret]),
+            policy: Policy {
+                codecs: Codec::ALL.to_vec(),
+                ice_servers: Vec::new(),
+                auto_create: true,
+            },
+            settings: Settings::default(),
+            follow_ups: VecDeque::new(),
+            outputs: VecDeque::new(),
+            drawn: 0,
+            seed: bytes,
+            epoch: now,
+        }
+    }
+
+    /// A signalling connection opens.
+    ///
+    /// # Errors
+    /// The server or the room refuses.
+    pub fn enter(&mut self, entrance: &Entrance, now: Instant) -> Result<SessionId, EnterError> {
+        let admission = self.admit(entrance, now)?;
+        self.drawn += 1;
+        let session = SessionId(u64::from(self.drawn));
+        let (opening, command) = if admission.resumes() {
+            let resume = admission.into_resume(session, &self.policy);
+            (Opening::Resume, Command::Resume(Box::new(resume)))
+        } else {
+            let peer = PeerId {
+                worker: 0,
+                slot: self.drawn,
+                generation: 0,
+            };
+            self.peers.insert(peer, entrance.room.clone());
+            let join = admission.into_join(session, peer, &self.policy);
+            (Opening::Join, Command::Join(Box::new(join)))
+        };
+        let line = Line {
+            room: entrance.room.clone(),
+            session: Session::new(opening, None),
+        };
+        self.lines.insert(session, line);
+        self.open_room(&entrance.room, now);
+        self.tell(entrance.room.clone(), command, now);
+        self.settle(now);
+        match self.refused.remove(&session) {
+            Some(reason) => Err(EnterError::Refused(reason)),
+            None => Ok(session),
+        }
+    }
+
+    /// Checks token and request as the real entrance does.
+    fn admit(&self, entrance: &Entrance, now: Instant) -> Result<join::Admission, join::JoinError> {
+        let single = join_request(entrance);
+        let pairs = parameters(entrance);
+        let asked = if entrance.dual {
+            Asked::Parameters(&pairs)
+        } else {
+            Asked::Request(Some(&single))
+        };
+        join::check(self.claims(entrance, now), asked, Hints::default())
+    }
+
+    /// The claims of a token that was signed and verified.
+    fn claims(&self, entrance: &Entrance, now: Instant) -> Option<Verified<Claims>> {
+        let claims = Claims {
+            identity: entrance.identity.clone(),
+            video: Some(VideoGrant {
+                room_join: true,
+                room: entrance.room.clone(),
+                ..VideoGrant::default()
+            }),
+            ..Claims::default()
+        };
+        let now_s = self.unix_ms(now) / 1000;
+        let token = self.keys.sign(&claims, Duration::from_secs(3600), now_s);
+        self.keys.verify(&token.ok()?, now_s).ok()
+    }
+
+    /// A client's frame.
+    pub fn handle_frame(&mut self, session: SessionId, frame: &FrameRef<'_>, now: Instant) {
+        let server_ms = self.unix_ms(now) as i64;
+        let Some(line) = self.lines.get_mut(&session) else {
+            return;
+        };
+        match line.session.handle_frame(frame, server_ms) {
+            Ok(heard) => {
+                let room = line.room.clone();
+                if let Some(reply) = heard.reply {
+                    self.say(session, reply, now);
+                }
+                if let Some(request) = heard.request {
+                    self.request(room, session, request, now);
+                }
+            }
+            Err(HearError::Frame(_) | HearError::Flood) => {
+                self.outputs.push_back(Output::Close { session });
+                self.handle_lost(session, now);
+            }
+        }
+        self.settle(now);
+    }
+
+    fn request(&mut self, room: String, session: SessionId, request: Request, now: Instant) {
+        self.tell(room, Command::Request { session, request }, now);
+    }
+
+    /// A signalling connection is gone.
+    pub fn handle_lost(&mut self, session: SessionId, now: Instant) {
+        if let Some(line) = self.lines.remove(&session) {
+            self.tell(line.room, Command::SessionLost { session }, now);
+        }
+        self.settle(now);
+    }
+
+    /// A datagram came; it is opened in place.
+    pub fn handle_datagram(&mut self, from: SocketAddr, datagram: &mut [u8], now: Instant) {
+        let path = Path {
+            socket: 0,
+            local: None,
+            remote: from,
+        };
+        self.plane.handle_datagram(path, datagram, now);
+        self.settle(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.plane.handle_timeout(now);
+        let due = self
+            .rooms
+            .iter_mut()
+            .filter(|(_, held)| held.wake.is_some_and(|at| at <= now));
+        for (name, held) in due {
+            held.wake = None;
+            self.follow_ups.push_back((name.clone(), Command::Wake));
+        }
+        self.follow(now);
+        self.settle(now);
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let rooms = self.rooms.values().filter_map(|held| held.wake);
+        rooms.chain(self.plane.poll_timeout()).min()
+    }
+
+    /// The next thing the server sends.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Peers, tracks and copies that live on the plane.
+    #[must_use]
+    pub fn population(&self) -> Population {
+        self.plane.population()
+    }
+
+    /// Rooms, signalling connections and peers that live here.
+    #[must_use]
+    pub fn holdings(&self) -> [usize; 3] {
+        [self.rooms.len(), self.lines.len(), self.peers.len()]
+    }
+
+    /// The plane, whose counters tests look at.
+    #[must_use]
+    pub const fn plane(&self) -> &Plane {
+        &self.plane
+    }
+
+    /// Wall-clock time at `now`.
+    #[must_use]
+    pub fn unix_ms(&self, now: Instant) -> u64 {
+        UNIX_MS + now.saturating_duration_since(self.epoch).as_millis() as u64
+    }
+
+    fn open_room(&mut self, name: &str, now: Instant) {
+        if self.rooms.contains_key(name) {
+            return;
+        }
+        let setup = sfu::room::Setup {
+            name: name.to_owned(),
+            settings: self.settings.clone(),
+            server_info: livekit::ServerInfo {
+                version: "sim".into(),
+                protocol: 17,
+                ..Default::default()
+            },
+            epoch: (self.epoch, UNIX_MS),
+            config: None,
+        };
+        self.drawn += 1;
+        let mut seed = self.seed;
+        seed[8..12].copy_from_slice(&self.drawn.to_le_bytes());
+        let room = Room::new(setup, seed, now);
+        self.rooms
+            .insert(name.to_owned(), Held { room, wake: None });
+        self.tell(name.to_owned(), Command::Wake, now);
+    }
+
+    fn tell(&mut self, room: String, command: Command, now: Instant) {
+        self.follow_ups.push_back((room, command));
+        self.follow(now);
+    }
+
+    fn follow(&mut self, now: Instant) {
+        while let Some((name, command)) = self.follow_ups.pop_front() {
+            let Some(held) = self.rooms.get_mut(&name) else {
+                continue;
+            };
+            for effect in held.room.handle(command, now) {
+                self.apply(&name, effect, now);
+            }
+        }
+    }
+
+    fn apply(&mut self, room: &str, effect: Effect, now: Instant) {
+        match effect {
+            Effect::Signal { session, message } => self.say(session, *message, now),
+            Effect::RefreshToken { session, claims } => {
+                let now_s = self.unix_ms(now) / 1000;
+                let valid_for = Duration::from_secs(600);
+                if let Ok(token) = self.keys.sign(&claims, valid_for, now_s) {
+                    let message = signal_response::Message::RefreshToken(token);
+                    self.say(session, message, now);
+                }
+            }
+            Effect::CloseSession { session } => {
+                self.lines.remove(&session);
+                self.outputs.push_back(Output::Close { session });
+            }
+            Effect::RefuseJoin { session, reason } => {
+                self.lines.remove(&session);
+                self.refused.insert(session, reason);
+            }
+            Effect::Media(command) => {
+                if let message::Command::RemovePeer { peer } = &command {
+                    self.peers.remove(peer);
+                }
+                self.plane.handle_command(command, now);
+            }
+            Effect::WakeAt(at) => {
+                if let Some(held) = self.rooms.get_mut(room) {
+                    held.wake = Some(at);
+                }
+            }
+            Effect::Count(_) => {}
+            Effect::Closed => {
+                self.rooms.remove(room);
+            }
+        }
+    }
+
+    fn say(&mut self, session: SessionId, message: signal_response::Message, _now: Instant) {
+        let Some(line) = self.lines.get_mut(&session) else {
+            return;
+        };
+        match line.session.say(message) {
+            Ok(Some(frame)) => self.outputs.push_back(Output::Frame { session, frame }),
+            Ok(None) => {}
+            Err(_) => {
+                let room = line.room.clone();
+                self.lines.remove(&session);
+                self.outputs.push_back(Output::Close { session });
+                self.follow_ups
+                    .push_back((room, Command::SessionLost { session }));
+            }
+        }
+    }
+
+    /// Fans out, hands events to rooms, until nothing more follows.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            let progress = self.plane.fan_out(now);
+            for run in self.plane.outgoing() {
+                for bytes in run.bytes.chunks(run.segment) {
+                    self.outputs.push_back(Output::Datagram {
+                        to: run.to.remote,
+                        bytes: bytes.to_vec(),
+                    });
+                }
+            }
+            self.plane.sent();
+            let heard = self.hear_events(now);
+            if progress == Progress::Done && !heard {
+                break;
+            }
+        }
+    }
+
+    fn hear_events(&mut self, now: Instant) -> bool {
+        let mut heard = false;
+        while let Some(event) = self
+            .plane
+            .poll_event()
+            .or_else(|| self.plane.poll_data(|_| true))
+        {
+            heard = true;
+            if let Some(room) = self.peers.get(&event.peer()).cloned() {
+                self.tell(room, Command::Media(event), now);
+            }
+        }
+        heard
+    }
+}
+
+fn client_info() -> livekit::ClientInfo {
+    livekit::ClientInfo {
+        sdk: 1,
+        version: "2.23.0".into(),
+        protocol: 17,
+        ..Default::default()
+    }
+}
+
+fn join_request(entrance: &Entrance) -> String {
+    encode_join_request(&livekit::JoinRequest {
+        client_info: Some(client_info()),
+        connection_settings: Some(livekit::ConnectionSettings {
+            auto_subscribe: true,
+            ..Default::default()
+        }),
+        reconnect: entrance.resume.is_some(),
+        participant_sid: entrance.resume.clone().unwrap_or_default(),
+        ..Default::default()
+    })
+}
+
+fn parameters(entrance: &Entrance) -> Vec<(String, String)> {
+    let mut pairs = vec![
+        ("sdk", "js".to_owned()),
+        ("version", "2.23.0".to_owned()),
+        ("protocol", "15".to_owned()),
+        ("auto_subscribe", "1".to_owned()),
+    ];
+    if let Some(sid) = &entrance.resume {
+        pairs.push(("reconnect", "1".to_owned()));
+        pairs.push(("sid", sid.clone()));
+    }
+    let owned = |(name, value): (&str, String)| (name.to_owned(), value);
+    pairs.into_iter().map(owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message;
+    use proto::livekit::SignalRequest;
+    use proto::signal::Frame;
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "an arbitrary origin for virtual time"
+    )]
+    fn server() -> (Server, Instant) {
+        let now = Instant::now();
+        let dtls = Arc::new(dtls::Shared::new().expect("certificate"));
+        let address = SocketAddr::from(([192, 0, 2, 1], 7882));
+        (Server::new(dtls, address, 1, now), now)
+    }
+
+    fn entrance() -> Entrance {
+        Entrance {
+            identity: "alice".into(),
+            room: "r".into(),
+            ..Entrance::default()
+        }
+    }
+
+    fn told(server: &mut Server) -> Vec<signal_response::Message> {
+        let mut messages = Vec::new();
+        while let Some(output) = server.poll_output() {
+            if let Output::Frame { frame, .. } = output {
+                let frame = match &frame {
+                    Frame::Binary(bytes) => Frame::Binary(&bytes[..]),
+                    Frame::Text(text) => Frame::Text(&text[..]),
+                };
+                let response = proto::signal::decode_response(&frame).expect("a response");
+                messages.extend(response.message);
+            }
+        }
+        messages
+    }
+
+    #[test]
+    fn who_enters_is_told_of_the_join_and_who_resumes_of_the_reconnect() {
+        let (mut server, now) = server();
+        server.enter(&entrance(), now).expect("let in");
+        let join = told(&mut server).into_iter().next();
+        let Some(signal_response::Message::Join(join)) = join else {
+            panic!("no join: {join:?}");
+        };
+        let back = Entrance {
+            resume: join.participant.map(|participant| participant.sid),
+            ..entrance()
+        };
+        server.enter(&back, now).expect("let in again");
+        let first = told(&mut server).into_iter().next();
+        assert!(
+            matches!(first, Some(signal_response::Message::Reconnect(_))),
+            "{first:?}"
+        );
+    }
+
+    #[test]
+    fn nothing_is_left_once_the_last_has_gone_for_good() {
+        let (mut server, mut now) = server();
+        let session = server.enter(&entrance(), now).expect("let in");
+        assert_eq!(server.population().peers, 1);
+        let leave = SignalRequest {
+            message: Some(Request::Leave(livekit::LeaveRequest::default())),
+        };
+        server.handle_frame(session, &Frame::Binary(&leave.encode_to_vec()), now);
+        for _ in 0..1000 {
+            let Some(at) = server.poll_timeout() else {
+                break;
+            };
+            now = now.max(at);
+            server.handle_timeout(now);
+        }
+        assert_eq!(server.population(), Population::default());
+        assert_eq!(server.holdings(), [0, 0, 0]);
+    }
+}
