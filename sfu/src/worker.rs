@@ -102,10 +102,10 @@ impl Worker {
                 return Ok(());
             }
             self.receive(now);
-            if let Some(recorder) = &mut self.recorder {
-                recorder.timeout(now);
+            match &mut self.recorder {
+                None => self.plane.handle_timeout(now),
+                Some(recorder) => recorder.timeout(&mut self.plane, now),
             }
-            self.plane.handle_timeout(now);
             self.send(now);
             self.deliver_events();
             self.deliver_data();

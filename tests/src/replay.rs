@@ -166,7 +166,8 @@ impl Stage {
             Entry::Command(command) => self.command(command, now),
             Entry::Datagram(datagram) => self.datagram(&datagram, now),
             Entry::FanOut => self.fan_out(now),
-            Entry::Timeout => self.plane.handle_timeout(now),
+            Entry::Timeout(Some(peers)) => self.plane.handle_timeout_of(&peers, now),
+            Entry::Timeout(None) => self.plane.handle_timeout(now),
             Entry::Event(text) => {
                 if !is_data(&text) {
                     self.event(&text)?;
@@ -179,7 +180,7 @@ impl Stage {
                 report.last = Some(recorded);
             }
             Entry::Start(_) => return Err("a second start".into()),
-            Entry::Gap(_) | Entry::End(_) => {}
+            Entry::Keys(_) | Entry::Gap(_) | Entry::End(_) => {}
         }
         Ok(())
     }

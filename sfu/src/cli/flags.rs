@@ -48,7 +48,10 @@ pub(super) fn command() -> Command {
             ),
             text("record-limit", "Largest size of that file in MiB; 256")
                 .value_parser(clap::value_parser!(u64).range(1..=RECORD_LIMIT_MAX)),
-            switch("record-secrets", "Keep payloads and passwords in that file"),
+            switch(
+                "record-secrets",
+                "Keep payloads, passwords and keys in that file",
+            ),
         ]);
     for named in NAMED {
         let arg = text(named.flag, named.help).action(ArgAction::Append);

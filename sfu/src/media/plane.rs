@@ -14,6 +14,7 @@ mod peers;
 mod reports;
 pub mod opened;
 mod receive;
+mod witness;
 mod data;
 
 use crate::ids::PeerId;
@@ -35,6 +36,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use tracks::{TrackSettings, Tracks};
+use witness::Witness;
 
 /// What a plane is started with.
 #[derive(Debug, Clone)]
@@ -94,6 +96,7 @@ pub struct Plane {
     arena: Arena<Path>,
     events: VecDeque<Event>,
     counters: Counters,
+    witness: Witness,
     /// Kept for its allocation: what one NACK asks for again.
     resends: Vec<Resend>,
     /// Kept for its allocation: what one upstream lost.
@@ -129,6 +132,7 @@ impl Plane {
             arena: Arena::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
+            witness: Witness::default(),
             resends: Vec::new(),
             lost: Vec::new(),
         }
@@ -183,7 +187,9 @@ impl Plane {
     /// Does what is due: retransmissions, reports, requests, consent.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.begin_data();
+        self.note_pass();
         while let Some(index) = self.schedule.pop_due(now) {
+            self.note_attended(index);
             self.attend(index, now);
         }
     }

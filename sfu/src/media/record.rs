@@ -6,15 +6,16 @@
 pub mod redact;
 mod datagram;
 
+use crate::ids::PeerId;
 use crate::media::counters::Counters;
-use crate::media::demux::Path;
-use crate::media::demux::{Kind, classify};
+use crate::media::demux::{Kind, Path, Sender, classify};
 use crate::media::message::Command;
 use crate::media::plane::tracks::TrackSettings;
 use crate::media::plane::{Plane, Population};
 pub use datagram::{Datagram, Form};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -41,12 +42,14 @@ pub enum Entry {
     Datagram(Datagram),
     /// What had been received was forwarded.
     FanOut,
-    /// Timers ran.
-    Timeout,
+    /// Timers ran for these peers; `None` if the record ends in the middle of it.
+    Timeout(Option<Vec<PeerId>>),
     /// An event came out.
     Event(String),
     /// What was counted up to here.
     Totals(Totals),
+    /// The keys of a connection that came up; only in a record with secrets.
+    Keys(Keys),
     /// So many entries are missing here: the disk was too slow.
     Gap(u64),
     /// The last one.
@@ -106,6 +109,25 @@ pub struct Sent {
     pub control: u64,
     /// Of all fixed RTP headers in their order: equal only if the packets are.
     pub digest: u64,
+}
+
+/// The keys of a connection, with which a capture of its packets can be opened.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keys {
+    /// Whose.
+    pub from: Sender,
+    /// The SRTP profile's number on the wire.
+    pub profile: u16,
+    /// Client key, server key, client salt, server salt. (RFC 5764 §4.2)
+    pub material: Vec<u8>,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys")
+            .field("from", &self.from)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a record ends.
@@ -180,11 +202,12 @@ pub fn write(entry: &Entry, at: Duration, out: &mut Vec<u8>) {
         Entry::Command(_) => 1,
         Entry::Datagram(_) => 2,
         Entry::FanOut => 3,
-        Entry::Timeout => 4,
+        Entry::Timeout(_) => 4,
         Entry::Event(_) => 5,
         Entry::Totals(_) => 6,
         Entry::Gap(_) => 7,
         Entry::End(_) => 8,
+        Entry::Keys(_) => 9,
     };
     let nanos = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
     out.push(tag);
@@ -196,6 +219,7 @@ pub fn write(entry: &Entry, at: Duration, out: &mut Vec<u8>) {
         Entry::Command(command) => serde_json::to_writer(&mut *out, command),
         Entry::Totals(totals) => serde_json::to_writer(&mut *out, totals),
         Entry::End(end) => serde_json::to_writer(&mut *out, end),
+        Entry::Keys(keys) => serde_json::to_writer(&mut *out, keys),
         Entry::Datagram(datagram) => {
             datagram.write(out);
             Ok(())
@@ -208,7 +232,8 @@ pub fn write(entry: &Entry, at: Duration, out: &mut Vec<u8>) {
             out.extend(lost.to_be_bytes());
             Ok(())
         }
-        Entry::FanOut | Entry::Timeout => Ok(()),
+        Entry::Timeout(peers) => serde_json::to_writer(&mut *out, peers),
+        Entry::FanOut => Ok(()),
     };
     let len = out.len() - start;
     if written.is_err() || len > BODY_MAX {
@@ -280,11 +305,12 @@ fn read(tag: u8, body: &[u8]) -> Option<Entry> {
         1 => Entry::Command(serde_json::from_slice(body).ok()?),
         2 => Entry::Datagram(Datagram::read(body)?),
         3 => Entry::FanOut,
-        4 => Entry::Timeout,
+        4 => Entry::Timeout(serde_json::from_slice(body).ok()?),
         5 => Entry::Event(String::from_utf8(body.to_vec()).ok()?),
         6 => Entry::Totals(serde_json::from_slice(body).ok()?),
         7 => Entry::Gap(u64::from_be_bytes(body.try_into().ok()?)),
         8 => Entry::End(serde_json::from_slice(body).ok()?),
+        9 => Entry::Keys(serde_json::from_slice(body).ok()?),
         _ => return None,
     })
 }

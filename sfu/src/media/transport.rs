@@ -17,7 +17,7 @@ use crate::media::message::{Channel, PeerFailure};
 use crate::media::pacer::Arena;
 use bytes::Bytes;
 use data_channel::{Channels, Sent};
-use dtls::{Dtls, Output};
+use dtls::{Dtls, Keying, Output};
 use ice::{Credentials, Ice, State, stun};
 use negotiation::Remote;
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,9 @@ pub struct Transport {
     /// Made when the client begins to speak SCTP: many never do.
     channels: Option<Box<Channels>>,
     opens_channels: bool,
+    /// Somebody asked for the keys: they are kept until taken.
+    keeps_keys: bool,
+    kept: Option<Keying>,
     fingerprint: String,
     /// The handshake broke; told once.
     broken: Option<PeerFailure>,
@@ -88,6 +91,8 @@ impl Transport {
             srtp: None,
             channels: None,
             opens_channels: false,
+            keeps_keys: false,
+            kept: None,
             fingerprint: format!("sha-256 {}", shared.fingerprint()),
             broken: None,
             dead: false,
@@ -118,6 +123,16 @@ impl Transport {
     #[must_use]
     pub const fn opens_channels(&self) -> bool {
         self.opens_channels
+    }
+
+    /// The keys are asked for: to be said before it connects.
+    pub const fn keep_keys(&mut self) {
+        self.keeps_keys = true;
+    }
+
+    /// The keys, once, if they were asked for.
+    pub const fn take_keys(&mut self) -> Option<Keying> {
+        self.kept.take()
     }
 
     /// New credentials for an ICE restart; keys and path stay until the new ones are used. The
@@ -208,6 +223,7 @@ impl Transport {
                 }
                 Ok(Some(Output::Connected(keying))) => {
                     let keys = srtp::keyed(&keying, srtp::Side::Server);
+                    self.kept = self.keeps_keys.then_some(keying);
                     self.srtp = keys.map(|(opener, sealer)| Srtp { opener, sealer });
                     if self.srtp.is_none() {
                         self.fail(PeerFailure::Handshake);

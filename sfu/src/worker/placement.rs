@@ -72,9 +72,9 @@ impl Workers {
         let waker = Waker::new(poll.registry(), MAILBOX)?;
         let mux = UdpMux::bind(&setup.bind, poll.registry())?;
         let (outbox, inbox) = mailbox(waker);
-        let plane = Plane::new(setup.plane.clone(), seed);
+        let mut plane = Plane::new(setup.plane.clone(), seed);
         let recorder = setup.record.as_ref();
-        let recorder = recorder.map(|target| Recorder::start(target, &plane));
+        let recorder = recorder.map(|target| Recorder::start(target, &mut plane));
         let mut worker = Worker::new(plane, mux, poll, inbox, metrics.worker(0));
         worker.recorder = recorder.transpose()?;
         let alive = Arc::new(AtomicBool::new(true));

@@ -7,7 +7,7 @@ use crate::media::demux::Path;
 use crate::media::message::{Command, Event};
 use crate::media::plane::Plane;
 use crate::media::plane::opened::Opened;
-use crate::media::record::{self, Datagram, End, Entry, Form, Outgoing, Start, redact};
+use crate::media::record::{self, Datagram, End, Entry, Form, Keys, Outgoing, Start, redact};
 use crate::media::transport::Handshake;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -38,7 +38,7 @@ pub struct Target {
     pub path: PathBuf,
     /// Its largest size in bytes.
     pub limit: u64,
-    /// Keep payloads, messages and passwords.
+    /// Keep payloads, messages, passwords and keys.
     pub secrets: bool,
 }
 
@@ -83,7 +83,7 @@ impl Recorder {
     ///
     /// # Errors
     /// The file is there already, or cannot be made.
-    pub(super) fn start(target: &Target, plane: &Plane) -> io::Result<Self> {
+    pub(super) fn start(target: &Target, plane: &mut Plane) -> io::Result<Self> {
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -93,8 +93,10 @@ impl Recorder {
                 let told = format!("--record {}: {error}", target.path.display());
                 io::Error::new(error.kind(), told)
             })?;
+        plane.keep_attended();
         if target.secrets {
-            tracing::warn!(file = %target.path.display(), "recording media with payloads and passwords");
+            plane.keep_keys();
+            tracing::warn!(file = %target.path.display(), "recording media with payloads, passwords and keys");
         } else {
             tracing::info!(file = %target.path.display(), "recording media");
         }
@@ -102,7 +104,10 @@ impl Recorder {
         let thread = std::thread::Builder::new()
             .name("record".into())
             .spawn(move || write(file, &waiting))?;
-        Ok(Self::onto(Writer { chunks, thread }, target, plane))
+        let mut recorder = Self::onto(Writer { chunks, thread }, target, plane);
+        // At once: that it was begun is to be seen, however soon the process ends.
+        recorder.hand_over(recorder.start);
+        Ok(recorder)
     }
 
     fn onto(writer: Writer, target: &Target, plane: &Plane) -> Self {
@@ -179,6 +184,19 @@ impl Recorder {
             _ => return,
         };
         record::amend(learned, &mut self.chunk);
+        self.keys(plane, now);
+    }
+
+    /// The keys of connections that came up, where they are wanted.
+    fn keys(&mut self, plane: &mut Plane, now: Instant) {
+        while let Some((from, keying)) = plane.poll_keys() {
+            let keys = Keys {
+                from,
+                profile: keying.profile().number(),
+                material: keying.material(),
+            };
+            self.push(&Entry::Keys(keys), now);
+        }
     }
 
     /// Of a datagram, what is written.
@@ -203,8 +221,14 @@ impl Recorder {
         self.push(&Entry::FanOut, now);
     }
 
-    pub(super) fn timeout(&mut self, now: Instant) {
-        self.push(&Entry::Timeout, now);
+    /// Runs the plane's timers in its stead.
+    pub(super) fn timeout(&mut self, plane: &mut Plane, now: Instant) {
+        let (before, entries) = (self.chunk.len(), self.entries);
+        self.push(&Entry::Timeout(None), now);
+        plane.handle_timeout(now);
+        self.chunk.truncate(before);
+        self.entries = entries;
+        self.push(&Entry::Timeout(Some(plane.attended().to_vec())), now);
     }
 
     /// The arena is about to be sent.

@@ -76,6 +76,13 @@ fn held(record: &[u8], payloads: &[Vec<u8>]) -> usize {
         .count()
 }
 
+/// How many connections' keys the record holds.
+fn keys(record: &[u8]) -> usize {
+    let entries = Reader::new(record).expect("a record");
+    let keys = |entry: &Result<(Duration, Entry), _>| matches!(entry, Ok((_, Entry::Keys(_))));
+    entries.filter(keys).count()
+}
+
 /// The same record with entries left out or changed.
 fn changed(bytes: &[u8], mut change: impl FnMut(&mut Entry) -> bool) -> Vec<u8> {
     let mut out = record::MAGIC.to_vec();
@@ -108,6 +115,7 @@ async fn a_recorded_call_is_replayed_packet_for_packet_and_a_changed_record_is_n
     assert!(watched.len() >= 3, "three received media: {last:?}");
 
     assert_eq!(held(&bytes, &payloads), 0, "payloads are in the record");
+    assert_eq!(keys(&bytes), 0, "keys are in the record");
     assert!(!bytes.windows(WORD.len()).any(|window| window == WORD));
     let text = String::from_utf8_lossy(&bytes);
     let mut passwords = text.split(PASSWORD_LINE).skip(1);
@@ -153,6 +161,8 @@ async fn a_record_with_secrets_holds_payloads_and_is_replayed_too() {
     assert!(held(&bytes, &payloads) > 50, "payloads are in the record");
     let text = String::from_utf8_lossy(&bytes);
     assert!(!text.contains(PASSWORD) && text.contains(PASSWORD_LINE));
+    // Of the client with two connections, one never comes up: it sends nothing.
+    assert_eq!(keys(&bytes), 4, "one for each connection");
     let report = replay(&bytes).expect("a record");
     assert_eq!(
         (&report.divergence, &report.ended),

@@ -73,7 +73,10 @@ impl Plane {
             self.counters.dropped.limit += 1;
             return None;
         }
-        let transport = Transport::new(credentials, &self.setup.dtls, now);
+        let mut transport = Transport::new(credentials, &self.setup.dtls, now);
+        if self.witness.keys.is_some() {
+            transport.keep_keys();
+        }
         let session_id = u64::from(self.rng.random::<u32>());
         Some(Connection::new(transport, session_id))
     }

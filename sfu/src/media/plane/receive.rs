@@ -60,7 +60,14 @@ impl Plane {
             && let Some((side, change)) = peer.connections.poll_change()
         {
             let down = peer.connections.data_side();
+            let keys = peer
+                .connections
+                .at(side)
+                .and_then(|connection| connection.transport.take_keys());
             let peer = peer.id;
+            if let (Some(kept), Some(keys)) = (&mut self.witness.keys, keys) {
+                kept.push((Sender { peer, side }, keys));
+            }
             let event = match change {
                 Change::Connected(path) => {
                     let path = self.report(path);

@@ -1,7 +1,6 @@
 use super::*;
 use crate::config::codecs::Codec;
 use crate::ids::PeerId;
-use crate::media::demux::Sender;
 use crate::media::message::Side;
 use crate::media::plane::opened::Reason;
 use crate::media::transport::Handshake;
@@ -62,7 +61,8 @@ fn entries() -> Vec<Entry> {
         }),
         Entry::Command(data),
         Entry::FanOut,
-        Entry::Timeout,
+        Entry::Timeout(None),
+        Entry::Timeout(Some(vec![PEER])),
         Entry::Event("Connected".into()),
         Entry::Totals(Totals {
             counters: Counters::default(),
@@ -70,6 +70,11 @@ fn entries() -> Vec<Entry> {
             sent: vec![(datagram(Form::Control, vec![]).path, Sent::default())],
         }),
         Entry::Gap(12),
+        Entry::Keys(Keys {
+            from: datagram(Form::Control, vec![]).from.expect("a sender"),
+            profile: 7,
+            material: vec![1, 2, 255],
+        }),
         Entry::End(End::Full),
     ]);
     entries

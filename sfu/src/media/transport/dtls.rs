@@ -43,6 +43,16 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// Its number on the wire. (RFC 5764 §4.1.2, RFC 7714 §14.2)
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        match self {
+            Self::Aes128CmSha1_80 => 0x0001,
+            Self::Aes128Gcm => 0x0007,
+            Self::Aes256Gcm => 0x0008,
+        }
+    }
+
     /// Bytes of a master key.
     #[must_use]
     pub const fn key_len(self) -> usize {
@@ -107,6 +117,13 @@ impl Keying {
     #[must_use]
     pub fn server(&self) -> (&[u8], &[u8]) {
         self.part(1)
+    }
+
+    /// The exported material, as [`Self::new`] takes it.
+    #[must_use]
+    pub fn material(&self) -> Vec<u8> {
+        let ((client, client_salt), (server, server_salt)) = (self.client(), self.server());
+        [client, server, client_salt, server_salt].concat()
     }
 
     fn part(&self, index: usize) -> (&[u8], &[u8]) {

@@ -73,12 +73,12 @@ fn offer() -> Command {
 fn a_record_is_its_owners_alone_and_overwrites_nothing() {
     let place = Place::new();
     let target = place.target(1 << 20, false);
-    let plane = plane();
-    let mut recorder = Recorder::start(&target, &plane).expect("a file");
+    let mut plane = plane();
+    let mut recorder = Recorder::start(&target, &mut plane).expect("a file");
     recorder.stop(&plane);
     let mode = std::fs::metadata(&place.0).expect("there").permissions();
     assert_eq!(mode.mode() & 0o777, 0o600);
-    let again = Recorder::start(&target, &plane).map(|_| ());
+    let again = Recorder::start(&target, &mut plane).map(|_| ());
     assert_eq!(
         again.expect_err("refused").kind(),
         io::ErrorKind::AlreadyExists
@@ -93,9 +93,9 @@ fn a_record_is_its_owners_alone_and_overwrites_nothing() {
 fn passwords_and_messages_are_written_only_when_asked_for() {
     for secrets in [false, true] {
         let place = Place::new();
-        let plane = plane();
+        let mut plane = plane();
         let mut recorder =
-            Recorder::start(&place.target(1 << 20, secrets), &plane).expect("a file");
+            Recorder::start(&place.target(1 << 20, secrets), &mut plane).expect("a file");
         let now = Instant::now();
         recorder.command(&offer(), now);
         let bytes = bytes::Bytes::from_static(b"a private word");
@@ -128,9 +128,9 @@ fn passwords_and_messages_are_written_only_when_asked_for() {
 #[test]
 fn a_record_ends_at_its_limit() {
     let place = Place::new();
-    let plane = plane();
+    let mut plane = plane();
     let limit = 100_000;
-    let mut recorder = Recorder::start(&place.target(limit, false), &plane).expect("a file");
+    let mut recorder = Recorder::start(&place.target(limit, false), &mut plane).expect("a file");
     let mut now = Instant::now();
     for _ in 0..10_000 {
         now += CHUNK_AGE;
@@ -166,18 +166,18 @@ fn a_record_ends_at_its_limit() {
 fn a_slow_disk_makes_a_gap_that_is_told_and_holds_nobody_up() {
     let (chunks, waiting) = sync_channel(1);
     let thread = std::thread::spawn(|| {});
-    let plane = plane();
+    let mut plane = plane();
     let target = Place::new().target(1 << 20, false);
     let mut recorder = Recorder::onto(Writer { chunks, thread }, &target, &plane);
     let mut now = Instant::now();
     for _ in 0..3 {
-        recorder.timeout(now);
+        recorder.timeout(&mut plane, now);
         now += CHUNK_AGE;
         recorder.end_pass(&plane, now);
     }
     let first = waiting.try_recv().expect("the first chunk");
     assert_eq!(Reader::new(&first).expect("ours").count(), 2);
-    recorder.timeout(now);
+    recorder.timeout(&mut plane, now);
     now += CHUNK_AGE;
     recorder.end_pass(&plane, now);
     let then = [&record::MAGIC[..], &waiting.try_recv().expect("another")].concat();
@@ -190,8 +190,8 @@ fn what_a_panic_began_with_is_in_the_record() {
     let place = Place::new();
     let target = place.target(1 << 20, false);
     let thread = std::thread::spawn(move || {
-        let plane = plane();
-        let mut recorder = Recorder::start(&target, &plane).expect("a file");
+        let mut plane = plane();
+        let mut recorder = Recorder::start(&target, &mut plane).expect("a file");
         let setup = PeerSetup {
             publish: Codec::ALL.to_vec(),
             subscribe: Vec::new(),
