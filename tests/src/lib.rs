@@ -7,6 +7,7 @@ pub mod artifacts;
 pub mod frames;
 pub mod token;
 
+pub mod replay;
 pub mod server;
 pub mod homeserver;
 pub mod synapse;
@@ -19,4 +20,3 @@ pub mod publication;
 
 pub mod client;
 pub mod script;
-pub mod replay;

@@ -1,13 +1,15 @@
 //! The real server as a child process on free ports, stopped when dropped.
 //!
 //! `FOCI_BIN` names another binary that takes the same configuration; without it the product is
-//! built and its `foci` started.
+//! built and its `foci` started. With `FOCI_RECORDED` every server keeps a record, which is replayed
+//! in the core when it has ended and must agree.
 
 use crate::artifacts;
+use crate::replay;
 use crate::token::{KEY, SECRET};
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct Server {
     child: Child,
     log: PathBuf,
+    record: Option<PathBuf>,
     /// Where its HTTP and WebSocket answer.
     pub http: SocketAddr,
     /// Where its media answers.
@@ -92,8 +95,14 @@ impl Server {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let log = std::env::temp_dir().join(format!("foci-e2e-{}-{count}.log", std::process::id()));
         let out = File::create(&log).expect("the temporary folder takes a log");
+        let record =
+            (flags.is_empty() && is_set("FOCI_RECORDED")).then(|| log.with_extension("record"));
+        let recording = record
+            .iter()
+            .flat_map(|file| ["--record".as_ref(), file.as_os_str()]);
         let child = Command::new(binary())
             .args(flags)
+            .args(recording)
             .env("LIVEKIT_CONFIG", config)
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a file handle is copied"))
@@ -103,6 +112,7 @@ impl Server {
         let mut server = Self {
             child,
             log,
+            record,
             http,
             udp,
             metrics,
@@ -273,7 +283,34 @@ impl Drop for Server {
             ));
         }
         let _ = fs::remove_file(&self.log);
+        if let Some(record) = self.record.take() {
+            judge(&record);
+        }
     }
+}
+
+/// Replays the record of a server that has ended.
+fn judge(record: &Path) {
+    let report = replay::run(record).expect("a record");
+    if report.divergence.is_some() || std::thread::panicking() {
+        artifacts::keep(record);
+    }
+    fs::remove_file(record).expect("it was there");
+    assert!(
+        report.divergence.is_none() || std::thread::panicking(),
+        "the replay of {}: {report}",
+        record.display()
+    );
+}
+
+/// Is this variable of the environment set?
+fn is_set(name: &str) -> bool {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a test harness is configured from outside"
+    )]
+    let given = std::env::var_os(name);
+    given.is_some_and(|value| !value.is_empty())
 }
 
 #[allow(clippy::print_stderr, reason = "a failing test shows the server's log")]

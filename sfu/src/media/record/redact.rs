@@ -93,7 +93,7 @@ fn blank(payload: &mut [u8], codec: Option<Codec>) {
     };
     let end = payload.len() - trailer;
     match codec {
-        Some(Codec::H264) => return blank_units(&mut payload[..end]),
+        Some(Codec::H264) => blank_units(&mut payload[..end]),
         Some(Codec::Vp8) => {
             let kept = vp8_kept(payload).min(end);
             payload[kept..end].fill(0);
