@@ -10,3 +10,4 @@ mod joining;
 mod paths;
 mod repair;
 mod world;
+mod witness;
