@@ -20,6 +20,7 @@ use sfu::media::transport::{Handshake, dtls};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,22 @@ impl fmt::Display for Report {
 pub fn run(path: &std::path::Path) -> Result<Report, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     replay(&bytes).map_err(|fault| format!("{}: {fault}", path.display()))
+}
+
+/// Replays the record in a file and tells how it went; the status to end with.
+#[must_use]
+#[allow(clippy::print_stdout, reason = "what a command tells")]
+pub fn tell(path: &std::path::Path) -> ExitCode {
+    match run(path) {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::from(u8::from(report.divergence.is_some()))
+        }
+        Err(error) => {
+            println!("{error}");
+            ExitCode::from(2)
+        }
+    }
 }
 
 /// Replays a record.
@@ -374,3 +391,6 @@ fn comparable(totals: &Totals) -> Totals {
         .retain(|(_, sent)| sent.media > 0 || sent.control > 0);
     totals
 }
+
+#[cfg(test)]
+mod tests;
