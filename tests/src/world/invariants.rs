@@ -47,7 +47,7 @@ pub enum Invariant {
     Payload,
     /// Receiver reports tell the loss there was.
     Loss,
-    /// A publisher is asked for a key picture once in a window.
+    /// A publisher is asked for a key picture once in a window, and once more for an urgent wish.
     KeyRequests,
     /// No layer above the wish is sent for long.
     Wish,
@@ -99,6 +99,8 @@ struct Stream {
     /// Fingerprints by index.
     sent: BTreeMap<u64, u64>,
     holes: BTreeSet<u64>,
+    /// Holes a key picture made harmless.
+    passed: BTreeSet<u64>,
     /// Since when something is missing that nothing mends.
     owed: Option<Instant>,
     last: Option<(u64, u32)>,
@@ -114,7 +116,8 @@ pub struct Invariants {
     streams: BTreeMap<u32, Stream>,
     published: BTreeSet<u64>,
     clocks: Clocks,
-    asked: BTreeMap<u32, Instant>,
+    /// When each stream was last asked for a key picture, and the time before.
+    asked: BTreeMap<u32, (Instant, Option<Instant>)>,
 }
 
 impl Invariants {
@@ -174,21 +177,29 @@ impl Invariants {
         self.clocks.reported(ssrc, report)
     }
 
-    /// A publisher was asked for a key picture of a stream; at most one a `window`.
+    /// A publisher was asked for a key picture of a stream: once a `window`, and once more for an
+    /// urgent wish, which passes the throttle by.
     ///
     /// # Errors
     /// [`Invariant::KeyRequests`].
     pub fn key_asked(&mut self, ssrc: u32, window: Duration, now: Instant) -> Result<(), Broken> {
-        for stream in self.streams.values_mut() {
-            stream.owed = None;
-        }
-        let before = self.asked.insert(ssrc, now);
+        self.mended();
+        let last = self.asked.get(&ssrc).copied();
+        self.asked.insert(ssrc, (now, last.map(|(at, _)| at)));
+        let before = last.and_then(|(_, before)| before);
         match before.map(|at| now.saturating_duration_since(at)) {
             Some(since) if since < window => broken(
                 Invariant::KeyRequests,
-                format!("stream {ssrc:08x} asked again after {since:?}"),
+                format!("stream {ssrc:08x} asked three times within {since:?}"),
             ),
             _ => Ok(()),
+        }
+    }
+
+    /// A key picture was asked for, of whomever: what is missing is being mended.
+    pub fn mended(&mut self) {
+        for stream in self.streams.values_mut() {
+            stream.owed = None;
         }
     }
 
@@ -215,7 +226,10 @@ impl Invariants {
     /// # Errors
     /// [`Invariant::Contiguous`].
     pub fn close(&self, ssrc: u32, lost: u64) -> Result<(), Broken> {
-        let holes = self.streams.get(&ssrc).map_or(0, |s| s.holes.len() as u64);
+        let holes = self
+            .streams
+            .get(&ssrc)
+            .map_or(0, |s| (s.holes.len() + s.passed.len()) as u64);
         if holes > lost {
             return broken(
                 Invariant::Contiguous,
@@ -282,14 +296,19 @@ impl Stream {
             return broken(Invariant::Nonce, what);
         }
         self.holes.remove(&sent.index);
+        self.passed.remove(&sent.index);
         if let Some((last, _)) = self.last
             && sent.index > last + 1
         {
             self.holes.extend(last + 1..sent.index);
-            self.owed.get_or_insert(now);
+            if sent.vp8 {
+                self.owed.get_or_insert(now);
+            }
         }
-        let key = sent.vp8 && pictures::is_key(&sent.payload);
-        if self.holes.is_empty() || key {
+        if sent.vp8 && pictures::is_key(&sent.payload) {
+            self.passed.append(&mut self.holes);
+        }
+        if self.holes.is_empty() {
             self.owed = None;
         }
         Ok(())

@@ -258,17 +258,14 @@ fn a_layer_above_the_wish_is_told_once_the_switch_had_its_time() {
 }
 
 #[test]
-fn two_requests_in_one_window_are_told() {
+fn three_requests_in_one_window_are_told() {
     let (mut rules, start) = (Invariants::new(), origin());
-    rules.key_asked(1, ms(500), start).expect("the first");
-    rules.key_asked(2, ms(500), start).expect("another stream");
-    rules
-        .key_asked(1, ms(500), start + ms(500))
-        .expect("the next window");
-    let twice = rules
-        .key_asked(1, ms(500), start + ms(999))
-        .expect_err("too soon");
-    assert_eq!(twice.invariant, Invariant::KeyRequests);
+    let mut ask = |ssrc, at| rules.key_asked(ssrc, ms(500), start + ms(at));
+    for (ssrc, at) in [(1, 0), (2, 0), (1, 240), (1, 500)] {
+        ask(ssrc, at).expect("once a window, and an urgent one");
+    }
+    let thrice = ask(1, 700).expect_err("too many");
+    assert_eq!(thrice.invariant, Invariant::KeyRequests);
 }
 
 #[test]
