@@ -63,7 +63,7 @@ fn what_is_counted_must_be_as_recorded() {
     assert_eq!(sound.totals, 1);
     let other = Entry::Totals(Totals {
         population: Default::default(),
-        ..sound.last.clone().expect("totals")
+        ..sound.last.expect("totals")
     });
     let report = replay(&record(Some(other))).expect("a record");
     assert!(report.divergence.is_some_and(|told| told.contains("peers")));
