@@ -85,9 +85,13 @@ pub fn stamp(
     destinations: &[String],
 ) -> Result<Vec<u8>, NoPacket> {
     let mut out = Vec::with_capacity(bytes.len() + 128);
+    let mut stamped = false;
     for field in fields(bytes) {
         let field = field?;
         match field.number {
+            // Each would be given all the destinations: a small packet of many would grow to
+            // hundreds of megabytes. Nobody writes a second one.
+            packet::USER if std::mem::replace(&mut stamped, true) => return Err(NoPacket),
             packet::KIND | packet::PARTICIPANT_SID | packet::DESTINATION_IDENTITIES => {}
             packet::PARTICIPANT_IDENTITY if stamp.identity.is_some() => {}
             packet::USER => {

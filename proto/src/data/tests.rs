@@ -142,3 +142,20 @@ fn times_of_metrics_are_told_by_the_servers_clock() {
     let time = time.expect("told");
     assert_eq!((time.seconds, time.nanos), (1_699_999_999, 250_000_000));
 }
+
+#[test]
+fn a_packet_of_many_user_parts_is_none_for_each_would_be_given_all_destinations() {
+    let stamp_of = |parts: usize| {
+        let bytes = [0x12, 0].repeat(parts);
+        let destinations = vec!["x".repeat(1000); 30];
+        let stamped = Stamp {
+            kind: Kind::Reliable,
+            sid: "PA_1",
+            identity: Some("alice"),
+            user_sid: "PA_1",
+        };
+        stamp(&bytes, &stamped, &destinations)
+    };
+    assert!(stamp_of(1).is_ok());
+    assert_eq!(stamp_of(2), Err(NoPacket));
+}
