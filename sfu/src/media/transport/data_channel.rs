@@ -6,7 +6,7 @@
 //! stay in SCTP's window until they are asked for, so that a flood stops at its sender. Called by
 //! `transport`.
 
-mod dcep;
+pub mod dcep;
 mod queue;
 
 #[cfg(test)]

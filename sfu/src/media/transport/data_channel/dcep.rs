@@ -7,7 +7,7 @@ use crate::media::message::Channel;
 use bytes::Bytes;
 
 /// DATA_CHANNEL_ACK.
-pub(super) const ACK: &[u8] = &[0x02];
+pub const ACK: &[u8] = &[0x02];
 const OPEN: u8 = 0x03;
 const UNORDERED: u8 = 0x80;
 /// Longest label and longest protocol taken; those of LiveKit have twelve bytes at most.
@@ -17,7 +17,7 @@ const HEADER: usize = 12;
 
 /// A message from the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Control {
+pub enum Control {
     /// It opens a channel.
     Open {
         /// What its label means.
@@ -31,7 +31,7 @@ pub(super) enum Control {
 
 impl Control {
     /// Reads a message; `None` for any other bytes.
-    pub(super) fn parse(message: &[u8]) -> Option<Self> {
+    pub fn parse(message: &[u8]) -> Option<Self> {
         // Pion pads it to four bytes.
         if message.starts_with(ACK) {
             return Some(Self::Ack);
@@ -95,7 +95,7 @@ const fn label(channel: Channel) -> &'static str {
 }
 
 /// The message that opens a channel of ours.
-pub(super) fn open(channel: Channel, delivery: Delivery) -> Bytes {
+pub fn open(channel: Channel, delivery: Delivery) -> Bytes {
     let (kind, value) = match delivery.persistence {
         Persistence::Reliable => (0, 0),
         Persistence::Retransmits(times) => (1, times),
