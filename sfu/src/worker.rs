@@ -95,6 +95,12 @@ impl Worker {
         loop {
             self.wait(&mut events)?;
             let now = Instant::now();
+            if let Some(away) = self.plane.handle_wake(now) {
+                tracing::warn!(
+                    ?away,
+                    "the media thread stood still: nobody is held silent for it"
+                );
+            }
             if !self.take_commands(now) {
                 if let Some(recorder) = &mut self.recorder {
                     recorder.stop(&self.plane);

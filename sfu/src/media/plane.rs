@@ -34,9 +34,13 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracks::{TrackSettings, Tracks};
 use witness::Witness;
+
+/// Passes further apart than this mean that we were away: a thread with nothing to do makes one each
+/// half second, and the shortest patience with a silent client is ten.
+const ABSENCE: Duration = Duration::from_secs(2);
 
 /// What a plane is started with.
 #[derive(Debug, Clone)]
@@ -101,6 +105,8 @@ pub struct Plane {
     resends: Vec<Resend>,
     /// Kept for its allocation: what one upstream lost.
     lost: Vec<u16>,
+    /// When the last pass began.
+    woke: Option<Instant>,
 }
 
 impl Plane {
@@ -135,6 +141,7 @@ impl Plane {
             witness: Witness::default(),
             resends: Vec::new(),
             lost: Vec::new(),
+            woke: None,
         }
     }
 
@@ -148,6 +155,23 @@ impl Plane {
     #[must_use]
     pub const fn setup(&self) -> &Setup {
         &self.setup
+    }
+
+    /// A pass begins; told before anything else of it. If the last one began long ago (the machine
+    /// was suspended, the thread stalled) nobody could be heard meanwhile, and whoever was alive
+    /// before is given the time he had left. Returns how long we were away.
+    pub fn handle_wake(&mut self, now: Instant) -> Option<Duration> {
+        let last = self.woke.replace(now)?;
+        let away = now.saturating_duration_since(last);
+        if away < ABSENCE {
+            return None;
+        }
+        for peer in self.peers.iter_mut() {
+            for (_, connection) in peer.connections.iter_mut() {
+                connection.transport.excuse(away);
+            }
+        }
+        Some(away)
     }
 
     /// Applies a command.

@@ -22,7 +22,7 @@ use ice::{Credentials, Ice, State, stun};
 use negotiation::Remote;
 use serde::{Deserialize, Serialize};
 use srtp::{Opener, Sealer};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What changed at a transport.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,6 +165,11 @@ impl Transport {
         {
             self.drain(Ok(()), path, arena, now);
         }
+    }
+
+    /// Our own absence is not the client's silence.
+    pub fn excuse(&mut self, away: Duration) {
+        self.ice.excuse(away);
     }
 
     /// Answers a connectivity check into the arena; true if it was authentic.

@@ -49,6 +49,10 @@ impl Peers {
         self.at_mut(index)?.connections.at(side)
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
+        self.slots.iter_mut().filter_map(Option::as_deref_mut)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
     }

@@ -288,6 +288,12 @@ impl Ice {
         }
     }
 
+    /// We were away for so long and heard nobody: that is not the client's silence. To be called
+    /// before anything that came meanwhile is read.
+    pub fn excuse(&mut self, away: Duration) {
+        self.consent.heard += away;
+    }
+
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(deadline) = self.consent.deadline()

@@ -143,3 +143,27 @@ fn media_flows_by_ipv6() {
     assert!(events.iter().any(|event| matches!(event,
         Event::Connected { path, .. } if path.local.is_ipv6() && path.remote.is_ipv6())));
 }
+
+#[test]
+fn our_own_absence_is_not_the_silence_of_clients() {
+    let mut world = World::new();
+    let (_publisher, _track) = world.speaker();
+    world.take_events();
+    let failed = |events: &[Event]| {
+        events
+            .iter()
+            .any(|event| matches!(event, Event::Failed { .. }))
+    };
+    world.plane.handle_wake(world.now);
+    // The machine was suspended for a minute.
+    world.now += ms(60_000);
+    assert_eq!(world.plane.handle_wake(world.now), Some(ms(60_000)));
+    world.advance(ms(0));
+    assert!(!failed(&world.take_events()), "nobody could be heard");
+    // Passes as they usually come excuse nobody: who stays silent is lost in time.
+    for _ in 0..32 {
+        assert_eq!(world.plane.handle_wake(world.now), None);
+        world.advance(ms(500));
+    }
+    assert!(failed(&world.take_events()), "fifteen seconds of silence");
+}
