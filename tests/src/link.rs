@@ -176,6 +176,14 @@ impl Link {
         self.counters
     }
 
+    /// Datagrams may come closer together than they were sent.
+    #[must_use]
+    pub fn is_shaky(&self) -> bool {
+        let conditions = &self.conditions;
+        let jitter = !conditions.jitter.is_zero() || conditions.rate_bps.is_some();
+        jitter || conditions.reorder > 0.0 || conditions.duplicate > 0.0
+    }
+
     fn is_lost(&mut self) -> bool {
         match self.conditions.loss {
             Loss::None => false,

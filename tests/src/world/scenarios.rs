@@ -1,0 +1,285 @@
+//! Calls as they happen: who takes part by which roads, what befalls them, and what they must see.
+//!
+//! Owns the table of scenarios and how one is run and judged. A scenario fails if anybody sees less
+//! than it says, or if any rule of `checks` was broken. Called by `cargo sim`.
+
+mod table;
+
+use super::World;
+use super::client::Manner;
+use super::source::Kind;
+use crate::link::Conditions;
+use std::fmt::Write;
+use std::time::Duration;
+pub use table::{SCENARIOS, Scenario, by_name};
+
+/// Everybody has everything by then.
+const SETTLED: Duration = Duration::from_secs(3);
+/// An empty room is kept so long, and a peer that is silent for less.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+/// Key pictures of one layer are asked for no more often, less what the road may hold back. (LK:
+/// sfu-media §8.15)
+const KEY_APART: Duration = Duration::from_millis(500);
+
+/// Somebody in a scenario.
+#[derive(Debug, Clone)]
+pub struct Person {
+    /// What it publishes.
+    pub tracks: Vec<Kind>,
+    /// Two connections.
+    pub dual: bool,
+    /// End-to-end encryption.
+    pub encrypted: bool,
+    /// From it.
+    pub up: Conditions,
+    /// To it.
+    pub down: Conditions,
+    /// At which server.
+    pub server: usize,
+}
+
+/// What befalls somebody.
+#[derive(Debug, Clone)]
+pub enum Act {
+    /// Nothing passes for so many ms.
+    Break(usize, u64),
+    /// Its router gives it other ports.
+    Rebind(usize),
+    /// It mutes a track, or unmutes it.
+    Mute(usize, usize, bool),
+    /// It leaves.
+    Leave(usize),
+    /// It is gone without a word.
+    Vanish(usize),
+    /// Its signalling breaks.
+    LoseSignal(usize),
+    /// It comes back.
+    Resume(usize),
+    /// It wants a quality of somebody's track.
+    Want(usize, (usize, usize), Option<i32>),
+    /// Its roads change.
+    Roads(usize, Conditions, Conditions),
+    /// Somebody comes.
+    Join(Box<Person>),
+}
+
+/// What those who stay must see of those who stay.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected {
+    /// Of the pictures of 30 in a second since they settled, at least this share.
+    pub pictures: f64,
+    /// The longest a picture stands still.
+    pub freeze: Duration,
+    /// The highest layer seen of each track is at least, and at most, this.
+    pub layer: Option<(u8, u8)>,
+}
+
+/// A scenario.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How long.
+    pub seconds: u64,
+    /// How many servers.
+    pub servers: usize,
+    /// Who is there from the beginning.
+    pub people: Vec<Person>,
+    /// What happens, and after how many ms.
+    pub acts: Vec<(u64, Act)>,
+    /// What must be seen.
+    pub expected: Expected,
+}
+
+/// How a run went.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// What was seen, by subscriber and track: decoded, skipped, freeze in ms, highest layer.
+    pub seen: Vec<String>,
+    /// Decoded frames by subscriber and place of the track.
+    pub decoded: Vec<(usize, usize, usize, u64)>,
+    /// What is wrong; nothing if it went well.
+    pub faults: Vec<String>,
+}
+
+/// Runs a plan with a seed.
+#[must_use]
+pub fn run(plan: &Plan, seed: u64) -> Outcome {
+    let mut world = World::new(plan.servers, seed);
+    for person in &plan.people {
+        join(&mut world, person);
+    }
+    let mut since = 0;
+    for (at, act) in &plan.acts {
+        world.run(Duration::from_millis(at - since));
+        since = *at;
+        perform(&mut world, act);
+    }
+    world.run(Duration::from_millis(plan.seconds * 1000 - since));
+    let mut outcome = Outcome::default();
+    judge(&world, plan, &mut outcome);
+    check_key_requests(&world, &mut outcome);
+    let lost = world
+        .seats
+        .iter()
+        .flat_map(|seat| seat.lost_up.values())
+        .sum();
+    finish(&mut world, &mut outcome);
+    world.checks.close(lost);
+    world.finish(lost);
+    outcome.faults.append(&mut world.broken);
+    for broken in world.checks.broken() {
+        outcome
+            .faults
+            .push(format!("{:?}: {}", broken.rule, broken.what));
+    }
+    outcome
+}
+
+fn join(world: &mut World, person: &Person) {
+    let manner = Manner {
+        identity: format!("p{}", world.seats.len()),
+        dual: person.dual,
+        tracks: person.tracks.clone(),
+        encrypted: person.encrypted,
+    };
+    world.join(manner, person.server, &person.up, &person.down);
+}
+
+fn perform(world: &mut World, act: &Act) {
+    match act {
+        Act::Break(who, ms) => world.break_for(*who, Duration::from_millis(*ms)),
+        Act::Rebind(who) => world.rebind(*who),
+        Act::Mute(who, track, muted) => world.mute(*who, *track, *muted),
+        Act::Leave(who) => world.leave(*who),
+        Act::Vanish(who) => world.vanish(*who),
+        Act::LoseSignal(who) => world.lose_signal(*who),
+        Act::Resume(who) => world.resume(*who),
+        Act::Want(who, (publisher, track), quality) => {
+            let sid = world.seats[*publisher].client.tracks[*track].sid.clone();
+            world.want(*who, &sid, *quality);
+        }
+        Act::Roads(who, up, down) => world.set_roads(*who, up, down),
+        Act::Join(person) => join(world, person),
+    }
+}
+
+fn left(plan: &Plan, who: usize) -> bool {
+    let leaves = |act: &Act| matches!(act, Act::Leave(w) | Act::Vanish(w) if *w == who);
+    plan.acts.iter().any(|(_, act)| leaves(act))
+}
+
+/// What everybody who stayed saw of everybody else who stayed.
+fn judge(world: &World, plan: &Plan, outcome: &mut Outcome) {
+    for (who, seat) in world.seats.iter().enumerate() {
+        if left(plan, who) {
+            continue;
+        }
+        for (other, publisher) in world.seats.iter().enumerate() {
+            if who == other || left(plan, other) || seat.server != publisher.server {
+                continue;
+            }
+            for track in 0..publisher.client.tracks.len() {
+                judge_track(world, plan, (who, other, track), outcome);
+            }
+        }
+    }
+}
+
+fn judge_track(
+    world: &World,
+    plan: &Plan,
+    (who, other, n): (usize, usize, usize),
+    outcome: &mut Outcome,
+) {
+    let track = &world.seats[other].client.tracks[n];
+    let mut streams = world.seats[who].client.streams.values();
+    let found = streams.find(|stream| stream.track == track.sid && stream.since.is_some());
+    let name = format!("p{who} of p{other} track {n} ({:?})", track.source.kind());
+    let Some(stream) = found else {
+        outcome.faults.push(format!("{name}: nothing came"));
+        return;
+    };
+    let figures = stream.judge.figures();
+    let mut line = format!("{name}: ");
+    let _ = write!(
+        line,
+        "{} decoded, {} skipped, longest freeze {} ms, layer {}, {} NACKs, {} PLIs",
+        figures.decoded,
+        figures.skipped,
+        figures.longest_freeze.as_millis(),
+        figures.highest_layer,
+        figures.nacked,
+        figures.key_requests
+    );
+    outcome.decoded.push((who, other, n, figures.decoded));
+    let mut fault = |what: String| outcome.faults.push(format!("{name}: {what}; {line}"));
+    for (count, what) in [
+        (figures.fooled, "pictures that stand on nothing"),
+        (figures.spoiled, "payloads are not as they were sent"),
+        (figures.misnumbered, "picture ids out of turn"),
+    ] {
+        if count > 0 {
+            fault(format!("{count} {what}"));
+        }
+    }
+    if !track.source.kind().is_sound() {
+        let since = stream.since.map_or(Duration::ZERO, |at| world.now - at);
+        let settled = since.saturating_sub(SETTLED).as_secs_f64();
+        let share = figures.decoded as f64 / (settled * 30.0).max(1.0);
+        if share < plan.expected.pictures {
+            fault(format!("only {share:.3} of the pictures"));
+        }
+        if figures.longest_freeze > plan.expected.freeze {
+            fault("the picture stands still".into());
+        }
+        if let Some((least, most)) = plan.expected.layer
+            && !(least..=most).contains(&figures.highest_layer)
+        {
+            fault(format!("layer {}", figures.highest_layer));
+        }
+    } else if figures.decoded == 0 {
+        fault("no sound".into());
+    }
+    outcome.seen.push(line);
+}
+
+/// A publisher is not pestered: one request for a layer in each window, and once more for who has
+/// just come.
+fn check_key_requests(world: &World, outcome: &mut Outcome) {
+    for (who, seat) in world.seats.iter().enumerate() {
+        // The road itself may push two requests together.
+        if seat.down.is_shaky() {
+            continue;
+        }
+        for track in &seat.client.tracks {
+            for layer in 0..track.source.kind().layers() {
+                let asked = track.asked.iter().filter(|(of, _)| *of == layer);
+                let times: Vec<_> = asked.map(|(_, at)| *at).collect();
+                let close = times.windows(3).find(|some| some[2] - some[0] < KEY_APART);
+                if let Some(some) = close {
+                    let apart = (some[2] - some[0]).as_millis();
+                    outcome.faults.push(format!(
+                        "p{who} layer {layer}: key pictures asked for within {apart} ms"
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// Everybody leaves, and the servers forget all of it.
+fn finish(world: &mut World, outcome: &mut Outcome) {
+    for who in 0..world.seats.len() {
+        world.leave(who);
+    }
+    world.run(FORGOTTEN);
+    let servers: Vec<usize> = (0..world.servers.len()).collect();
+    for n in servers {
+        let server = world.server(n);
+        let held = (server.holdings(), server.population());
+        if held.0 != [0; 3] || held.1 != Default::default() {
+            outcome
+                .faults
+                .push(format!("server {n} still holds {held:?}"));
+        }
+    }
+}

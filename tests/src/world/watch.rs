@@ -1,0 +1,176 @@
+//! Opens what a server sends to one connection of the world, and judges it by the invariants.
+//!
+//! Owns a second set of keys, so that a packet is judged as it left, before a road can lose it, and
+//! which streams repeat which. Decides no rule itself. Called by the world for each datagram.
+
+use super::invariants::{Broken, Invariants, Sent};
+use super::source::Truth;
+use sfu::media::transport::srtp::Opener;
+use sfu::rtp::header::Header;
+use sfu::rtp::rtcp::{self, Packet};
+use sfu::rtp::vp8::Descriptor;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Datagrams kept while the server has the keys and the client has not.
+const EARLY_MAX: usize = 256;
+/// Shortest time between two key pictures asked for of one stream. (LK: sfu-media §8.15)
+const KEY_APART: Duration = Duration::from_millis(500);
+
+/// What the server's description says of a stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Named {
+    /// The stream it repeats, if it does.
+    pub repeats: Option<u32>,
+    /// VP8 is in it.
+    pub vp8: bool,
+}
+
+/// One connection's judge.
+#[derive(Default)]
+pub struct Watch {
+    opener: Option<Opener>,
+    early: Vec<Vec<u8>>,
+    rules: Invariants,
+    /// The newest full number of each stream.
+    newest: BTreeMap<u32, u64>,
+    /// Packets judged.
+    pub judged: u64,
+}
+
+impl Watch {
+    /// The keys are there.
+    pub fn key(&mut self, opener: Opener) {
+        self.opener = Some(opener);
+        self.rules.set_ready(true);
+    }
+
+    /// Nothing may be sent any more.
+    pub const fn close(&mut self) {
+        self.rules.set_ready(false);
+    }
+
+    /// The end: so many packets in all were lost on their way to the server.
+    ///
+    /// # Errors
+    /// A stream has more holes than that.
+    pub fn finish(&self, lost: u64) -> Result<(), Broken> {
+        self.newest
+            .keys()
+            .try_for_each(|ssrc| self.rules.close(*ssrc, lost))
+    }
+
+    /// Somebody was asked for a key picture: what is missing is being mended.
+    pub fn mended(&mut self) {
+        self.rules.mended();
+    }
+
+    /// A datagram leaves the server. Tells whether it asked for a key picture.
+    ///
+    /// # Errors
+    /// The first rule it breaks.
+    pub fn sent(
+        &mut self,
+        datagram: &[u8],
+        named: impl Fn(&Header) -> Option<Named>,
+        now: Instant,
+    ) -> Result<bool, Broken> {
+        if !matches!(datagram.first(), Some(128..=191)) {
+            return Ok(false);
+        }
+        if self.early.len() < EARLY_MAX {
+            self.early.push(datagram.to_vec());
+        }
+        let Some(mut opener) = self.opener.take() else {
+            return Ok(false);
+        };
+        let mut asked = Ok(false);
+        for datagram in std::mem::take(&mut self.early) {
+            let one = self.open(&mut opener, datagram, &named, now);
+            asked = asked.and_then(|before| Ok(before | one?));
+        }
+        self.opener = Some(opener);
+        self.rules.poll(now)?;
+        asked
+    }
+
+    fn open(
+        &mut self,
+        opener: &mut Opener,
+        mut bytes: Vec<u8>,
+        named: impl Fn(&Header) -> Option<Named>,
+        now: Instant,
+    ) -> Result<bool, Broken> {
+        if matches!(bytes.get(1), Some(192..=223)) {
+            let Ok(len) = opener.open_rtcp(&mut bytes) else {
+                return Ok(false);
+            };
+            return self.asks(&bytes[..len], now);
+        }
+        let Some(header) = Header::parse(&bytes) else {
+            return Ok(false);
+        };
+        // What is sent again as it was is no fresh number: the same sealed bytes are no new packet.
+        let opened = opener.open_rtp(header.header_len, header.ssrc, header.sequence, &mut bytes);
+        if let (Ok(opened), Some(named)) = (opened, named(&header)) {
+            let payload = &bytes[header.header_len..opened.len];
+            self.judge(&header, opened.seq.0, payload, named, now)?;
+        }
+        Ok(false)
+    }
+
+    fn judge(
+        &mut self,
+        header: &Header,
+        index: u64,
+        payload: &[u8],
+        named: Named,
+        now: Instant,
+    ) -> Result<(), Broken> {
+        let (ssrc, index, payload) = match (named.repeats, payload.split_first_chunk::<2>()) {
+            (Some(ssrc), Some((original, rest))) => {
+                let newest = self.newest.get(&ssrc).copied().unwrap_or_default();
+                let original = sfu::units::ExtSeq(newest).nearest(u16::from_be_bytes(*original));
+                (ssrc, original.0, rest)
+            }
+            // Padding alone, to probe.
+            (Some(_), None) => return Ok(()),
+            (None, _) => (header.ssrc, index, payload),
+        };
+        if payload.is_empty() {
+            return Ok(());
+        }
+        if named.repeats.is_none() {
+            let newest = self.newest.entry(ssrc).or_default();
+            *newest = (*newest).max(index);
+        }
+        let vp8 = named.vp8 && Descriptor::parse(payload).is_some();
+        // The truth inside carries a sum over the whole: only its publisher can have written it.
+        if Truth::read(payload).is_some_and(|truth| truth.whole) {
+            self.rules.published(payload, vp8);
+        }
+        self.judged += 1;
+        let sent = Sent {
+            ssrc,
+            index,
+            timestamp: header.timestamp,
+            marker: header.marker,
+            payload: payload.to_vec(),
+            repeats: named.repeats.is_some(),
+            vp8,
+            layer: None,
+        };
+        self.rules.sent(&sent, now)
+    }
+
+    fn asks(&mut self, compound: &[u8], now: Instant) -> Result<bool, Broken> {
+        let mut asked = false;
+        for packet in rtcp::packets(compound).flatten() {
+            if let Packet::PictureLoss { media, .. } = packet {
+                asked = true;
+                self.rules.key_asked(media, KEY_APART, now)?;
+            }
+        }
+        Ok(asked)
+    }
+}

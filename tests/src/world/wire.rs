@@ -1,0 +1,347 @@
+//! A client's transport in the world: checks, handshake, keys.
+//!
+//! Owns one connection's ICE credentials, DTLS association and SRTP numbering. Never decides what
+//! is sent. Called by a client for each of its connections; time is given. The handshake's bytes are
+//! random, its packets and their times are not.
+
+use aws_lc_rs::hmac;
+use dimpl::{Dtls, Output};
+use sfu::media::transport::dtls::{Keying, Profile};
+use sfu::media::transport::srtp::{self, Opener, Sealer, Side};
+use sfu::rtp::header::Header;
+use sfu::units::ExtSeq;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Checks until the handshake is done, then as consent. (RFC 7675 §5.1; browsers do so)
+const CHECK_AT_FIRST: Duration = Duration::from_millis(100);
+const CHECK_THEN: Duration = Duration::from_millis(2500);
+/// Room for one record.
+const RECORD_BYTES: usize = 4096;
+const PASSWORD: &str = "abcdefghijklmnopqrstuvwx";
+
+/// A packet to be sealed.
+#[derive(Debug, Clone, Copy)]
+pub struct Rtp<'a> {
+    /// Whose.
+    pub ssrc: u32,
+    /// Its payload type.
+    pub payload_type: u8,
+    /// Its time.
+    pub timestamp: u32,
+    /// Its marker bit.
+    pub marker: bool,
+    /// One-byte header extensions.
+    pub extensions: &'a [(u8, &'a [u8])],
+    /// What is sealed.
+    pub payload: &'a [u8],
+}
+
+/// A datagram as it was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opened {
+    /// A media packet: header and payload, with its extended number.
+    Rtp(Header, Vec<u8>, u64),
+    /// A compound of RTCP.
+    Rtcp(Vec<u8>),
+    /// A packet that came before, or cannot be authentic.
+    Refused,
+    /// Not media.
+    Other,
+}
+
+/// One connection.
+pub struct Connection {
+    /// Ours.
+    pub ufrag: String,
+    fingerprint: String,
+    dtls: Dtls,
+    dtls_at: Option<Instant>,
+    keys: Option<(Opener, Sealer)>,
+    /// A second opener, for who listens beside the client.
+    tap: Option<Opener>,
+    /// The server's user name and password.
+    remote: Option<(String, String)>,
+    check_at: Option<Instant>,
+    next: BTreeMap<u32, u64>,
+    out: Vec<Vec<u8>>,
+    /// Checks that were answered.
+    pub answered: u64,
+}
+
+impl Connection {
+    /// A connection that knows no server yet.
+    ///
+    /// # Panics
+    /// If no certificate can be made.
+    #[must_use]
+    pub fn new(ufrag: String, now: Instant) -> Self {
+        let certificate =
+            dimpl::certificate::generate_self_signed_certificate().expect("a certificate");
+        let fingerprint = certificate.fingerprint_str();
+        let config = dimpl::Config::builder().build().expect("a configuration");
+        let mut dtls = Dtls::new_12(Arc::new(config), certificate, now);
+        dtls.set_active(true);
+        Self {
+            ufrag,
+            fingerprint,
+            dtls,
+            dtls_at: None,
+            keys: None,
+            tap: None,
+            remote: None,
+            check_at: None,
+            next: BTreeMap::new(),
+            out: Vec::new(),
+            answered: 0,
+        }
+    }
+
+    /// Media may flow.
+    #[must_use]
+    pub const fn is_up(&self) -> bool {
+        self.keys.is_some()
+    }
+
+    /// The lines of a section that describe this end.
+    #[must_use]
+    pub fn description(&self, setup: &str) -> String {
+        format!(
+            "a=setup:{setup}\r\na=ice-ufrag:{}\r\na=ice-pwd:{PASSWORD}\r\na=fingerprint:sha-256 {}\r\n",
+            self.ufrag, self.fingerprint
+        )
+    }
+
+    /// The server's description: where its credentials are new, checks begin.
+    pub fn set_remote(&mut self, sdp: &str, now: Instant) {
+        let value = |name: &str| {
+            let line = sdp.lines().find_map(|line| line.strip_prefix(name));
+            line.map(str::to_owned)
+        };
+        let found = value("a=ice-ufrag:").zip(value("a=ice-pwd:"));
+        if found.is_some() && found != self.remote {
+            self.remote = found;
+            self.check_at = Some(now);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let dtls = self.dtls_at.filter(|_| self.keys.is_none());
+        [self.check_at, dtls].into_iter().flatten().min()
+    }
+
+    /// Checks and repeated flights that are due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.check_at.is_some_and(|at| at <= now) {
+            self.check(now);
+        }
+        if self.dtls_at.is_some_and(|at| at <= now) && self.keys.is_none() {
+            self.dtls_at = None;
+            // A handshake that failed for good shows as a connection that never comes up.
+            let _ = self.dtls.handle_timeout(now);
+            self.drain(now);
+        }
+    }
+
+    /// Asks whether the path carries, at once: the network has changed.
+    pub fn check(&mut self, now: Instant) {
+        if let Some((ufrag, password)) = &self.remote {
+            self.out.push(check(ufrag, password, &self.ufrag));
+            let wait = if self.is_up() {
+                CHECK_THEN
+            } else {
+                CHECK_AT_FIRST
+            };
+            self.check_at = Some(now + wait);
+        }
+    }
+
+    /// The second opener, once, when there are keys.
+    pub const fn take_tap(&mut self) -> Option<Opener> {
+        self.tap.take()
+    }
+
+    /// Datagrams to be sent.
+    pub fn take_output(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// A datagram from the server.
+    pub fn handle(&mut self, datagram: &[u8], now: Instant) -> Opened {
+        match datagram {
+            [0..=3, ..] => {
+                let first = self.answered == 0;
+                self.answered += 1;
+                if first {
+                    let _ = self.dtls.handle_timeout(now);
+                    self.drain(now);
+                }
+                Opened::Other
+            }
+            [20..=63, ..] => {
+                if self.dtls.handle_packet(datagram).is_ok() {
+                    self.drain(now);
+                }
+                Opened::Other
+            }
+            [128..=191, 192..=223, ..] => self.open_rtcp(datagram),
+            [128..=191, ..] => self.open_rtp(datagram),
+            _ => Opened::Other,
+        }
+    }
+
+    fn open_rtcp(&mut self, datagram: &[u8]) -> Opened {
+        let Some((opener, _)) = &mut self.keys else {
+            return Opened::Refused;
+        };
+        let mut bytes = datagram.to_vec();
+        match opener.open_rtcp(&mut bytes) {
+            Ok(len) => {
+                bytes.truncate(len);
+                Opened::Rtcp(bytes)
+            }
+            Err(_) => Opened::Refused,
+        }
+    }
+
+    fn open_rtp(&mut self, datagram: &[u8]) -> Opened {
+        let (Some((opener, _)), Some(header)) = (&mut self.keys, Header::parse(datagram)) else {
+            return Opened::Refused;
+        };
+        let mut bytes = datagram.to_vec();
+        let opened = opener.open_rtp(header.header_len, header.ssrc, header.sequence, &mut bytes);
+        match opened {
+            Ok(opened) => {
+                let payload = bytes[header.header_len..opened.len].to_vec();
+                Opened::Rtp(header, payload, opened.seq.0)
+            }
+            Err(_) => Opened::Refused,
+        }
+    }
+
+    fn drain(&mut self, now: Instant) {
+        let mut buffer = vec![0; RECORD_BYTES];
+        loop {
+            match self.dtls.poll_output(&mut buffer) {
+                Output::Packet(bytes) => self.out.push(bytes.to_vec()),
+                Output::KeyingMaterial(material, profile) => {
+                    let profile = match profile {
+                        dimpl::SrtpProfile::AEAD_AES_128_GCM => Profile::Aes128Gcm,
+                        dimpl::SrtpProfile::AEAD_AES_256_GCM => Profile::Aes256Gcm,
+                        _ => Profile::Aes128CmSha1_80,
+                    };
+                    let keying = Keying::new(profile, &material).expect("keying material");
+                    self.keys = srtp::keyed(&keying, Side::Client);
+                    self.tap = srtp::keyed(&keying, Side::Client).map(|(opener, _)| opener);
+                }
+                Output::Timeout(at) => {
+                    self.dtls_at = Some(at.max(now));
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Seals a packet under the next number of its stream: the number, and the datagram.
+    ///
+    /// # Panics
+    /// Without keys.
+    pub fn seal(&mut self, packet: &Rtp<'_>) -> (u16, Vec<u8>) {
+        let next = self
+            .next
+            .entry(packet.ssrc)
+            .or_insert(u64::from(packet.ssrc & 0x7FFF));
+        let seq = *next;
+        *next += 1;
+        let mut bytes = header(packet, seq as u16);
+        let front = bytes.len();
+        bytes.extend(packet.payload);
+        let plain = bytes.len();
+        bytes.resize(plain + srtp::OVERHEAD_MAX, 0);
+        let (_, sealer) = self.keys.as_ref().expect("keys");
+        let len = sealer.seal_rtp(front, plain, ExtSeq(seq), packet.ssrc, &mut bytes);
+        bytes.truncate(len.expect("room for the tag"));
+        (seq as u16, bytes)
+    }
+
+    /// Seals a compound of RTCP.
+    ///
+    /// # Panics
+    /// Without keys.
+    pub fn seal_rtcp(&mut self, plain: &[u8]) -> Vec<u8> {
+        let mut bytes = plain.to_vec();
+        bytes.resize(plain.len() + srtp::OVERHEAD_MAX, 0);
+        let (_, sealer) = self.keys.as_mut().expect("keys");
+        let len = sealer.seal_rtcp(&mut bytes, plain.len());
+        bytes.truncate(len.expect("room for the tag"));
+        bytes
+    }
+}
+
+fn header(packet: &Rtp<'_>, seq: u16) -> Vec<u8> {
+    let mut bytes = vec![0x80, packet.payload_type | (u8::from(packet.marker) << 7)];
+    bytes.extend(seq.to_be_bytes());
+    bytes.extend(packet.timestamp.to_be_bytes());
+    bytes.extend(packet.ssrc.to_be_bytes());
+    if !packet.extensions.is_empty() {
+        bytes[0] |= 0x10;
+        let mut block = Vec::new();
+        for (id, data) in packet.extensions {
+            block.push((id << 4) | (data.len() as u8 - 1));
+            block.extend(*data);
+        }
+        block.resize(block.len().next_multiple_of(4), 0);
+        bytes.extend([0xBE, 0xDE]);
+        bytes.extend(((block.len() / 4) as u16).to_be_bytes());
+        bytes.extend(block);
+    }
+    bytes
+}
+
+/// A binding request that nominates. (RFC 8445 §7.1)
+fn check(ufrag: &str, password: &str, own: &str) -> Vec<u8> {
+    let mut message = vec![0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42];
+    message.extend([7; 12]);
+    attribute(&mut message, 0x0006, format!("{ufrag}:{own}").as_bytes());
+    attribute(&mut message, 0x0024, &0x6E00_01FF_u32.to_be_bytes());
+    attribute(&mut message, 0x802A, &1_u64.to_be_bytes());
+    attribute(&mut message, 0x0025, &[]);
+    let len = message.len();
+    set_length(&mut message, len + 24);
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
+    let tag = hmac::sign(&key, &message);
+    attribute(&mut message, 0x0008, tag.as_ref());
+    let len = message.len();
+    set_length(&mut message, len + 8);
+    let fingerprint = crc32(&message) ^ 0x5354_554E;
+    attribute(&mut message, 0x8028, &fingerprint.to_be_bytes());
+    message
+}
+
+fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    message.extend(kind.to_be_bytes());
+    message.extend((value.len() as u16).to_be_bytes());
+    message.extend(value);
+    message.resize(message.len().next_multiple_of(4), 0);
+    let len = message.len();
+    set_length(message, len);
+}
+
+fn set_length(message: &mut [u8], total: usize) {
+    message[2..4].copy_from_slice(&((total - 20) as u16).to_be_bytes());
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |mut crc: u32, byte: &u8| {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
+        }
+        crc
+    };
+    !bytes.iter().fold(u32::MAX, step)
+}
