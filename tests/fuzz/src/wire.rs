@@ -48,11 +48,11 @@ pub(crate) fn signal_json(bytes: &[u8]) {
         return;
     };
     let frame = Frame::Text(text);
-    if let Ok(request) = decode_request(&frame) {
-        if let Ok(again) = serde_json::to_string(&request) {
-            let second = decode_request(&Frame::Text(&again)).expect("its own writing");
-            assert_eq!(second, request);
-        }
+    if let Ok(request) = decode_request(&frame)
+        && let Ok(again) = serde_json::to_string(&request)
+    {
+        let second = decode_request(&Frame::Text(&again)).expect("its own writing");
+        assert_eq!(second, request);
     }
     if let Ok(response) = decode_response(&frame) {
         json_of_a_response_reads(&response);
