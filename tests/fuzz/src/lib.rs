@@ -8,6 +8,7 @@ mod datagram;
 mod description;
 mod input;
 mod openid;
+mod participant;
 mod rtcp;
 mod rtp;
 mod settings;
@@ -72,6 +73,7 @@ pub const TARGETS: &[Target] = &[
     target("well_known", openid::well_known, 4 * MIB, 30),
     target("config", settings::config, 16 * MIB, 2),
     target("track", track::track, 8 * MIB, 4),
+    target("participant", participant::participant, 64 * MIB, 1),
 ];
 
 impl Target {

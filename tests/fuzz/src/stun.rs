@@ -27,17 +27,36 @@ pub(crate) fn stun(bytes: &[u8]) {
         attributes.by_ref().for_each(drop);
         attributes.offset() == message.len()
     };
-    sign(&mut message);
+    sign(&mut message, PASSWORD);
     read(&message, sound && whole);
 }
 
-fn sign(message: &mut Vec<u8>) {
+/// A nominating check, rightly signed.
+pub(crate) fn check(ufrag: &str, password: &str) -> Vec<u8> {
+    let mut message = vec![0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42];
+    message.extend([7; 12]);
+    let name = format!("{ufrag}:abcd");
+    let mut add = |kind: u16, value: &[u8]| {
+        message.extend(kind.to_be_bytes());
+        message.extend((value.len() as u16).to_be_bytes());
+        message.extend(value);
+        message.resize(message.len().next_multiple_of(4), 0);
+    };
+    add(0x0006, name.as_bytes());
+    add(0x0024, &0x6E00_01FF_u32.to_be_bytes());
+    add(0x802A, &1_u64.to_be_bytes());
+    add(0x0025, &[]);
+    sign(&mut message, password);
+    message
+}
+
+fn sign(message: &mut Vec<u8>, password: &str) {
     let set_length = |message: &mut Vec<u8>, len: usize| {
         message[2..4].copy_from_slice(&((len - 20) as u16).to_be_bytes());
     };
     let len = message.len();
     set_length(message, len + 24);
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, PASSWORD.as_bytes());
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
     let tag = hmac::sign(&key, message);
     message.extend([0, 8, 0, 20]);
     message.extend(tag.as_ref());
