@@ -96,6 +96,9 @@ impl Worker {
             self.wait(&mut events)?;
             let now = Instant::now();
             if let Some(away) = self.plane.handle_wake(now) {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.absence(away, now);
+                }
                 tracing::warn!(
                     ?away,
                     "the media thread stood still: nobody is held silent for it"

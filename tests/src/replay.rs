@@ -183,6 +183,7 @@ impl Stage {
             Entry::Command(command) => self.command(command, now),
             Entry::Datagram(datagram) => self.datagram(&datagram, now),
             Entry::FanOut => self.fan_out(now),
+            Entry::Absence(nanos) => self.plane.excuse(Duration::from_nanos(nanos)),
             Entry::Timeout(Some(peers)) => self.plane.handle_timeout_of(&peers, now),
             Entry::Timeout(None) => self.plane.handle_timeout(now),
             Entry::Event(text) => {

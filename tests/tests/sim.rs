@@ -1,6 +1,10 @@
 //! `cargo sim [NAME]`: the scenarios of the simulated world, with their fixed seeds or with others.
 
 #![allow(clippy::print_stdout, reason = "a command that tells what it did")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a command: it reads the environment and the clock"
+)]
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,10 +68,6 @@ fn chosen(name: &str, seed: Option<u64>) -> Vec<Job> {
 }
 
 /// New seeds for all scenarios in turn.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a search is to look elsewhere each time"
-)]
 fn search(count: usize) -> Vec<Job> {
     let name = std::env::var("NAME").unwrap_or_default();
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -82,7 +82,6 @@ fn search(count: usize) -> Vec<Job> {
         .collect()
 }
 
-#[allow(clippy::disallowed_methods, reason = "tells how long it took")]
 fn perform(jobs: &[Job], verbose: bool) -> ExitCode {
     let began = Instant::now();
     if jobs.is_empty() {

@@ -166,12 +166,17 @@ impl Plane {
         if away < ABSENCE {
             return None;
         }
+        self.excuse(away);
+        Some(away)
+    }
+
+    /// Nobody could be heard for so long: it is no one's silence.
+    pub fn excuse(&mut self, away: Duration) {
         for peer in self.peers.iter_mut() {
             for (_, connection) in peer.connections.iter_mut() {
                 connection.transport.excuse(away);
             }
         }
-        Some(away)
     }
 
     /// Applies a command.

@@ -42,6 +42,8 @@ pub enum Entry {
     Datagram(Datagram),
     /// What had been received was forwarded.
     FanOut,
+    /// The media thread had stood still for so long, in nanoseconds.
+    Absence(u64),
     /// Timers ran for these peers; `None` if the record ends in the middle of it.
     Timeout(Option<Vec<PeerId>>),
     /// An event came out.
@@ -208,6 +210,7 @@ pub fn write(entry: &Entry, at: Duration, out: &mut Vec<u8>) {
         Entry::Gap(_) => 7,
         Entry::End(_) => 8,
         Entry::Keys(_) => 9,
+        Entry::Absence(_) => 10,
     };
     let nanos = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
     out.push(tag);
@@ -234,6 +237,7 @@ pub fn write(entry: &Entry, at: Duration, out: &mut Vec<u8>) {
         }
         Entry::Timeout(peers) => serde_json::to_writer(&mut *out, peers),
         Entry::FanOut => Ok(()),
+        Entry::Absence(away) => serde_json::to_writer(&mut *out, away),
     };
     let len = out.len() - start;
     if written.is_err() || len > BODY_MAX {
@@ -311,6 +315,7 @@ fn read(tag: u8, body: &[u8]) -> Option<Entry> {
         7 => Entry::Gap(u64::from_be_bytes(body.try_into().ok()?)),
         8 => Entry::End(serde_json::from_slice(body).ok()?),
         9 => Entry::Keys(serde_json::from_slice(body).ok()?),
+        10 => Entry::Absence(serde_json::from_slice(body).ok()?),
         _ => return None,
     })
 }

@@ -217,6 +217,11 @@ impl Recorder {
         }
     }
 
+    pub(super) fn absence(&mut self, away: Duration, now: Instant) {
+        let nanos = u64::try_from(away.as_nanos()).unwrap_or(u64::MAX);
+        self.push(&Entry::Absence(nanos), now);
+    }
+
     pub(super) fn fan_out(&mut self, now: Instant) {
         self.push(&Entry::FanOut, now);
     }

@@ -61,6 +61,7 @@ fn entries() -> Vec<Entry> {
         }),
         Entry::Command(data),
         Entry::FanOut,
+        Entry::Absence(3_000_000_000),
         Entry::Timeout(None),
         Entry::Timeout(Some(vec![PEER])),
         Entry::Event("Connected".into()),

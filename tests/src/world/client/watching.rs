@@ -224,6 +224,6 @@ impl Client {
         let since = now.saturating_duration_since(self.epoch);
         let ms = self.unix_ms + since.as_millis() as u64;
         let seconds = ms / 1000 + 2_208_988_800;
-        (seconds << 32) | ((ms % 1000) << 32) / 1000
+        (seconds << 32) | (((ms % 1000) << 32) / 1000)
     }
 }
