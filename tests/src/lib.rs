@@ -12,6 +12,8 @@ pub mod server;
 pub mod homeserver;
 pub mod synapse;
 pub mod link;
+pub mod check;
+pub mod shake;
 pub mod world;
 pub mod relay;
 

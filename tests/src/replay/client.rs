@@ -1,19 +1,14 @@
 //! A client played in a replay: a handshake, checks signed anew, media sealed anew.
 
-use aws_lc_rs::hmac;
-use dimpl::{Dtls, Output};
+use crate::{check, shake};
+use dimpl::Dtls;
 use sfu::media::demux::{STUN_HEADER, StunAttributes, username};
-use sfu::media::transport::dtls::{Keying, Profile};
-use sfu::media::transport::srtp::{self, OVERHEAD_MAX, Opener, Sealer, Side};
+use sfu::media::transport::srtp::{OVERHEAD_MAX, Opener, Sealer};
 use sfu::rtp::header::Header;
 use sfu::units::ExtSeq;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Instant;
 
-/// STUN attributes that depend on the password, or on what follows from it. (RFC 8489 §14)
-const INTEGRITY: u16 = 0x0008;
-const FINGERPRINT: u16 = 0x8028;
 /// A fingerprint nobody has.
 const NOBODY: [u8; 32] = [0; 32];
 
@@ -33,7 +28,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(now: Instant) -> Self {
-        let (dtls, fingerprint) = association(now);
+        let (dtls, fingerprint) = shake::association(now);
         Self {
             dtls,
             fingerprint,
@@ -47,7 +42,7 @@ impl Client {
 
     /// The handshake goes on with a certificate that was never told.
     pub(super) fn pretend(&mut self, now: Instant) {
-        (self.dtls, _) = association(now);
+        (self.dtls, _) = shake::association(now);
         self.greeted = false;
     }
 
@@ -85,24 +80,11 @@ impl Client {
 
     /// What the handshake is to send.
     pub(super) fn flight(&mut self) -> Vec<Vec<u8>> {
-        let mut out = Vec::new();
-        let mut buffer = vec![0; 4096];
-        loop {
-            match self.dtls.poll_output(&mut buffer) {
-                Output::Packet(bytes) => out.push(bytes.to_vec()),
-                Output::KeyingMaterial(material, profile) => {
-                    let profile = match profile {
-                        dimpl::SrtpProfile::AEAD_AES_128_GCM => Profile::Aes128Gcm,
-                        dimpl::SrtpProfile::AEAD_AES_256_GCM => Profile::Aes256Gcm,
-                        _ => Profile::Aes128CmSha1_80,
-                    };
-                    let keying = Keying::new(profile, &material).expect("keying material");
-                    self.keys = srtp::keyed(&keying, Side::Client);
-                }
-                Output::Timeout(_) => return out,
-                _ => {}
-            }
+        let flight = shake::flight(&mut self.dtls);
+        if let Some(keying) = flight.keying {
+            self.keys = shake::keyed(&keying);
         }
+        flight.packets
     }
 
     /// A datagram from the server; only handshakes matter.
@@ -159,16 +141,6 @@ impl Client {
     }
 }
 
-/// A handshake in the role of the client, and its certificate's fingerprint.
-fn association(now: Instant) -> (Dtls, String) {
-    let certificate = dimpl::certificate::generate_self_signed_certificate().expect("certificate");
-    let fingerprint = certificate.fingerprint_str();
-    let config = dimpl::Config::builder().build().expect("configuration");
-    let mut dtls = Dtls::new_12(Arc::new(config), certificate, now);
-    dtls.set_active(true);
-    (dtls, fingerprint)
-}
-
 /// A DTLS record nobody can open.
 pub(super) fn foreign_record() -> Vec<u8> {
     let mut record = vec![23, 0xFE, 0xFD, 0, 1, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 32];
@@ -177,48 +149,16 @@ pub(super) fn foreign_record() -> Vec<u8> {
 }
 
 /// A check signed with the password that the plane now has for its ufrag.
-pub(super) fn resigned(check: &[u8], passwords: &BTreeMap<String, String>) -> Vec<u8> {
-    let Some(password) = username(check).and_then(|ufrag| passwords.get(ufrag)) else {
-        return check.to_vec();
+pub(super) fn resigned(recorded: &[u8], passwords: &BTreeMap<String, String>) -> Vec<u8> {
+    let Some(password) = username(recorded).and_then(|ufrag| passwords.get(ufrag)) else {
+        return recorded.to_vec();
     };
-    let mut message = check[..STUN_HEADER].to_vec();
-    for (kind, _, value) in StunAttributes::of(check) {
-        if kind != INTEGRITY && kind != FINGERPRINT {
-            attribute(&mut message, kind, value);
+    let mut message = recorded[..STUN_HEADER].to_vec();
+    for (kind, _, value) in StunAttributes::of(recorded) {
+        if kind != check::INTEGRITY && kind != check::FINGERPRINT {
+            check::attribute(&mut message, kind, value);
         }
     }
-    let len = message.len();
-    set_length(&mut message, len + 24);
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
-    let tag = hmac::sign(&key, &message);
-    attribute(&mut message, INTEGRITY, tag.as_ref());
-    let len = message.len();
-    set_length(&mut message, len + 8);
-    let crc = crc32(&message) ^ 0x5354_554E;
-    attribute(&mut message, FINGERPRINT, &crc.to_be_bytes());
+    check::sign(&mut message, password);
     message
-}
-
-fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    message.extend(kind.to_be_bytes());
-    message.extend((value.len() as u16).to_be_bytes());
-    message.extend(value);
-    message.resize(message.len().next_multiple_of(4), 0);
-    let len = message.len();
-    set_length(message, len);
-}
-
-fn set_length(message: &mut [u8], total: usize) {
-    message[2..4].copy_from_slice(&((total - STUN_HEADER) as u16).to_be_bytes());
-}
-
-fn crc32(bytes: &[u8]) -> u32 {
-    let step = |mut crc: u32, byte: &u8| {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
-        }
-        crc
-    };
-    !bytes.iter().fold(u32::MAX, step)
 }

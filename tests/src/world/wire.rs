@@ -4,21 +4,17 @@
 //! is sent. Called by a client for each of its connections; time is given. The handshake's bytes are
 //! random, its packets and their times are not.
 
-use aws_lc_rs::hmac;
-use dimpl::{Dtls, Output};
-use sfu::media::transport::dtls::{Keying, Profile};
-use sfu::media::transport::srtp::{self, Opener, Sealer, Side};
+use crate::{check, shake};
+use dimpl::Dtls;
+use sfu::media::transport::srtp::{self, Opener, Sealer};
 use sfu::rtp::header::Header;
 use sfu::units::ExtSeq;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Checks until the handshake is done, then as consent. (RFC 7675 §5.1; browsers do so)
 const CHECK_AT_FIRST: Duration = Duration::from_millis(100);
 const CHECK_THEN: Duration = Duration::from_millis(2500);
-/// Room for one record.
-const RECORD_BYTES: usize = 4096;
 const PASSWORD: &str = "abcdefghijklmnopqrstuvwx";
 
 /// A packet to be sealed.
@@ -77,12 +73,7 @@ impl Connection {
     /// If no certificate can be made.
     #[must_use]
     pub fn new(ufrag: String, now: Instant) -> Self {
-        let certificate =
-            dimpl::certificate::generate_self_signed_certificate().expect("a certificate");
-        let fingerprint = certificate.fingerprint_str();
-        let config = dimpl::Config::builder().build().expect("a configuration");
-        let mut dtls = Dtls::new_12(Arc::new(config), certificate, now);
-        dtls.set_active(true);
+        let (dtls, fingerprint) = shake::association(now);
         Self {
             ufrag,
             fingerprint,
@@ -149,7 +140,7 @@ impl Connection {
     /// Asks whether the path carries, at once: the network has changed.
     pub fn check(&mut self, now: Instant) {
         if let Some((ufrag, password)) = &self.remote {
-            self.out.push(check(ufrag, password, &self.ufrag));
+            self.out.push(nominating(ufrag, password, &self.ufrag));
             let wait = if self.is_up() {
                 CHECK_THEN
             } else {
@@ -223,27 +214,13 @@ impl Connection {
     }
 
     fn drain(&mut self, now: Instant) {
-        let mut buffer = vec![0; RECORD_BYTES];
-        loop {
-            match self.dtls.poll_output(&mut buffer) {
-                Output::Packet(bytes) => self.out.push(bytes.to_vec()),
-                Output::KeyingMaterial(material, profile) => {
-                    let profile = match profile {
-                        dimpl::SrtpProfile::AEAD_AES_128_GCM => Profile::Aes128Gcm,
-                        dimpl::SrtpProfile::AEAD_AES_256_GCM => Profile::Aes256Gcm,
-                        _ => Profile::Aes128CmSha1_80,
-                    };
-                    let keying = Keying::new(profile, &material).expect("keying material");
-                    self.keys = srtp::keyed(&keying, Side::Client);
-                    self.tap = srtp::keyed(&keying, Side::Client).map(|(opener, _)| opener);
-                }
-                Output::Timeout(at) => {
-                    self.dtls_at = Some(at.max(now));
-                    return;
-                }
-                _ => {}
-            }
+        let flight = shake::flight(&mut self.dtls);
+        self.out.extend(flight.packets);
+        if let Some(keying) = flight.keying {
+            self.keys = shake::keyed(&keying);
+            self.tap = shake::keyed(&keying).map(|(opener, _)| opener);
         }
+        self.dtls_at = flight.at.map(|at| at.max(now));
     }
 
     /// Seals a packet under the next number of its stream: the number, and the datagram.
@@ -303,45 +280,18 @@ fn header(packet: &Rtp<'_>, seq: u16) -> Vec<u8> {
 }
 
 /// A binding request that nominates. (RFC 8445 §7.1)
-fn check(ufrag: &str, password: &str, own: &str) -> Vec<u8> {
+fn nominating(ufrag: &str, password: &str, own: &str) -> Vec<u8> {
     let mut message = vec![0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42];
     message.extend([7; 12]);
-    attribute(&mut message, 0x0006, format!("{ufrag}:{own}").as_bytes());
-    attribute(&mut message, 0x0024, &0x6E00_01FF_u32.to_be_bytes());
-    attribute(&mut message, 0x802A, &1_u64.to_be_bytes());
-    attribute(&mut message, 0x0025, &[]);
-    let len = message.len();
-    set_length(&mut message, len + 24);
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
-    let tag = hmac::sign(&key, &message);
-    attribute(&mut message, 0x0008, tag.as_ref());
-    let len = message.len();
-    set_length(&mut message, len + 8);
-    let fingerprint = crc32(&message) ^ 0x5354_554E;
-    attribute(&mut message, 0x8028, &fingerprint.to_be_bytes());
+    let names = format!("{ufrag}:{own}");
+    check::attribute(&mut message, check::USERNAME, names.as_bytes());
+    for (kind, value) in [
+        (0x0024, &0x6E00_01FF_u32.to_be_bytes()[..]),
+        (0x802A, &1_u64.to_be_bytes()),
+        (0x0025, &[]),
+    ] {
+        check::attribute(&mut message, kind, value);
+    }
+    check::sign(&mut message, password);
     message
-}
-
-fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    message.extend(kind.to_be_bytes());
-    message.extend((value.len() as u16).to_be_bytes());
-    message.extend(value);
-    message.resize(message.len().next_multiple_of(4), 0);
-    let len = message.len();
-    set_length(message, len);
-}
-
-fn set_length(message: &mut [u8], total: usize) {
-    message[2..4].copy_from_slice(&((total - 20) as u16).to_be_bytes());
-}
-
-fn crc32(bytes: &[u8]) -> u32 {
-    let step = |mut crc: u32, byte: &u8| {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
-        }
-        crc
-    };
-    !bytes.iter().fold(u32::MAX, step)
 }
