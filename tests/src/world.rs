@@ -406,10 +406,8 @@ impl World {
             return;
         };
         let seat = &mut self.seats[who];
-        // Resends have no order of their own; `watch` compares them with what they repeat.
-        if !seat.client.repairs(&bytes) {
-            self.checks.sent(who, &bytes, seat.gone);
-        }
+        let repairs = seat.client.repairs(&bytes);
+        self.checks.sent(who, &bytes, (seat.gone, repairs));
         let leg = if seat.addresses[0] == to {
             Leg::First
         } else {
@@ -437,9 +435,8 @@ impl World {
         let mut found = found.filter(|(_, (address, _))| *address == to);
         if let Some((who, (_, leg))) = found.next() {
             let (leg, seat) = (*leg, &self.seats[who]);
-            if !seat.client.repairs(bytes) {
-                self.checks.sent(who, bytes, seat.gone);
-            }
+            let repairs = seat.client.repairs(bytes);
+            self.checks.sent(who, bytes, (seat.gone, repairs));
             self.watch(who, leg, bytes);
         }
     }

@@ -42,6 +42,7 @@ struct Seen {
     timestamp: u32,
     marker: bool,
     count: u64,
+    repairs: bool,
     sealed: BTreeMap<u64, u64>,
 }
 
@@ -61,9 +62,9 @@ pub fn media_ssrc(datagram: &[u8]) -> Option<u32> {
 }
 
 impl Checks {
-    /// A server sends a datagram to participant `who`, who may have left. Of streams that repair
-    /// others nothing is told: their times go as the losses.
-    pub fn sent(&mut self, who: usize, datagram: &[u8], gone: bool) {
+    /// A server sends a datagram to participant `who`, who may have left. It may be of a stream that
+    /// repairs another one: its times go as the losses, and what is not lost is not repaired.
+    pub fn sent(&mut self, who: usize, datagram: &[u8], (gone, repairs): (bool, bool)) {
         if media_ssrc(datagram).is_none() {
             return;
         }
@@ -89,6 +90,7 @@ impl Checks {
         if seen.sealed.len() > REMEMBERED {
             seen.sealed.pop_first();
         }
+        seen.repairs |= repairs;
         seen.count += 1;
         if seen.count == 1 {
             seen.base = seq;
@@ -96,7 +98,7 @@ impl Checks {
             let forward = header.timestamp.wrapping_sub(seen.timestamp) as i32;
             // The marker ends a picture; of sound it begins a spurt, and each packet has its time.
             let stands = forward == 0 && seen.marker && seq == seen.highest + 1;
-            if forward < 0 || stands {
+            if !repairs && (forward < 0 || stands) {
                 let what = format!("{}: by {forward}", what());
                 self.note(Rule::TimeRunsForward, what);
                 return;
@@ -114,7 +116,7 @@ impl Checks {
         let mut broken = Vec::new();
         for ((who, ssrc), seen) in &self.streams {
             let gaps = (seen.highest - seen.base + 1).saturating_sub(seen.count);
-            if gaps > lost {
+            if gaps > lost && !seen.repairs {
                 broken.push(format!(
                     "stream {ssrc:#x} to {who}: {gaps} numbers, {lost} lost"
                 ));
@@ -172,17 +174,25 @@ mod tests {
 
     /// Feeds the stream with one packet changed; the rules broken.
     fn broken(change: impl Fn(u16, &mut Vec<u8>) -> bool, gone_from: u16) -> Vec<Rule> {
+        broken_of(false, change, gone_from)
+    }
+
+    fn broken_of(
+        repairs: bool,
+        change: impl Fn(u16, &mut Vec<u8>) -> bool,
+        gone_from: u16,
+    ) -> Vec<Rule> {
         let mut checks = Checks::default();
         for n in 0..9 {
             let mut bytes = packet(n);
             if change(n, &mut bytes) {
-                checks.sent(0, &bytes, n >= gone_from);
+                checks.sent(0, &bytes, (n >= gone_from, repairs));
             }
         }
         // Sent again as it was.
         let mut again = packet(4);
         if change(4, &mut again) {
-            checks.sent(0, &packet(4), false);
+            checks.sent(0, &packet(4), (false, repairs));
         }
         checks.close(0);
         let mut rules: Vec<Rule> = checks.broken().iter().map(|broken| broken.rule).collect();
@@ -226,5 +236,20 @@ mod tests {
     #[test]
     fn a_packet_to_who_has_left_is_seen() {
         assert_eq!(broken(|_, _| true, 8), [Rule::NothingAfterLeave]);
+    }
+
+    #[test]
+    fn a_stream_that_repairs_another_goes_as_the_losses_but_is_sealed_once_and_ends() {
+        let at_random = |n, bytes: &mut Vec<u8>| {
+            bytes[4] ^= (n as u8 % 2) << 7;
+            n != 6
+        };
+        assert_eq!(broken_of(true, at_random, 99), []);
+        assert_eq!(broken_of(true, at_random, 8), [Rule::NothingAfterLeave]);
+        let twice = |n, bytes: &mut Vec<u8>| {
+            bytes[20] ^= u8::from(n == 4);
+            true
+        };
+        assert_eq!(broken_of(true, twice, 99), [Rule::SealedOnce]);
     }
 }

@@ -55,6 +55,8 @@ pub enum Invariant {
     Memory,
     /// No SRTP index of a stream seals two different packets.
     Nonce,
+    /// What is sent can be opened with the keys that were agreed.
+    Authentic,
 }
 
 /// A rule that did not hold.

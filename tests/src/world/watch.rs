@@ -3,9 +3,9 @@
 //! Owns a second set of keys, so that a packet is judged as it left, before a road can lose it, and
 //! which streams repeat which. Decides no rule itself. Called by the world for each datagram.
 
-use super::invariants::{Broken, Invariants, Sent};
+use super::invariants::{Broken, Invariant, Invariants, Sent, broken};
 use super::source::Truth;
-use sfu::media::transport::srtp::Opener;
+use sfu::media::transport::srtp::{Opener, Refused};
 use sfu::rtp::header::Header;
 use sfu::rtp::rtcp::{self, Packet};
 use sfu::rtp::vp8::Descriptor;
@@ -102,19 +102,31 @@ impl Watch {
         now: Instant,
     ) -> Result<bool, Broken> {
         if matches!(bytes.get(1), Some(192..=223)) {
-            let Ok(len) = opener.open_rtcp(&mut bytes) else {
-                return Ok(false);
+            return match opener.open_rtcp(&mut bytes) {
+                Ok(len) => self.asks(&bytes[..len], now),
+                Err(refused) => {
+                    broken(Invariant::Authentic, format!("RTCP: {refused:?}")).map(|()| false)
+                }
             };
-            return self.asks(&bytes[..len], now);
         }
         let Some(header) = Header::parse(&bytes) else {
             return Ok(false);
         };
-        // What is sent again as it was is no fresh number: the same sealed bytes are no new packet.
         let opened = opener.open_rtp(header.header_len, header.ssrc, header.sequence, &mut bytes);
-        if let (Ok(opened), Some(named)) = (opened, named(&header)) {
-            let payload = &bytes[header.header_len..opened.len];
-            self.judge(&header, opened.seq.0, payload, named, now)?;
+        match (opened, named(&header)) {
+            (Ok(opened), Some(named)) => {
+                let payload = &bytes[header.header_len..opened.len];
+                self.judge(&header, opened.seq.0, payload, named, now)?;
+            }
+            // What is sent again as it was; `checks` sees whether it was.
+            (Ok(_), None) | (Err(Refused::Replay), _) => {}
+            (Err(refused), _) => {
+                let what = format!(
+                    "stream {:08x}, {}: {refused:?}",
+                    header.ssrc, header.sequence
+                );
+                broken(Invariant::Authentic, what)?;
+            }
         }
         Ok(false)
     }
@@ -172,5 +184,44 @@ impl Watch {
             }
         }
         Ok(asked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sfu::media::transport::dtls::{Keying, Profile};
+    use sfu::media::transport::srtp::{self, OVERHEAD_MAX, Side};
+    use sfu::units::ExtSeq;
+
+    /// A watch, and what a server with the same keys sends: an empty payload, which no other rule is for.
+    #[expect(clippy::disallowed_methods, reason = "an arbitrary origin for a test")]
+    fn told(spoil: impl FnOnce(&mut Vec<u8>)) -> Option<Invariant> {
+        let keying = Keying::new(Profile::Aes128Gcm, &[7; 56]).expect("keys");
+        let (opener, _) = srtp::keyed(&keying, Side::Client).expect("keys");
+        let (_, sealer) = srtp::keyed(&keying, Side::Server).expect("keys");
+        let mut watch = Watch::default();
+        watch.key(opener);
+        let mut packet = vec![0x80, 96, 0, 9, 0, 0, 0, 1, 0, 0, 0, 5];
+        let len = packet.len();
+        packet.resize(len + OVERHEAD_MAX, 0);
+        let sealed = sealer.seal_rtp(len, len, ExtSeq(9), 5, &mut packet);
+        packet.truncate(sealed.expect("room"));
+        spoil(&mut packet);
+        let named = |_: &Header| {
+            Some(Named {
+                repeats: None,
+                vp8: false,
+            })
+        };
+        let told = watch.sent(&packet, named, Instant::now());
+        told.err().map(|broken| broken.invariant)
+    }
+
+    #[test]
+    fn what_its_receiver_cannot_open_is_told() {
+        assert_eq!(told(|_| ()), None);
+        let forged = told(|packet| *packet.last_mut().expect("a tag") ^= 1);
+        assert_eq!(forged, Some(Invariant::Authentic));
     }
 }
