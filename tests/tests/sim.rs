@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use tests::world::scenarios::{self, Outcome, SCENARIOS, Scenario};
+use tests::world::scenarios::{self, Outcome, Scenario};
 
 const USAGE: &str = "\
 usage: cargo sim [NAME]             scenarios whose name contains NAME (all) with their fixed seeds
@@ -30,9 +30,7 @@ fn main() -> ExitCode {
         .and_then(|seed| seed.parse().ok());
     match words.as_slice() {
         ["--help" | "-h"] => println!("{USAGE}"),
-        ["--list"] => SCENARIOS
-            .iter()
-            .for_each(|scenario| println!("{}", scenario.name)),
+        ["--list"] => scenarios::all().for_each(|scenario| println!("{}", scenario.name)),
         ["--replay", file] => return tests::replay::tell(file.as_ref()),
         ["--search"] => return perform(&search(100), false),
         ["--search", count] => match count.parse() {
@@ -53,9 +51,9 @@ fn main() -> ExitCode {
 }
 
 fn chosen(name: &str, seed: Option<u64>) -> Vec<Job> {
-    let named = |scenario: &&Scenario| scenario.name.contains(name);
+    let named = |scenario: &&'static Scenario| scenario.name.contains(name);
     let exact = scenarios::by_name(name);
-    let all = SCENARIOS.iter().filter(named);
+    let all = scenarios::all().filter(named);
     let some: Vec<&'static Scenario> = exact.map_or_else(|| all.collect(), |one| vec![one]);
     let mut jobs = Vec::new();
     for scenario in some {
@@ -72,9 +70,7 @@ fn search(count: usize) -> Vec<Job> {
     let name = std::env::var("NAME").unwrap_or_default();
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let begin = now.map_or(0, |now| now.as_millis() as u64) % 1_000_000_000;
-    let named = SCENARIOS
-        .iter()
-        .filter(|scenario| scenario.name.contains(&name));
+    let named = scenarios::all().filter(|scenario| scenario.name.contains(&name));
     let turns = named.cycle().take(count);
     (begin..)
         .zip(turns)
@@ -99,9 +95,8 @@ fn perform(jobs: &[Job], verbose: bool) -> ExitCode {
                 loop {
                     let job = waiting.lock().expect("not poisoned").pop_front();
                     let Some((scenario, seed)) = job else { return };
-                    let outcome = catch_unwind(AssertUnwindSafe(|| {
-                        scenarios::run(&(scenario.plan)(), seed)
-                    }));
+                    let outcome =
+                        catch_unwind(AssertUnwindSafe(|| scenarios::run_all(scenario, seed)));
                     let outcome = outcome.unwrap_or_else(|panic| panicked(&panic));
                     if !tell(scenario, seed, &outcome, verbose) {
                         *failed.lock().expect("not poisoned") += 1;

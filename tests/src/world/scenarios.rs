@@ -11,7 +11,7 @@ use super::source::Kind;
 use crate::link::Conditions;
 use std::fmt::Write;
 use std::time::Duration;
-pub use table::{SCENARIOS, Scenario, by_name};
+pub use table::{Scenario, all, by_name};
 
 /// Everybody has everything by then.
 const SETTLED: Duration = Duration::from_secs(3);
@@ -98,6 +98,34 @@ pub struct Outcome {
     pub decoded: Vec<(usize, usize, usize, u64)>,
     /// What is wrong; nothing if it went well.
     pub faults: Vec<String>,
+}
+
+/// Runs a scenario with a seed, and what it is compared with.
+#[must_use]
+pub fn run_all(scenario: &Scenario, seed: u64) -> Outcome {
+    let mut outcome = run(&(scenario.plan)(), seed);
+    if let Some(twin) = &scenario.twin {
+        let other = run(&(twin.plan)(), seed);
+        compare(&mut outcome, &other, twin.within);
+    }
+    outcome
+}
+
+/// The same was seen, but for so many frames of each track.
+fn compare(outcome: &mut Outcome, other: &Outcome, within: u64) {
+    if outcome.decoded.len() != other.decoded.len() {
+        outcome.faults.push("its twin sees other tracks".into());
+    }
+    for (one, two) in outcome.decoded.iter().zip(&other.decoded) {
+        let (who, publisher, track, frames) = *one;
+        if (who, publisher, track) != (two.0, two.1, two.2) || frames.abs_diff(two.3) > within {
+            let name = format!("p{who} of p{publisher} track {track}");
+            let fault = format!("{name}: {frames} frames, of its twin {}", two.3);
+            outcome.faults.push(fault);
+        }
+    }
+    let faults = other.faults.iter().map(|fault| format!("twin: {fault}"));
+    outcome.faults.extend(faults);
 }
 
 /// Runs a plan with a seed.
@@ -281,5 +309,28 @@ fn finish(world: &mut World, outcome: &mut Outcome) {
                 .faults
                 .push(format!("server {n} still holds {held:?}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn twins_that_see_different_things_are_told() {
+        let seen = |frames| Outcome {
+            decoded: vec![(1, 0, 1, frames)],
+            ..Outcome::default()
+        };
+        let faults = |one, two, within| {
+            let mut outcome = seen(one);
+            compare(&mut outcome, &seen(two), within);
+            outcome.faults.len()
+        };
+        assert_eq!((faults(100, 100, 0), faults(100, 101, 0)), (0, 1));
+        assert_eq!((faults(100, 110, 10), faults(100, 111, 10)), (0, 1));
+        let mut outcome = seen(1);
+        compare(&mut outcome, &Outcome::default(), 0);
+        assert_eq!(outcome.faults.len(), 1);
     }
 }

@@ -173,6 +173,8 @@ pub struct Source {
     comfort_at: Instant,
     talk_spurt: bool,
     chance: StdRng,
+    /// Of bytes that mean nothing: sizes and times do not hang on it.
+    static_noise: StdRng,
 }
 
 impl Source {
@@ -203,6 +205,7 @@ impl Source {
             comfort_at: now,
             talk_spurt: true,
             chance,
+            static_noise: StdRng::seed_from_u64(seed),
         }
     }
 
@@ -315,7 +318,7 @@ impl Source {
             whole: true,
         };
         let more = if silent { 2 } else { 60 };
-        let rest: Vec<u8> = (0..more).map(|_| noise(&mut self.chance)).collect();
+        let rest: Vec<u8> = (0..more).map(|_| noise(&mut self.static_noise)).collect();
         truth.write(&rest, &mut payload);
         let marker = std::mem::take(&mut self.talk_spurt) && !silent;
         let level = Some(if silent { 127 } else { 25 });
@@ -377,7 +380,9 @@ impl Source {
             let noisy = self.encrypted;
             let byte =
                 |n: usize, chance: &mut StdRng| if noisy { noise(chance) } else { n as u8 & 0x3F };
-            let rest: Vec<u8> = (0..share).map(|n| byte(n, &mut self.chance)).collect();
+            let rest: Vec<u8> = (0..share)
+                .map(|n| byte(n, &mut self.static_noise))
+                .collect();
             truth.write(&rest, &mut payload);
             packets.push(Packet {
                 layer,
