@@ -331,6 +331,11 @@ impl Sctp {
         let Some((handle, association)) = &mut self.association else {
             return;
         };
+        if self.lost {
+            // Nobody is told anything of what has ended.
+            while association.poll().is_some() {}
+            return;
+        }
         let (mut lost, mut opened) = (None, false);
         while let Some(reported) = association.poll() {
             match reported {
