@@ -34,6 +34,8 @@ pub struct Traffic {
     pub retransmitted_out: u64,
     /// Their bytes.
     pub retransmitted_bytes_out: u64,
+    /// Clients found again by their keys, at an address that had passed no check.
+    pub strays_found: u64,
 }
 
 /// Feedback messages.
@@ -73,7 +75,7 @@ pub struct Dropped {
     pub not_ours: u64,
     /// STUN for no ufrag of ours, malformed, or with a wrong password.
     pub stun: u64,
-    /// From an address that never passed a check.
+    /// From an address that never passed a check, and opened by nobody's keys.
     pub unknown_address: u64,
     /// Media before the DTLS handshake was done.
     pub not_ready: u64,

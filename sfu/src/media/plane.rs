@@ -14,6 +14,7 @@ mod peers;
 mod reports;
 pub mod opened;
 mod receive;
+mod strays;
 mod witness;
 mod data;
 
@@ -35,6 +36,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use strays::Strays;
 use tracks::{TrackSettings, Tracks};
 use witness::Witness;
 
@@ -101,6 +103,7 @@ pub struct Plane {
     events: VecDeque<Event>,
     counters: Counters,
     witness: Witness,
+    strays: Strays,
     /// Kept for its allocation: what one NACK asks for again.
     resends: Vec<Resend>,
     /// Kept for its allocation: what one upstream lost.
@@ -139,6 +142,7 @@ impl Plane {
             events: VecDeque::new(),
             counters: Counters::default(),
             witness: Witness::default(),
+            strays: Strays::default(),
             resends: Vec::new(),
             lost: Vec::new(),
             woke: None,
@@ -209,7 +213,7 @@ impl Plane {
 
     /// Takes one datagram; it is opened in place.
     pub fn handle_datagram(&mut self, path: Path, datagram: &mut [u8], now: Instant) {
-        let opened = self.open(&path, datagram);
+        let opened = self.open(&path, datagram, now);
         self.take(&opened, path, datagram, now);
     }
 

@@ -312,6 +312,13 @@ impl Transport {
         !self.up || self.told != Some(path)
     }
 
+    /// Where it was heard of last, and when; `None` before there are keys.
+    #[must_use]
+    pub fn last_heard(&self) -> Option<(Path, Instant)> {
+        self.srtp.as_ref()?;
+        Some((self.ice.selected()?, self.ice.heard()))
+    }
+
     /// Where to send and with what; `None` until there are both.
     #[must_use]
     pub fn sending(&self) -> Option<(Path, &Sealer)> {

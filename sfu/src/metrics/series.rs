@@ -358,6 +358,11 @@ fn threads(shelf: &Shelf, workers: &[WorkerMetrics]) {
     let downstreams = shelf.gauges("foci_downstreams", "Forwarded streams", label);
     let sends = shelf.counters("foci_udp_sends_total", "System calls that sent", label);
     let segments = shelf.counters("foci_gso_segments_total", "Datagrams these sent", label);
+    let strays = shelf.counters(
+        "foci_strays_found_total",
+        "Clients found at a new address by their keys",
+        label,
+    );
     let busy = shelf.counters(
         "foci_worker_busy_ns_total",
         "Nanoseconds not waiting",
@@ -384,6 +389,7 @@ fn threads(shelf: &Shelf, workers: &[WorkerMetrics]) {
         };
         count(&sends, &worker.udp_sends);
         count(&segments, &worker.gso_segments);
+        count(&strays, &worker.strays_found);
         count(&busy, &worker.busy_ns);
         for reason in DropReason::ALL {
             let series = dropped.with_label_values(&[index.as_str(), reason.label()]);

@@ -179,6 +179,8 @@ pub struct Counters {
     pub udp_sends: Counter,
     /// Datagrams these sent: more than calls where the kernel segments (GSO).
     pub gso_segments: Counter,
+    /// Clients found again by their keys, at an address that had passed no check.
+    pub strays_found: Counter,
     /// Time not spent waiting.
     pub busy_ns: Counter,
 }

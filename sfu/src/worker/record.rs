@@ -154,11 +154,13 @@ impl Recorder {
         }
         let before = plane.handshake(&path);
         let bad = plane.counters().dropped.stun;
-        let opened = plane.open(&path, datagram);
+        let opened = plane.open(&path, datagram, now);
         let stage = before.map_or(Handshake::Open, |(_, stage)| stage);
+        let known = before.map(|(from, _)| from);
         let entry = Datagram {
             path,
-            from: before.map(|(from, _)| from),
+            // Who has moved is known by his keys.
+            from: opened.from().or(known),
             bytes: self.kept(plane, &opened, datagram),
             form: match &opened {
                 Opened::Check => Form::Check { authentic: true },

@@ -22,6 +22,7 @@ pub(super) fn publish(
     sent.bytes.set(traffic.bytes_out);
     sent.repeated_packets.set(traffic.retransmitted_out);
     sent.repeated_bytes.set(traffic.retransmitted_bytes_out);
+    metrics.strays_found.set(traffic.strays_found);
     let feedback = &counters.feedback;
     metrics.feedback_in.nacks.set(feedback.nacks_in);
     metrics.feedback_in.plis.set(feedback.plis_in);

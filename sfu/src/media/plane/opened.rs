@@ -35,6 +35,20 @@ pub enum Opened {
     Refused(Reason),
 }
 
+impl Opened {
+    /// Whose keys opened it.
+    #[must_use]
+    pub const fn from(&self) -> Option<Sender> {
+        match self {
+            Self::Media(Media { from, .. }) | Self::Control { from, .. } => Some(*from),
+            Self::Check | Self::Handshake | Self::Refused(_) => None,
+        }
+    }
+}
+
+/// Opens a datagram with the keys of a connection.
+pub(super) type Open = fn(&mut Plane, (u32, Sender), &mut [u8]) -> Result<Opened, Reason>;
+
 /// A packet of media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Media {
@@ -55,7 +69,7 @@ pub struct Media {
 pub enum Reason {
     /// Nothing we speak.
     Foreign,
-    /// From an address that never passed a check.
+    /// From an address that never passed a check, and of nobody who may have moved.
     Unknown,
     /// No RTP.
     Malformed,
@@ -72,13 +86,17 @@ pub enum Reason {
 impl Plane {
     /// Opens one datagram in place, and changes nothing but what keeps packets from being opened
     /// twice.
-    pub fn open(&mut self, path: &Path, datagram: &mut [u8]) -> Opened {
-        let opened = match classify(datagram) {
+    pub fn open(&mut self, path: &Path, datagram: &mut [u8], now: Instant) -> Opened {
+        let open: Open = match classify(datagram) {
             Kind::Stun => return Opened::Check,
             Kind::Dtls => return Opened::Handshake,
-            Kind::Rtp => self.open_rtp(path, datagram).map(Opened::Media),
-            Kind::Rtcp => self.open_rtcp(path, datagram),
-            Kind::Other => Err(Reason::Foreign),
+            Kind::Rtp => Self::open_rtp,
+            Kind::Rtcp => Self::open_rtcp,
+            Kind::Other => return Opened::Refused(Reason::Foreign),
+        };
+        let opened = match self.sender_of(path) {
+            Some(from) => open(self, from, datagram),
+            None => self.open_stray(path, datagram, now, open),
         };
         opened.unwrap_or_else(Opened::Refused)
     }
@@ -101,22 +119,28 @@ impl Plane {
         }
     }
 
-    fn open_rtp(&mut self, path: &Path, datagram: &mut [u8]) -> Result<Media, Reason> {
-        let (index, from) = self.sender_of(path).ok_or(Reason::Unknown)?;
+    fn open_rtp(
+        &mut self,
+        (index, from): (u32, Sender),
+        datagram: &mut [u8],
+    ) -> Result<Opened, Reason> {
         let header = Header::parse(datagram).ok_or(Reason::Malformed)?;
         let opener = self.opener(index, from)?;
         let opened = opener.open_rtp(header.header_len, header.ssrc, header.sequence, datagram)?;
-        Ok(Media {
+        Ok(Opened::Media(Media {
             index,
             from,
             header,
             seq: opened.seq,
             len: opened.len,
-        })
+        }))
     }
 
-    fn open_rtcp(&mut self, path: &Path, datagram: &mut [u8]) -> Result<Opened, Reason> {
-        let (index, from) = self.sender_of(path).ok_or(Reason::Unknown)?;
+    fn open_rtcp(
+        &mut self,
+        (index, from): (u32, Sender),
+        datagram: &mut [u8],
+    ) -> Result<Opened, Reason> {
         let len = self.opener(index, from)?.open_rtcp(datagram)?;
         Ok(Opened::Control { index, from, len })
     }

@@ -110,23 +110,26 @@ impl Plane {
         }
     }
 
+    /// A sealed packet was opened with the keys of a connection: it is where the packet comes from.
+    fn handle_authenticated(&mut self, (index, from): (u32, Sender), path: &Path, now: Instant) {
+        let connection = self.peers.connection_mut(index, from.side);
+        if connection.is_some_and(|one| one.transport.handle_authenticated(*path, now)) {
+            self.handle_moved(path, from);
+            self.tell_changes(index, now);
+        }
+    }
+
     /// A packet of media was opened.
     pub(super) fn handle_rtp(&mut self, media: &Media, path: Path, packet: &[u8], now: Instant) {
         let Media {
-            from: Sender { side, .. },
+            from,
             index,
             ref header,
             ..
         } = *media;
-        let Some(connection) = self.peers.connection_mut(index, side) else {
-            return;
-        };
-        let transport = &mut connection.transport;
-        if transport.handle_authenticated(path, now) {
-            self.tell_changes(index, now);
-        }
+        self.handle_authenticated((index, from), &path, now);
         // Nothing is published by the connection we send by.
-        if side == Side::Subscriber {
+        if from.side == Side::Subscriber {
             self.counters.dropped.unknown_stream += 1;
             return;
         }
@@ -247,13 +250,7 @@ impl Plane {
         compound: &[u8],
         now: Instant,
     ) {
-        let Some(connection) = self.peers.connection_mut(index, from.side) else {
-            return;
-        };
-        let transport = &mut connection.transport;
-        if transport.handle_authenticated(path, now) {
-            self.tell_changes(index, now);
-        }
+        self.handle_authenticated((index, from), &path, now);
         for packet in rtcp::packets(compound) {
             match packet {
                 Ok(packet) => self.take_feedback(index, packet, now),

@@ -9,5 +9,6 @@ mod hostile;
 mod joining;
 mod paths;
 mod repair;
+mod strays;
 mod world;
 mod witness;

@@ -336,6 +336,12 @@ impl Ice {
         self.selection.path
     }
 
+    /// When something authentic came last, by any path.
+    #[must_use]
+    pub const fn heard(&self) -> Instant {
+        self.consent.heard
+    }
+
     /// How the connection stands.
     #[must_use]
     pub const fn state(&self) -> State {

@@ -204,8 +204,8 @@ scenarios! {
     "both-impaired" [1] trio(up(impaired(), camera(SIMULCAST)), down(impaired(), watcher()), 0.75, 2000);
     "both-impaired-dual" [1] trio(up(impaired(), dual(camera(SIMULCAST))), down(impaired(), dual(watcher())), 0.75, 2000);
     "small-mtu" [1] trio(up(road(|r| r.mtu = 1252), camera(SIMULCAST)), down(road(|r| r.mtu = 1252), watcher()), 0.99, 300);
-    "publisher-rebinds" [1] trio(camera(SIMULCAST), watcher(), 0.75, 3000).with(6000, Act::Rebind(0));
-    "subscriber-rebinds" [1] trio(camera(SIMULCAST), watcher(), 0.7, 3500).with(6000, Act::Rebind(1));
+    "publisher-rebinds" [1] trio(camera(SIMULCAST), watcher(), 0.75, 600).with(6000, Act::Rebind(0));
+    "subscriber-rebinds" [1] trio(camera(SIMULCAST), watcher(), 0.75, 2000).with(6000, Act::Rebind(1));
     "publisher-outage" [1] trio(camera(SIMULCAST), watcher(), 0.7, 3500).with(6000, Act::Break(0, 2000));
     "subscriber-outage" [1] trio(camera(SIMULCAST), watcher(), 0.7, 3500).with(6000, Act::Break(1, 2000));
     "everybody-outage" [1] trio(camera(SIMULCAST), watcher(), 0.6, 4000)

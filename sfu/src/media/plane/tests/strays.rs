@@ -1,0 +1,101 @@
+//! Clients whose NAT gave them another port.
+
+use super::world::{World, audio, ms, receiver_report};
+use crate::ids::TrackKey;
+use crate::media::message::Event;
+
+fn call() -> (World, usize, usize, TrackKey) {
+    let mut world = World::new();
+    let (publisher, track) = world.speaker();
+    let watcher = world.watcher(track, audio("recvonly"));
+    world.take_events();
+    (world, publisher, watcher, track)
+}
+
+fn moves(world: &mut World) -> usize {
+    let moved = |event: &&Event| matches!(event, Event::PathChanged { .. });
+    world.take_events().iter().filter(moved).count()
+}
+
+#[test]
+fn a_client_at_a_new_port_is_found_by_its_keys() {
+    let (mut world, publisher, watcher, _) = call();
+    for who in [publisher, watcher] {
+        world.clients[who].path.remote.set_port(50_000);
+    }
+    world.advance(ms(200));
+    world.take_media(watcher);
+    // The watcher tells by its feedback, the publisher by its media; nobody has sent a check.
+    world.feedback(watcher, &receiver_report(1, 1));
+    for at in 1..=3 {
+        world.speak(publisher, at);
+    }
+    assert_eq!(world.take_media(watcher).len(), 3);
+    assert_eq!(moves(&mut world), 2);
+    assert_eq!(world.plane.counters().traffic.strays_found, 2);
+}
+
+#[test]
+fn a_client_at_another_address_is_found_among_many_quiet_ones() {
+    let (mut world, publisher, _, track) = call();
+    for _ in 0..40 {
+        world.watcher(track, audio("recvonly"));
+    }
+    world.advance(ms(200));
+    world.clients[publisher].path.remote = "203.0.113.9:4242".parse().expect("an address");
+    for at in 1..=4 {
+        world.speak(publisher, at);
+    }
+    assert_eq!(moves(&mut world), 1);
+}
+
+#[test]
+fn who_is_heard_of_has_not_moved() {
+    let (mut world, publisher, watcher, _) = call();
+    let home = world.clients[publisher].path;
+    world.advance(ms(200));
+    world.speak(publisher, 1);
+    // Somebody has caught a packet and is faster with it than the client.
+    world.clients[publisher].path.remote.set_port(50_000);
+    world.speak(publisher, 2);
+    world.clients[publisher].path = home;
+    assert_eq!(moves(&mut world), 0);
+    assert_eq!(world.take_media(watcher).len(), 1);
+}
+
+#[test]
+fn a_packet_caught_and_sent_again_moves_nobody() {
+    let (mut world, publisher, watcher, _) = call();
+    let packet = world.clients[publisher].rtcp(&receiver_report(1, 1));
+    world.send(publisher, vec![packet.clone()]);
+    world.advance(ms(200));
+    world.clients[watcher].path.remote.set_port(50_000);
+    world.send(watcher, vec![packet]);
+    assert_eq!(moves(&mut world), 0);
+    assert_eq!(world.plane.counters().traffic.strays_found, 0);
+}
+
+#[test]
+fn a_flood_of_forged_packets_is_not_worth_many_keys() {
+    let (mut world, publisher, watcher, _) = call();
+    world.advance(ms(200));
+    let before = world.plane.counters().dropped;
+    world.clients[watcher].path.remote.set_port(50_000);
+    let forged = vec![
+        vec![
+            0x80, 111, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 7, 7, 7, 7, 7, 7, 7, 7
+        ];
+        1000
+    ];
+    world.send(watcher, forged);
+    let dropped = world.plane.counters().dropped;
+    assert_eq!(dropped.unknown_address, before.unknown_address + 1000);
+    assert_eq!(dropped.srtp_auth, before.srtp_auth);
+    // The budget of this moment is used up: even a client that has moved waits for the next.
+    world.clients[publisher].path.remote.set_port(50_001);
+    world.speak(publisher, 1);
+    assert_eq!(moves(&mut world), 0);
+    world.advance(ms(100));
+    world.speak(publisher, 2);
+    assert_eq!(moves(&mut world), 1);
+}
