@@ -5,6 +5,7 @@
 
 use crate::units::ExtSeq;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// Missing packets at once; beyond it a key frame is cheaper than repairs.
@@ -29,6 +30,8 @@ struct Missing {
     seq: ExtSeq,
     due: Instant,
     tries: u8,
+    /// Nobody waits for it: most likely it carried nothing.
+    idle: bool,
 }
 
 /// The missing packets of one upstream, in the publisher's own numbering.
@@ -43,10 +46,11 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// `count` numbers from `first` on were passed over. True if so much is missing that the
-    /// list was cut: from now on only a key frame helps.
+    /// These numbers were passed over; `idle` if nobody waits for them. True if so much is missing
+    /// that the list was cut: from now on only a key frame helps.
     #[must_use = "a cut list needs a key frame"]
-    pub fn handle_gap(&mut self, first: ExtSeq, count: u64, now: Instant) -> bool {
+    pub fn handle_gap(&mut self, gap: Range<ExtSeq>, idle: bool, now: Instant) -> bool {
+        let count = gap.end.0.saturating_sub(gap.start.0);
         if count == 0 {
             return false;
         }
@@ -65,10 +69,11 @@ impl Losses {
         }
         let due = now + FIRST_NACK;
         self.missing
-            .extend((first.0..first.0 + count).map(|seq| Missing {
+            .extend((gap.start.0..gap.end.0).map(|seq| Missing {
                 seq: ExtSeq(seq),
                 due,
                 tries: 0,
+                idle,
             }));
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
         false
@@ -79,6 +84,13 @@ impl Losses {
         if let Ok(at) = self.missing.binary_search_by_key(&seq, |entry| entry.seq) {
             self.missing.remove(at);
         }
+    }
+
+    /// What is missing from `first` on, below `end`, carried nothing.
+    pub fn handle_settled(&mut self, first: ExtSeq, end: ExtSeq) {
+        let from = self.missing.partition_point(|entry| entry.seq < first);
+        let to = self.missing.partition_point(|entry| entry.seq < end);
+        self.missing.drain(from..to);
     }
 
     /// The first packet of a key frame came: what is older matters less.
@@ -110,17 +122,26 @@ impl Losses {
     }
 
     /// Appends the numbers to ask for now, ascending, at most [`MISSING_LIMIT`]. Those asked for
-    /// often enough are given up.
-    pub fn poll_nacks(&mut self, rtt: Option<Duration>, now: Instant, out: &mut Vec<u16>) {
+    /// often enough are given up; true if one of them is newer than the last key frame, and so keeps
+    /// decoders from going on.
+    #[must_use = "what is given up needs a key frame"]
+    pub fn poll_nacks(&mut self, rtt: Option<Duration>, now: Instant, out: &mut Vec<u16>) -> bool {
         if self.poll_timeout().is_none_or(|due| now < due) {
-            return;
+            return false;
         }
         let rtt = rtt.unwrap_or(DEFAULT_RTT);
         let tries = if rtt < SHORT_RTT { TRIES_SHORT } else { TRIES };
-        let held = self.missing.len();
-        self.missing
-            .retain(|entry| entry.due > now || entry.tries < tries);
-        self.abandoned += (held - self.missing.len()) as u64;
+        let key_frame = self.newest_key_frame;
+        let (mut given_up, mut harms) = (0, false);
+        self.missing.retain(|entry| {
+            let keeps = entry.due > now || entry.tries < tries;
+            if !keeps {
+                given_up += 1;
+                harms |= !entry.idle && Some(entry.seq) > key_frame;
+            }
+            keeps
+        });
+        self.abandoned += given_up;
         let mut next_due = None::<Instant>;
         for entry in &mut self.missing {
             if entry.due <= now {
@@ -131,6 +152,7 @@ impl Losses {
             next_due = Some(next_due.map_or(entry.due, |next| next.min(entry.due)));
         }
         self.next_due = next_due;
+        harms
     }
 
     /// Missing packets.
@@ -179,14 +201,14 @@ mod tests {
     fn asked_at(rtt: Duration) -> Vec<u64> {
         let start = instant();
         let mut losses = Losses::default();
-        assert!(!losses.handle_gap(ExtSeq(9), 1, start));
-        let mut times = Vec::new();
+        assert!(!losses.handle_gap(ExtSeq(9)..ExtSeq(10), false, start));
+        let (mut times, mut harmed) = (Vec::new(), false);
         while let Some(due) = losses.poll_timeout() {
             let mut out = Vec::new();
-            losses.poll_nacks(Some(rtt), due, &mut out);
+            harmed |= losses.poll_nacks(Some(rtt), due, &mut out);
             times.extend(out.iter().map(|_| (due - start).as_millis() as u64));
         }
-        assert_eq!(losses.abandoned(), 1);
+        assert_eq!((losses.abandoned(), harmed), (1, true));
         times
     }
 
@@ -204,12 +226,12 @@ mod tests {
     fn nothing_is_asked_before_the_reorder_grace() {
         let now = instant();
         let mut losses = Losses::default();
-        assert!(!losses.handle_gap(ExtSeq(1), 2, now));
+        assert!(!losses.handle_gap(ExtSeq(1)..ExtSeq(3), false, now));
         let mut out = Vec::new();
-        losses.poll_nacks(None, now + ms(19), &mut out);
+        assert!(!losses.poll_nacks(None, now + ms(19), &mut out));
         assert!(out.is_empty());
         losses.handle_arrival(ExtSeq(1));
-        losses.poll_nacks(None, now + ms(20), &mut out);
+        assert!(!losses.poll_nacks(None, now + ms(20), &mut out));
         assert_eq!(out, [2]);
         losses.handle_arrival(ExtSeq(2));
         assert_eq!(losses.poll_timeout(), None);
@@ -219,21 +241,57 @@ mod tests {
     fn too_many_losses_fall_back_on_the_newest_key_frame() {
         let now = instant();
         let mut losses = Losses::default();
-        assert!(!losses.handle_gap(ExtSeq(0), 400, now));
+        assert!(!losses.handle_gap(ExtSeq(0)..ExtSeq(400), false, now));
         losses.handle_key_frame(ExtSeq(300));
-        assert!(!losses.handle_gap(ExtSeq(500), 200, now));
+        assert!(!losses.handle_gap(ExtSeq(500)..ExtSeq(700), false, now));
         assert_eq!(losses.len(), 300);
         // Nothing older than the key frame is left to drop now.
-        assert!(losses.handle_gap(ExtSeq(1000), 300, now));
+        assert!(losses.handle_gap(ExtSeq(1000)..ExtSeq(1300), false, now));
         assert!(losses.is_empty());
         assert_eq!(losses.abandoned(), 300 + 300 + 300);
         assert_eq!(losses.poll_timeout(), None);
     }
 
     #[test]
+    fn what_a_key_frame_has_made_useless_is_given_up_in_silence() {
+        let mut losses = Losses::default();
+        let mut now = instant();
+        assert!(!losses.handle_gap(ExtSeq(1)..ExtSeq(2), false, now));
+        losses.handle_key_frame(ExtSeq(5));
+        while let Some(due) = losses.poll_timeout() {
+            now = due;
+            assert!(!losses.poll_nacks(None, now, &mut Vec::new()));
+        }
+        assert_eq!(losses.abandoned(), 1);
+    }
+
+    #[test]
+    fn what_carried_nothing_is_not_asked_for() {
+        let now = instant();
+        let mut losses = Losses::default();
+        assert!(!losses.handle_gap(ExtSeq(1)..ExtSeq(7), false, now));
+        losses.handle_settled(ExtSeq(3), ExtSeq(6));
+        let mut out = Vec::new();
+        assert!(!losses.poll_nacks(None, now + ms(20), &mut out));
+        assert_eq!(out, [1, 2, 6]);
+        assert_eq!(losses.abandoned(), 0);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_asked_for_and_given_up_in_silence() {
+        let mut losses = Losses::default();
+        assert!(!losses.handle_gap(ExtSeq(1)..ExtSeq(2), true, instant()));
+        let mut out = Vec::new();
+        while let Some(due) = losses.poll_timeout() {
+            assert!(!losses.poll_nacks(None, due, &mut out));
+        }
+        assert_eq!((out.len(), losses.abandoned()), (usize::from(TRIES), 1));
+    }
+
+    #[test]
     fn a_jump_over_more_than_the_limit_asks_for_a_key_frame_at_once() {
         let mut losses = Losses::default();
-        assert!(losses.handle_gap(ExtSeq(0), 30_000, instant()));
+        assert!(losses.handle_gap(ExtSeq(0)..ExtSeq(30000), false, instant()));
         assert!(losses.is_empty());
     }
 
@@ -247,7 +305,7 @@ mod tests {
             let mut next = 0;
             for (count, wait, key) in steps {
                 now += ms(wait);
-                let _ = losses.handle_gap(ExtSeq(next), count, now);
+                let _ = losses.handle_gap(ExtSeq(next)..ExtSeq(next + count), false, now);
                 next += count + 1;
                 if key {
                     losses.handle_key_frame(ExtSeq(next - 1));
@@ -255,7 +313,7 @@ mod tests {
                 losses.handle_arrival(ExtSeq(next.saturating_sub(3)));
                 prop_assert!(losses.len() <= MISSING_LIMIT);
                 let mut out = Vec::new();
-                losses.poll_nacks(Some(ms(wait)), now, &mut out);
+                let _ = losses.poll_nacks(Some(ms(wait)), now, &mut out);
                 prop_assert!(out.len() <= MISSING_LIMIT);
                 let seqs: Vec<_> = losses.missing.iter().map(|entry| entry.seq).collect();
                 prop_assert!(seqs.is_sorted());

@@ -1,11 +1,19 @@
 //! The order of one upstream: extended numbers, duplicates, and numbers taken out.
 //!
 //! Owns the window of seen packets and the map from the publisher's numbering to the contiguous one
-//! forwarded: a packet that carries nothing (padding, muted) leaves no hole. Never sees payloads.
+//! forwarded: a packet that carries nothing (padding, muted) leaves no hole, even if it was lost,
+//! where frames tell that nothing of theirs is missing. Never sees payloads.
 //! Called by `upstream` for every packet. (LK: sfu-media §1.2, §1.6, §9 trap 3)
 
 use crate::units::{ExtSeq, RtpTime};
+use gap::Gaps;
+pub use gap::{Frame, Picture, Settled};
 use std::collections::VecDeque;
+
+mod gap;
+
+#[cfg(test)]
+mod tests;
 
 /// Packets whose arrival is remembered: more than any history holds.
 const WINDOW: u64 = 2048;
@@ -27,6 +35,8 @@ pub struct Place {
     pub late: bool,
     /// Numbers passed over directly before it.
     pub gap: u64,
+    /// What is missing of the numbers from this one on, below `raw`, carried nothing.
+    pub settled: Option<Settled>,
 }
 
 /// Why a packet is not taken.
@@ -38,6 +48,8 @@ pub enum Rejected {
     TooOld,
     /// A retransmission of what was never sent.
     Ahead,
+    /// Media, of a number that was thought to have carried nothing: what was forwarded lacks it.
+    Settled,
 }
 
 /// What kind of packet asks for a place.
@@ -63,6 +75,9 @@ struct Progress {
 pub struct Order {
     progress: Option<Progress>,
     seen: [u64; WORDS],
+    /// Numbers that carried nothing though they never came.
+    settled: [u64; WORDS],
+    gaps: Gaps,
     /// From each number on, how many numbers were taken out before it.
     ranges: VecDeque<(ExtSeq, u64)>,
 }
@@ -74,6 +89,8 @@ impl Default for Order {
         Self {
             progress: None,
             seen: [0; WORDS],
+            settled: [0; WORDS],
+            gaps: Gaps::default(),
             ranges,
         }
     }
@@ -84,12 +101,18 @@ impl Order {
     ///
     /// # Errors
     /// The packet is to be dropped.
-    pub fn place(&mut self, seq: u16, timestamp: u32, kind: Arrival) -> Result<Place, Rejected> {
+    pub fn place(
+        &mut self,
+        seq: u16,
+        timestamp: u32,
+        kind: Arrival,
+        frame: Option<Frame>,
+    ) -> Result<Place, Rejected> {
         let Some(progress) = &self.progress else {
             if kind == Arrival::Repair {
                 return Err(Rejected::Ahead);
             }
-            return Ok(self.begin(seq, timestamp, kind));
+            return Ok(self.begin(seq, timestamp, (kind, frame)));
         };
         let raw = progress.highest.nearest(seq);
         let time = progress.time.nearest(timestamp);
@@ -97,17 +120,26 @@ impl Order {
             if kind == Arrival::Repair {
                 return Err(Rejected::Ahead);
             }
-            return Ok(self.advance(raw, time, kind));
+            return Ok(self.advance(raw, time, (kind, frame)));
         }
         let too_old = raw < progress.first || progress.highest.0 - raw.0 >= WINDOW;
         if too_old || time > progress.time {
             return Err(Rejected::TooOld);
         }
-        if self.is_seen(raw) {
-            return Err(Rejected::Duplicate);
+        let (word, bit) = Self::bit(raw);
+        if self.seen[word] & bit != 0 {
+            let mistaken = kind != Arrival::Empty && self.settled[word] & bit != 0;
+            return Err(if mistaken {
+                Rejected::Settled
+            } else {
+                Rejected::Duplicate
+            });
         }
         let offset = self.offset(raw).ok_or(Rejected::TooOld)?;
         self.mark(raw);
+        if kind != Arrival::Empty {
+            self.gaps.handle_late(raw);
+        }
         Ok(Place {
             raw,
             // A late empty packet's number was promised to subscribers already: a hole remains.
@@ -115,6 +147,7 @@ impl Order {
             time,
             late: true,
             gap: 0,
+            settled: None,
         })
     }
 
@@ -125,7 +158,7 @@ impl Order {
     }
 
     /// One round above zero, so that there is something below the first packet.
-    fn begin(&mut self, seq: u16, timestamp: u32, kind: Arrival) -> Place {
+    fn begin(&mut self, seq: u16, timestamp: u32, what: (Arrival, Option<Frame>)) -> Place {
         let raw = ExtSeq(0x1_0000 + u64::from(seq));
         let time = RtpTime(0x1_0000_0000 + u64::from(timestamp));
         self.progress = Some(Progress {
@@ -133,10 +166,10 @@ impl Order {
             highest: raw,
             time,
         });
-        self.take(raw, time, 0, kind)
+        self.take(raw, time, 0, what)
     }
 
-    fn advance(&mut self, raw: ExtSeq, time: RtpTime, kind: Arrival) -> Place {
+    fn advance(&mut self, raw: ExtSeq, time: RtpTime, what: (Arrival, Option<Frame>)) -> Place {
         let mut gap = 0;
         if let Some(progress) = &mut self.progress {
             gap = raw.0 - progress.highest.0 - 1;
@@ -145,26 +178,59 @@ impl Order {
         }
         if gap >= WINDOW {
             self.seen = [0; WORDS];
+            self.settled = [0; WORDS];
         } else {
             (raw.0 - gap..=raw.0).for_each(|passed| self.unmark(ExtSeq(passed)));
         }
-        self.take(raw, time, gap, kind)
+        self.take(raw, time, gap, what)
     }
 
     /// Gives the newest packet its place, or closes the numbering behind it.
-    fn take(&mut self, raw: ExtSeq, time: RtpTime, gap: u64, kind: Arrival) -> Place {
+    fn take(
+        &mut self,
+        raw: ExtSeq,
+        time: RtpTime,
+        gap: u64,
+        (kind, frame): (Arrival, Option<Frame>),
+    ) -> Place {
         self.mark(raw);
+        let settled = self.gaps.judge(raw, time, (kind, frame));
+        if let Some(Settled { first, .. }) = settled {
+            self.settle(first, raw);
+        }
         let offset = self.ranges.back().map_or(0, |range| range.1);
         let seq = (kind != Arrival::Empty).then(|| ExtSeq(raw.0 - offset));
         if seq.is_none() {
             self.take_out(raw, offset + 1);
         }
+        self.gaps.note(raw, time, (kind, frame));
         Place {
             raw,
             seq,
             time,
             late: false,
             gap,
+            settled,
+        }
+    }
+
+    /// Takes out what is missing of these numbers, and never gives them to a packet that comes late.
+    fn settle(&mut self, first: ExtSeq, raw: ExtSeq) {
+        if raw.0 - first.0 >= WINDOW {
+            return;
+        }
+        let mut holes = 0;
+        for passed in first.0..raw.0 {
+            let (word, bit) = Self::bit(ExtSeq(passed));
+            if self.seen[word] & bit == 0 {
+                self.seen[word] |= bit;
+                self.settled[word] |= bit;
+                holes += 1;
+            }
+        }
+        if holes > 0 {
+            let offset = self.ranges.back().map_or(0, |range| range.1);
+            self.begin_range(raw, offset + holes);
         }
     }
 
@@ -173,6 +239,13 @@ impl Order {
         match self.ranges.back_mut() {
             // A run of empty packets is one range.
             Some(last) if last.0 == raw && offset > 1 => *last = (from, offset),
+            _ => self.begin_range(from, offset),
+        }
+    }
+
+    fn begin_range(&mut self, from: ExtSeq, offset: u64) {
+        match self.ranges.back_mut() {
+            Some(last) if last.0 == from => last.1 = offset,
             _ => {
                 if self.ranges.len() == RANGES {
                     self.ranges.pop_front();
@@ -192,11 +265,6 @@ impl Order {
         ((at / 64) as usize, 1 << (at % 64))
     }
 
-    const fn is_seen(&self, raw: ExtSeq) -> bool {
-        let (word, bit) = Self::bit(raw);
-        self.seen[word] & bit != 0
-    }
-
     const fn mark(&mut self, raw: ExtSeq) {
         let (word, bit) = Self::bit(raw);
         self.seen[word] |= bit;
@@ -205,156 +273,6 @@ impl Order {
     const fn unmark(&mut self, raw: ExtSeq) {
         let (word, bit) = Self::bit(raw);
         self.seen[word] &= !bit;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use Arrival::{Empty, Media, Repair};
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    /// Forwarded number relative to the first packet's.
-    fn forwarded(order: &mut Order, base: u16, seq: u16, kind: Arrival) -> Option<i64> {
-        let place = order.place(seq, u32::from(seq), kind).expect("taken");
-        let base = i64::from(base) + 0x1_0000;
-        place.seq.map(|seq| seq.0 as i64 - base)
-    }
-
-    #[test]
-    fn numbers_and_times_extend_over_the_wrap() {
-        let mut order = Order::default();
-        let first = order.place(0xFFFF, u32::MAX, Media).expect("first");
-        let second = order.place(0, 0, Media).expect("second");
-        assert_eq!(second.raw.0, first.raw.0 + 1);
-        assert_eq!(second.time.0, first.time.0 + 1);
-        assert_eq!((second.gap, second.late), (0, false));
-    }
-
-    #[test]
-    fn a_gap_is_told_and_filled_late() {
-        let mut order = Order::default();
-        order.place(10, 0, Media).expect("first");
-        let after = order.place(13, 30, Media).expect("after the gap");
-        assert_eq!(after.gap, 2);
-        let late = order.place(11, 10, Media).expect("late");
-        assert!(late.late);
-        assert_eq!(late.gap, 0);
-        assert_eq!(order.place(11, 10, Media), Err(Rejected::Duplicate));
-        assert_eq!(order.place(13, 30, Media), Err(Rejected::Duplicate));
-    }
-
-    #[test]
-    fn what_is_older_than_the_stream_or_the_window_is_refused() {
-        let mut order = Order::default();
-        order.place(100, 0, Media).expect("first");
-        assert_eq!(order.place(99, 0, Media), Err(Rejected::TooOld));
-        order.place(100 + 2048, 9, Media).expect("far ahead");
-        assert_eq!(order.place(100, 0, Media), Err(Rejected::TooOld));
-        assert!(order.place(101, 0, Media).is_ok());
-        // An old number with a newer timestamp.
-        assert_eq!(order.place(102, 10, Media), Err(Rejected::TooOld));
-    }
-
-    #[test]
-    fn a_repair_neither_begins_nor_advances_a_stream() {
-        let mut order = Order::default();
-        assert_eq!(order.place(10, 0, Repair), Err(Rejected::Ahead));
-        order.place(10, 0, Media).expect("first");
-        assert_eq!(order.place(11, 0, Repair), Err(Rejected::Ahead));
-        order.place(12, 0, Media).expect("third");
-        assert!(order.place(11, 0, Repair).expect("repair").late);
-    }
-
-    #[test]
-    fn empty_packets_leave_no_hole() {
-        let mut order = Order::default();
-        assert_eq!(forwarded(&mut order, 10, 10, Media), Some(0));
-        assert_eq!(forwarded(&mut order, 10, 11, Empty), None);
-        assert_eq!(forwarded(&mut order, 10, 12, Empty), None);
-        assert_eq!(forwarded(&mut order, 10, 13, Media), Some(1));
-        // A padding packet behind a gap: the gap keeps its numbers.
-        assert_eq!(forwarded(&mut order, 10, 16, Empty), None);
-        assert_eq!(forwarded(&mut order, 10, 17, Media), Some(4));
-        assert_eq!(forwarded(&mut order, 10, 14, Media), Some(2));
-        assert_eq!(forwarded(&mut order, 10, 15, Repair), Some(3));
-        assert_eq!(order.ranges.len(), 3);
-    }
-
-    #[test]
-    fn a_late_empty_packet_is_tolerated() {
-        let mut order = Order::default();
-        assert_eq!(forwarded(&mut order, 10, 10, Media), Some(0));
-        assert_eq!(forwarded(&mut order, 10, 12, Media), Some(2));
-        assert_eq!(forwarded(&mut order, 10, 11, Empty), None);
-        assert_eq!(forwarded(&mut order, 10, 13, Media), Some(3));
-    }
-
-    #[test]
-    fn a_stream_may_begin_with_empty_packets() {
-        let mut order = Order::default();
-        assert_eq!(forwarded(&mut order, 10, 10, Empty), None);
-        assert_eq!(forwarded(&mut order, 10, 11, Empty), None);
-        assert_eq!(forwarded(&mut order, 10, 12, Media), Some(0));
-    }
-
-    proptest! {
-        /// Forwarded numbers are unique, ordered as the publisher's, and without holes but for
-        /// losses and late empty packets.
-        #[test]
-        fn the_forwarded_numbering_is_contiguous(
-            start: u16,
-            packets in proptest::collection::vec((any::<bool>(), 0usize..6), 1..300),
-        ) {
-            // Sort by delayed position: bounded reordering.
-            let mut arrivals: Vec<_> = packets
-                .iter()
-                .enumerate()
-                .map(|(i, (empty, delay))| (i + delay, i, *empty))
-                .collect();
-            arrivals.sort_unstable();
-            let mut order = Order::default();
-            let mut map = BTreeMap::new();
-            let (mut highest, mut closed) = (None, 0u64);
-            let first = arrivals[0].1;
-            for (_, i, empty) in arrivals {
-                let kind = if empty { Empty } else { Media };
-                let seq = start.wrapping_add(i as u16);
-                let Ok(place) = order.place(seq, i as u32, kind) else {
-                    prop_assert!(i < first);
-                    continue;
-                };
-                prop_assert_eq!(place.seq.is_none(), empty);
-                prop_assert_eq!(place.late, highest > Some(i));
-                if empty && !place.late {
-                    closed += 1;
-                }
-                highest = highest.max(Some(i));
-                if let Some(seq) = place.seq {
-                    prop_assert_eq!(map.insert(place.raw, seq), None);
-                }
-            }
-            let numbers: Vec<u64> = map.values().map(|seq| seq.0).collect();
-            prop_assert!(numbers.is_sorted());
-            let mut unique = numbers.clone();
-            unique.dedup();
-            prop_assert_eq!(unique.len(), numbers.len());
-            if let Some((raw, seq)) = map.last_key_value() {
-                prop_assert!(raw.0 - seq.0 <= closed);
-            }
-        }
-
-        #[test]
-        fn any_numbers_are_placed_without_panic(
-            packets in proptest::collection::vec((any::<u16>(), any::<u32>(), 0u8..3), 0..300),
-        ) {
-            let mut order = Order::default();
-            for (seq, timestamp, kind) in packets {
-                let kind = [Media, Empty, Repair][usize::from(kind)];
-                let _ = order.place(seq, timestamp, kind);
-                prop_assert!(order.ranges.len() <= RANGES);
-            }
-        }
+        self.settled[word] &= !bit;
     }
 }

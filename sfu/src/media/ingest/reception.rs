@@ -191,6 +191,7 @@ mod tests {
             time: RtpTime(time),
             late,
             gap: 0,
+            settled: None,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::media::ingest::formats::{Format, Formats};
 use crate::media::ingest::history::{History, Limits};
 use crate::media::ingest::key_frames::KeyFrameRequests;
 use crate::media::ingest::loss::Losses;
-use crate::media::ingest::order::{Arrival, Order, Place, Rejected};
+use crate::media::ingest::order::{Arrival, Frame, Order, Picture, Place, Rejected};
 use crate::media::ingest::reception::{Reception, Window};
 use crate::media::packet::{CodecInfo, Head, Packet, Span};
 use crate::rtp::h264;
@@ -84,6 +84,24 @@ struct Content<'a> {
     payload: &'a [u8],
 }
 
+impl Content<'_> {
+    /// Its frame, if the codec tells.
+    fn frame(&self) -> Option<Frame> {
+        let CodecInfo::Vp8(descriptor) = self.codec else {
+            return None;
+        };
+        let picture = descriptor.picture_id.map(|id| Picture {
+            number: id.value,
+            last: if id.wide { 0x7FFF } else { 0x7F },
+        });
+        Some(Frame {
+            picture,
+            starts: descriptor.frame_start,
+            ends: self.marker,
+        })
+    }
+}
+
 /// A received stream.
 #[derive(Debug)]
 pub struct Upstream {
@@ -144,7 +162,9 @@ impl Upstream {
             Some(_) => Arrival::Media,
             None => Arrival::Empty,
         };
-        let place = self.place(header.sequence, header.timestamp, kind)?;
+        let frame = content.as_ref().and_then(Content::frame);
+        let name = (header.sequence, header.timestamp);
+        let place = self.place(name, kind, frame, now)?;
         if self.reception.highest().is_none() {
             self.seed_key_frame(now);
         }
@@ -167,7 +187,7 @@ impl Upstream {
         };
         let content = self.inspect(format, header.marker, payload)?;
         let number = u16::from_be_bytes(*number);
-        let place = self.place(number, header.timestamp, Arrival::Repair)?;
+        let place = self.place((number, header.timestamp), Arrival::Repair, None, now)?;
         self.reception.handle_repair(payload.len());
         self.counters.repaired += 1;
         self.note_losses(&place, now);
@@ -227,9 +247,21 @@ impl Upstream {
             .map_or(CodecInfo::None, |primary| CodecInfo::Red { primary })
     }
 
-    fn place(&mut self, seq: u16, timestamp: u32, kind: Arrival) -> Option<Place> {
-        match self.order.place(seq, timestamp, kind) {
+    fn place(
+        &mut self,
+        (seq, timestamp): (u16, u32),
+        kind: Arrival,
+        frame: Option<Frame>,
+        now: Instant,
+    ) -> Option<Place> {
+        match self.order.place(seq, timestamp, kind, frame) {
             Ok(place) => Some(place),
+            Err(Rejected::Settled) => {
+                // Decoders went on without it.
+                self.counters.out_of_window += 1;
+                self.request_key_frame(true, now);
+                None
+            }
             Err(Rejected::Duplicate) => {
                 self.counters.duplicates += 1;
                 None
@@ -245,9 +277,14 @@ impl Upstream {
     fn note_losses(&mut self, place: &Place, now: Instant) {
         if place.late {
             self.losses.handle_arrival(place.raw);
+            return;
+        }
+        let settled = place.settled;
+        if let Some(settled) = settled.filter(|settled| settled.certain) {
+            self.losses.handle_settled(settled.first, place.raw);
         } else if self.setup.nack && !self.muted {
-            let first = ExtSeq(place.raw.0 - place.gap);
-            if self.losses.handle_gap(first, place.gap, now) {
+            let gap = ExtSeq(place.raw.0 - place.gap)..place.raw;
+            if self.losses.handle_gap(gap, settled.is_some(), now) {
                 self.request_key_frame(false, now);
             }
         }
@@ -328,10 +365,13 @@ impl Upstream {
     }
 
     /// Appends the numbers to NACK now, in the publisher's numbering, ascending, at most
-    /// [`MISSING_LIMIT`](crate::media::ingest::loss::MISSING_LIMIT).
+    /// [`MISSING_LIMIT`](crate::media::ingest::loss::MISSING_LIMIT). What was asked for in vain makes
+    /// decoders stand still until a key frame: libwebrtc asks for one after three seconds, we at once.
     pub fn poll_nacks(&mut self, rtt: Option<Duration>, now: Instant, out: &mut Vec<u16>) {
         let before = out.len();
-        self.losses.poll_nacks(rtt, now, out);
+        if self.losses.poll_nacks(rtt, now, out) {
+            self.seed_key_frame(now);
+        }
         self.counters.nacked += (out.len() - before) as u64;
     }
 

@@ -355,3 +355,48 @@ fn an_only_layer_is_kept_as_long_as_a_highest_one() {
     assert_eq!(kept(true), 150);
     assert!(kept(false) < 100, "a low layer's ring is small");
 }
+
+/// A VP8 frame of one packet with a 7-bit picture number.
+fn picture(upstream: &mut Upstream, seq: u16, number: u8, now: Instant) -> Option<Packet> {
+    let mut header = header(96, seq, u32::from(number) * 3000);
+    header.marker = true;
+    let payload = [0x90, 0x80, number, 0x01, 1, 2, 3, 4, 5, 6, 7, 8];
+    upstream.handle_packet(&header, &payload, now)
+}
+
+#[test]
+fn padding_that_was_lost_leaves_no_hole_and_is_not_asked_for() {
+    let mut upstream = Upstream::new(setup(Codec::Vp8));
+    let now = instant();
+    let first = picture(&mut upstream, 10, 1, now).expect("forwarded");
+    // 11 and 13 were padding and are lost.
+    let padding = header(96, 12, 3000);
+    assert!(upstream.handle_packet(&padding, &[], now).is_none());
+    let next = picture(&mut upstream, 14, 2, now).expect("forwarded");
+    assert_eq!(next.seq.0, first.seq.0 + 1);
+    let mut out = Vec::new();
+    upstream.poll_nacks(None, now + ms(500), &mut out);
+    assert!(out.is_empty());
+}
+
+#[test]
+fn what_is_asked_for_in_vain_brings_a_key_frame() {
+    let mut upstream = Upstream::new(setup(Codec::Vp8));
+    let mut now = instant();
+    upstream.handle_packet(&header(96, 9, 0), KEY, now);
+    picture(&mut upstream, 10, 1, now);
+    assert!(!upstream.poll_key_frame_request(now));
+    picture(&mut upstream, 12, 3, now);
+    let mut asked = Vec::new();
+    while asked.len() < 5 {
+        now += ms(20);
+        upstream.poll_nacks(None, now, &mut asked);
+        assert!(!upstream.poll_key_frame_request(now), "it may still come");
+    }
+    now += ms(400);
+    upstream.poll_nacks(None, now, &mut asked);
+    assert!(upstream.poll_key_frame_request(now));
+    // The road may be broken for longer.
+    now += ms(1000);
+    assert!(upstream.poll_key_frame_request(now));
+}

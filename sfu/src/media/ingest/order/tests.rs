@@ -1,0 +1,286 @@
+//! Numbers over wraps, gaps and padding; each forwarded number given once.
+
+use super::*;
+use Arrival::{Empty, Media, Repair};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// Forwarded number relative to the first packet's.
+fn forwarded(order: &mut Order, base: u16, seq: u16, kind: Arrival) -> Option<i64> {
+    let place = order.place(seq, u32::from(seq), kind, None).expect("taken");
+    let base = i64::from(base) + 0x1_0000;
+    place.seq.map(|seq| seq.0 as i64 - base)
+}
+
+#[test]
+fn numbers_and_times_extend_over_the_wrap() {
+    let mut order = Order::default();
+    let first = order.place(0xFFFF, u32::MAX, Media, None).expect("first");
+    let second = order.place(0, 0, Media, None).expect("second");
+    assert_eq!(second.raw.0, first.raw.0 + 1);
+    assert_eq!(second.time.0, first.time.0 + 1);
+    assert_eq!((second.gap, second.late), (0, false));
+}
+
+#[test]
+fn a_gap_is_told_and_filled_late() {
+    let mut order = Order::default();
+    order.place(10, 0, Media, None).expect("first");
+    let after = order.place(13, 30, Media, None).expect("after the gap");
+    assert_eq!(after.gap, 2);
+    let late = order.place(11, 10, Media, None).expect("late");
+    assert!(late.late);
+    assert_eq!(late.gap, 0);
+    assert_eq!(order.place(11, 10, Media, None), Err(Rejected::Duplicate));
+    assert_eq!(order.place(13, 30, Media, None), Err(Rejected::Duplicate));
+}
+
+#[test]
+fn what_is_older_than_the_stream_or_the_window_is_refused() {
+    let mut order = Order::default();
+    order.place(100, 0, Media, None).expect("first");
+    assert_eq!(order.place(99, 0, Media, None), Err(Rejected::TooOld));
+    order.place(100 + 2048, 9, Media, None).expect("far ahead");
+    assert_eq!(order.place(100, 0, Media, None), Err(Rejected::TooOld));
+    assert!(order.place(101, 0, Media, None).is_ok());
+    // An old number with a newer timestamp.
+    assert_eq!(order.place(102, 10, Media, None), Err(Rejected::TooOld));
+}
+
+#[test]
+fn a_repair_neither_begins_nor_advances_a_stream() {
+    let mut order = Order::default();
+    assert_eq!(order.place(10, 0, Repair, None), Err(Rejected::Ahead));
+    order.place(10, 0, Media, None).expect("first");
+    assert_eq!(order.place(11, 0, Repair, None), Err(Rejected::Ahead));
+    order.place(12, 0, Media, None).expect("third");
+    assert!(order.place(11, 0, Repair, None).expect("repair").late);
+}
+
+#[test]
+fn empty_packets_leave_no_hole() {
+    let mut order = Order::default();
+    assert_eq!(forwarded(&mut order, 10, 10, Media), Some(0));
+    assert_eq!(forwarded(&mut order, 10, 11, Empty), None);
+    assert_eq!(forwarded(&mut order, 10, 12, Empty), None);
+    assert_eq!(forwarded(&mut order, 10, 13, Media), Some(1));
+    // A padding packet behind a gap: the gap keeps its numbers.
+    assert_eq!(forwarded(&mut order, 10, 16, Empty), None);
+    assert_eq!(forwarded(&mut order, 10, 17, Media), Some(4));
+    assert_eq!(forwarded(&mut order, 10, 14, Media), Some(2));
+    assert_eq!(forwarded(&mut order, 10, 15, Repair), Some(3));
+    assert_eq!(order.ranges.len(), 3);
+}
+
+#[test]
+fn a_late_empty_packet_is_tolerated() {
+    let mut order = Order::default();
+    assert_eq!(forwarded(&mut order, 10, 10, Media), Some(0));
+    assert_eq!(forwarded(&mut order, 10, 12, Media), Some(2));
+    assert_eq!(forwarded(&mut order, 10, 11, Empty), None);
+    assert_eq!(forwarded(&mut order, 10, 13, Media), Some(3));
+}
+
+#[test]
+fn a_stream_may_begin_with_empty_packets() {
+    let mut order = Order::default();
+    assert_eq!(forwarded(&mut order, 10, 10, Empty), None);
+    assert_eq!(forwarded(&mut order, 10, 11, Empty), None);
+    assert_eq!(forwarded(&mut order, 10, 12, Media), Some(0));
+}
+
+fn part(number: u16, starts: bool, ends: bool) -> Option<Frame> {
+    Some(Frame {
+        picture: Some(Picture { number, last: 0x7F }),
+        starts,
+        ends,
+    })
+}
+
+const WHOLE: Option<Frame> = Some(Frame {
+    picture: None,
+    starts: true,
+    ends: true,
+});
+
+fn certain(place: Place) -> Option<(u64, bool)> {
+    let settled = place.settled?;
+    Some((place.raw.0 - settled.first.0, settled.certain))
+}
+
+#[test]
+fn what_is_missing_between_two_frames_that_follow_each_other_was_padding() {
+    let mut order = Order::default();
+    let first = order
+        .place(10, 0, Media, part(126, true, true))
+        .expect("first");
+    let next = order
+        .place(15, 1, Media, part(127, true, false))
+        .expect("a frame");
+    assert_eq!(next.seq, Some(ExtSeq(first.raw.0 + 1)));
+    assert_eq!(certain(next), Some((4, true)));
+    // Late padding, and a publisher that thinks otherwise: their numbers are given to nobody.
+    assert_eq!(order.place(12, 0, Empty, None), Err(Rejected::Duplicate));
+    assert_eq!(order.place(12, 0, Media, None), Err(Rejected::Settled));
+    assert_eq!(order.place(13, 0, Repair, None), Err(Rejected::Settled));
+    assert_eq!(order.place(15, 1, Media, None), Err(Rejected::Duplicate));
+    // Numbers of pictures begin anew.
+    order
+        .place(16, 1, Media, part(127, false, true))
+        .expect("its end");
+    let over = order
+        .place(18, 2, Media, part(0, true, true))
+        .expect("a frame");
+    assert_eq!(over.seq, Some(ExtSeq(first.raw.0 + 3)));
+}
+
+#[test]
+fn what_is_missing_between_padding_of_one_time_was_padding() {
+    let mut order = Order::default();
+    let first = order.place(10, 0, Media, WHOLE).expect("first");
+    let padding = order.place(12, 0, Empty, None).expect("behind a lost one");
+    assert_eq!(certain(padding), Some((1, true)));
+    let padding = order
+        .place(15, 0, Empty, None)
+        .expect("behind two lost ones");
+    assert_eq!(certain(padding), Some((2, true)));
+    let next = order.place(16, 9, Media, WHOLE).expect("a frame");
+    assert_eq!((next.seq, next.gap), (Some(ExtSeq(first.raw.0 + 1)), 0));
+    // Of another time: there was a frame between.
+    let padding = order
+        .place(18, 18, Empty, None)
+        .expect("behind a lost frame");
+    assert_eq!((padding.settled, padding.gap), (None, 1));
+    let late = order.place(17, 18, Media, WHOLE).expect("the frame");
+    assert_eq!(late.seq, Some(ExtSeq(first.raw.0 + 2)));
+}
+
+#[test]
+fn where_no_frame_has_room_there_was_none_most_likely() {
+    let mut order = Order::default();
+    for n in 0..4 {
+        order
+            .place(n, u32::from(n) * 3000, Media, WHOLE)
+            .expect("a frame");
+    }
+    let near = order.place(5, 12_100, Media, WHOLE).expect("behind a gap");
+    assert_eq!(certain(near), Some((1, false)));
+    // A whole frame may be missing here.
+    let far = order.place(7, 18_100, Media, WHOLE).expect("behind a gap");
+    assert_eq!(far.settled, None);
+}
+
+#[test]
+fn what_may_have_been_of_a_frame_keeps_its_number() {
+    for (before, after) in [
+        // The picture between them is missing, or its end, or its begin.
+        (part(7, true, true), part(9, true, true)),
+        (part(7, true, false), part(8, true, true)),
+        (part(7, true, true), part(8, false, true)),
+        // Nobody tells.
+        (part(7, true, true), None),
+        (None, part(8, true, true)),
+        (WHOLE, WHOLE),
+    ] {
+        let mut order = Order::default();
+        let first = order.place(10, 0, Media, before).expect("first");
+        let next = order.place(12, 1, Media, after).expect("behind a gap");
+        assert_eq!(next.settled, None, "{before:?} {after:?}");
+        assert_eq!(next.seq.expect("media").0, first.raw.0 + 2);
+    }
+}
+
+#[test]
+fn frames_out_of_turn_leave_the_numbering_alone() {
+    let mut order = Order::default();
+    order
+        .place(10, 0, Media, part(1, true, true))
+        .expect("first");
+    order
+        .place(12, 2, Media, part(3, true, true))
+        .expect("third");
+    let late = order
+        .place(11, 1, Media, part(2, true, true))
+        .expect("second");
+    assert_eq!((late.late, late.settled), (true, None));
+    let next = order
+        .place(13, 3, Media, part(4, true, true))
+        .expect("fourth");
+    assert_eq!(next.seq.expect("media").0, late.raw.0 + 2);
+}
+
+proptest! {
+    /// Forwarded numbers are unique, ordered as the publisher's, and without holes but for
+    /// losses and late empty packets.
+    #[test]
+    fn the_forwarded_numbering_is_contiguous(
+        start: u16,
+        packets in proptest::collection::vec((any::<bool>(), 0usize..6), 1..300),
+    ) {
+        // Sort by delayed position: bounded reordering.
+        let mut arrivals: Vec<_> = packets
+            .iter()
+            .enumerate()
+            .map(|(i, (empty, delay))| (i + delay, i, *empty))
+            .collect();
+        arrivals.sort_unstable();
+        let mut order = Order::default();
+        let mut map = BTreeMap::new();
+        let (mut highest, mut closed) = (None, 0u64);
+        let first = arrivals[0].1;
+        for (_, i, empty) in arrivals {
+            let kind = if empty { Empty } else { Media };
+            let seq = start.wrapping_add(i as u16);
+            let Ok(place) = order.place(seq, i as u32, kind, None) else {
+                prop_assert!(i < first);
+                continue;
+            };
+            prop_assert_eq!(place.seq.is_none(), empty);
+            prop_assert_eq!(place.late, highest > Some(i));
+            if empty && !place.late {
+                closed += 1;
+            }
+            highest = highest.max(Some(i));
+            if let Some(seq) = place.seq {
+                prop_assert_eq!(map.insert(place.raw, seq), None);
+            }
+        }
+        let numbers: Vec<u64> = map.values().map(|seq| seq.0).collect();
+        prop_assert!(numbers.is_sorted());
+        let mut unique = numbers.clone();
+        unique.dedup();
+        prop_assert_eq!(unique.len(), numbers.len());
+        if let Some((raw, seq)) = map.last_key_value() {
+            prop_assert!(raw.0 - seq.0 <= closed);
+        }
+    }
+
+    /// Whatever a publisher sends: no forwarded number is given twice, and they keep their order.
+    #[test]
+    fn any_packets_get_numbers_of_their_own(
+        packets in proptest::collection::vec(
+            (0u16..60, any::<bool>(), 0u8..3, (0u16..4, any::<bool>(), any::<bool>())),
+            0..300,
+        ),
+        wild in proptest::collection::vec((any::<u16>(), any::<u32>()), 0..20),
+    ) {
+        let mut order = Order::default();
+        let mut given = BTreeMap::new();
+        let mut at = 0_u16;
+        for (step, back, kind, (picture, starts, ends)) in packets {
+            let seq = if back { at.wrapping_sub(step) } else { at.wrapping_add(step % 5) };
+            at = if back { at } else { seq };
+            let kind = [Media, Empty, Repair][usize::from(kind)];
+            let picture = (picture > 0).then_some(Picture { number: picture, last: 3 });
+            let frame = Some(Frame { picture, starts, ends });
+            if let Ok(Place { raw, seq: Some(seq), .. }) = order.place(seq, u32::from(seq), kind, frame) {
+                prop_assert_eq!(given.insert(seq, raw), None);
+            }
+            prop_assert!(order.ranges.len() <= RANGES);
+        }
+        prop_assert!(given.values().is_sorted());
+        for (seq, timestamp) in wild {
+            let _ = order.place(seq, timestamp, Media, None);
+        }
+    }
+}
