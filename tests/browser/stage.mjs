@@ -93,7 +93,7 @@ function served(pathname) {
     const known = CLIENTS[folder] && scripts.includes(name);
     return known && path.join(modules, CLIENTS[folder], 'dist', name);
   }
-  const ours = { '': 'page.html', 'page.js': 'page.js', 'data.js': 'data.js' }[name];
+  const ours = { '': 'page.html', 'page.js': 'page.js', 'data.js': 'data.js', 'watch.js': 'watch.js' }[name];
   return ours && path.join(here, ours);
 }
 

@@ -12,6 +12,7 @@ pub mod server;
 pub mod homeserver;
 pub mod synapse;
 pub mod link;
+pub mod road;
 pub mod check;
 pub mod shake;
 pub mod world;

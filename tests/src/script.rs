@@ -1,6 +1,7 @@
 //! Scripts in other languages against the real server: what they need is set up, what they print
 //! is shown, their exit code decides.
 
+use crate::road::Road;
 use crate::server::Server;
 use crate::synapse::{Homeserver, Site};
 use crate::token::{KEY, SECRET};
@@ -47,18 +48,40 @@ pub async fn set_up(kind: &str) {
 /// When the script fails, or the server complains of anything.
 pub async fn node(server: &Server, script: &str) {
     set_up("browser").await;
-    succeed(in_node(server, "browser", script), script).await;
+    let command = in_node(Command::new("node"), "browser", script, &url(server));
+    succeed(command, script).await;
     server.assert_calm();
 }
 
-/// A script of a folder, ready to run in Node.
-fn in_node(server: &Server, kind: &str, script: &str) -> Command {
+/// The same for a client at the other end of a road.
+///
+/// # Panics
+/// When the script fails, or the server complains of anything.
+pub async fn node_over(road: &Road, server: &Server, script: &str) {
+    set_up("browser").await;
+    let mut command = in_node(road.command("node"), "browser", script, &over(road, server));
+    command.env("FOCI_ROAD", road.control());
+    succeed(command, script).await;
+    server.assert_calm();
+}
+
+fn url(server: &Server) -> String {
+    format!("ws://{}", server.http)
+}
+
+/// The server's URL at the other end of a road.
+fn over(road: &Road, server: &Server) -> String {
+    format!("ws://{}:{}", road.here(), server.http.port())
+}
+
+/// A script of a folder, with the URL of a server, ready to run in `node`.
+fn in_node(node: Command, kind: &str, script: &str, url: &str) -> Command {
     let mut words = script.split(' ');
     let file = words.next().unwrap_or_default();
-    let mut command = Command::new("node");
+    let mut command = node;
     command
         .arg(folder().join(kind).join(file))
-        .arg(format!("ws://{}", server.http))
+        .arg(url)
         .args(words)
         .env("FOCI_NODE_MODULES", cache().join("browser/node_modules"))
         .env("FOCI_KEY", KEY)
@@ -83,7 +106,7 @@ pub async fn homeserver(server: &Server, site: Site) -> Homeserver {
 /// When the script fails, or the server complains of anything.
 pub async fn element(server: &Server, homeserver: &Homeserver, script: &str) {
     set_up("browser").await;
-    let mut command = in_node(server, "element", script);
+    let mut command = in_node(Command::new("node"), "element", script, &url(server));
     command
         .env("FOCI_ELEMENT_MODULES", cache().join("element/node_modules"))
         .env("FOCI_HOMESERVER", homeserver.url())
@@ -99,15 +122,38 @@ pub async fn element(server: &Server, homeserver: &Homeserver, script: &str) {
 /// When the script fails, or the server complains of anything.
 pub async fn python(server: &Server, script: &str) {
     set_up("python").await;
+    let program = Command::new(interpreter());
+    succeed(in_python(program, script, &url(server)), script).await;
+    server.assert_calm();
+}
+
+/// The same for a client at the other end of a road.
+///
+/// # Panics
+/// When the script fails, or the server complains of anything.
+pub async fn python_over(road: &Road, server: &Server, script: &str) {
+    set_up("python").await;
+    let program = road.command(&interpreter().to_string_lossy());
+    let mut command = in_python(program, script, &over(road, server));
+    command.env("FOCI_ROAD", road.control());
+    succeed(command, script).await;
+    server.assert_calm();
+}
+
+fn interpreter() -> PathBuf {
+    cache().join("python/bin/python")
+}
+
+/// A script of `tests/python`, with the URL of a server, ready to run.
+fn in_python(python: Command, script: &str, url: &str) -> Command {
     let mut words = script.split(' ');
     let file = words.next().unwrap_or_default();
-    let mut command = Command::new(cache().join("python/bin/python"));
+    let mut command = python;
     command
         .arg(folder().join("python").join(file))
-        .args([&format!("ws://{}", server.http), KEY, SECRET])
+        .args([url, KEY, SECRET])
         .args(words)
         // Nothing is written into the tree.
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    succeed(command, script).await;
-    server.assert_calm();
+    command
 }

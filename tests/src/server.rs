@@ -59,6 +59,12 @@ impl Server {
         Self::launch("127.0.0.1", more, &[]).await
     }
 
+    /// Starts a server that is reached at another address of this machine too, and by media there
+    /// only.
+    pub async fn start_at(ip: Ipv4Addr) -> Self {
+        Self::launch(&ip.to_string(), "", &[]).await
+    }
+
     /// Starts a server whose media is reached over IPv4 and IPv6.
     pub async fn start_dual() -> Self {
         Self::launch("127.0.0.1,::1", "", &[]).await
@@ -79,12 +85,16 @@ impl Server {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (http, udp) = (local(free_tcp_port()), local(free_udp_port()));
         let metrics = local(free_tcp_port());
+        let bind = match node_ip.parse::<Ipv4Addr>() {
+            Ok(ip) if !ip.is_loopback() => format!("127.0.0.1, {ip}"),
+            _ => "127.0.0.1".to_owned(),
+        };
         let node_ip = match node_ip {
             "" => String::new(),
             ip => format!("node_ip: \"{ip}\"\n  "),
         };
         let config = format!(
-            "port: {}\nbind_addresses: [127.0.0.1]\nkeys:\n  {KEY}: {SECRET}\nrtc:\n  udp_port: {}\n  \
+            "port: {}\nbind_addresses: [{bind}]\nkeys:\n  {KEY}: {SECRET}\nrtc:\n  udp_port: {}\n  \
              tcp_port: {}\n  {node_ip}use_external_ip: false\n  \
              enable_loopback_candidate: true\nprometheus:\n  port: {}\n{more}",
             http.port(),
