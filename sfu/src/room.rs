@@ -246,7 +246,9 @@ impl Room {
             Event::Connected { peer, side, .. } => {
                 negotiation::handle_connected(state, peer, side, now)
             }
-            Event::Failed { peer, side, .. } => exit::handle_media_failed(state, peer, side, now),
+            Event::Failed { peer, side, reason } => {
+                exit::handle_media_failed(state, peer, (side, reason), now)
+            }
             Event::TrackStarted {
                 track,
                 mid,

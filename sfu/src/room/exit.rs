@@ -12,7 +12,7 @@ use super::pulse;
 use super::state::{Index, State};
 use super::subscription::Stage;
 use crate::ids::{PeerId, SessionId, TrackKey};
-use crate::media::message::{Command, Side};
+use crate::media::message::{Command, PeerFailure, Side};
 use proto::livekit;
 use proto::livekit::DisconnectReason;
 use proto::livekit::leave_request::Action;
@@ -204,8 +204,23 @@ pub(super) fn handle_session_lost(state: &mut State, session: SessionId, now: In
     }
 }
 
-/// A connection was lost: the client is told to resume, and has some seconds to.
-pub(super) fn handle_media_failed(state: &mut State, peer: PeerId, side: Side, now: Instant) {
+/// A connection was lost: the client is told to resume, and has some seconds to. What no resume can
+/// bring back makes it start over.
+pub(super) fn handle_media_failed(
+    state: &mut State,
+    peer: PeerId,
+    (side, reason): (Side, PeerFailure),
+    now: Instant,
+) {
+    match reason {
+        PeerFailure::ConsentExpired => {}
+        // A handshake that failed has ended for good; an overloaded worker or room has given the
+        // endpoint up. Whoever resumed would have no media, and learn it by silence only.
+        PeerFailure::Handshake | PeerFailure::Overload => {
+            tracing::info!(?peer, ?reason, "participant must start over");
+            return remove(state, peer, Farewell::MISMATCH, now);
+        }
+    }
     let Some(participant) = state.participants.get_mut(&peer) else {
         return;
     };

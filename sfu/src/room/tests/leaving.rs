@@ -1,7 +1,7 @@
 //! How participants go, and when a room is over.
 
 use super::harness::{World, leave, unsubscribed, updates};
-use crate::media::message::Command as Media;
+use crate::media::message::{Command as Media, Event, PeerFailure, Side};
 use crate::room::command::{Admin, Command};
 use crate::room::effect::Count;
 use proto::livekit::leave_request::Action;
@@ -133,11 +133,46 @@ fn failed_media_makes_the_client_resume_and_ends_it_after_five_seconds() {
 }
 
 #[test]
+fn media_that_is_gone_for_good_makes_the_client_start_over_and_refuses_its_resume() {
+    for reason in [PeerFailure::Handshake, PeerFailure::Overload] {
+        let mut world = World::new();
+        let alice = world.enter("alice");
+        let bob = world.enter("bob");
+        world.event(Event::Failed {
+            peer: alice.peer,
+            side: Side::Publisher,
+            reason,
+        });
+        assert_eq!(
+            leave(&world.take(&alice)),
+            Some((Action::Reconnect, DisconnectReason::StateMismatch))
+        );
+        assert!(
+            world
+                .media
+                .contains(&Media::RemovePeer { peer: alice.peer })
+        );
+        // Of bob, whose signalling is away, nobody hears: his resume is refused.
+        world.lose(&bob);
+        world.event(Event::Failed {
+            peer: bob.peer,
+            side: Side::Publisher,
+            reason,
+        });
+        let back = world.resume(&bob);
+        assert_eq!(
+            leave(&world.take(&back)),
+            Some((Action::Reconnect, DisconnectReason::StateMismatch))
+        );
+    }
+}
+
+#[test]
 fn an_offer_media_cannot_use_makes_the_client_start_over() {
     let mut world = World::new();
     let alice = world.enter("alice");
     world.forget();
-    world.event(crate::media::message::Event::OfferRefused {
+    world.event(Event::OfferRefused {
         peer: alice.peer,
         id: 3,
         reason: "no".into(),
@@ -245,7 +280,7 @@ fn an_old_client_is_told_by_flag_that_it_may_come_back() {
     let mut world = World::new();
     let old = world.enter_with("old", |join| join.client.protocol = 12);
     world.forget();
-    world.event(crate::media::message::Event::OfferRefused {
+    world.event(Event::OfferRefused {
         peer: old.peer,
         id: 3,
         reason: "no".into(),
