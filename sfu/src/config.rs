@@ -7,6 +7,7 @@ pub mod codecs;
 pub mod ports;
 pub mod cidr;
 pub mod keys;
+pub mod faults;
 pub mod complaint;
 pub mod raw;
 pub mod docs;

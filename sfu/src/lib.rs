@@ -27,6 +27,9 @@ pub mod telemetry;
 pub mod metrics;
 
 #[cfg(feature = "shell")]
+pub mod faults;
+
+#[cfg(feature = "shell")]
 pub mod addresses;
 
 #[cfg(feature = "shell")]

@@ -17,6 +17,12 @@ pub use worker::{Counter, Counters, DropReason, Feedback, Population, Traffic, W
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     series: Series,
     /// Locked at start and by scrapes only.
@@ -218,6 +224,11 @@ impl Metrics {
     pub fn limit_reached(&self, limit: &'static str) {
         let limits = &self.0.series.limits;
         limits.with_label_values(&[limit]).inc();
+    }
+
+    /// A place failed on purpose.
+    pub fn fault_injected(&self, point: &'static str) {
+        self.0.series.faults.with_label_values(&[point]).inc();
     }
 
     /// The MatrixRTC authorization service issued a token or refused one.

@@ -10,6 +10,7 @@ mod sections;
 
 use crate::config::check::{Config, SHORT_SECRET};
 use crate::config::ports;
+use crate::faults::Faults;
 use crate::http::admin::{self, Readiness};
 use crate::http::connection::Places;
 use crate::http::front::Front;
@@ -29,7 +30,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// What media threads get to finish their pass.
 const THREADS_STOP_WITHIN: Duration = Duration::from_secs(1);
@@ -116,7 +119,8 @@ async fn serve(
     let node_id = crate::ids::node_id(&mut StdRng::from_os_rng());
     let metrics = Metrics::new(&node_id);
     let readiness = Readiness::default();
-    let media = sections::media(config, record)?;
+    let faults = Faults::new(&config.faults, &metrics);
+    let media = sections::media(config, record, &faults)?;
     let advertised = media.plane.advertised.clone();
     let (workers, threads) = Workers::start(&media, &metrics, rand::rng().random())?;
     let keys = Arc::new(sections::keys(config));
@@ -126,6 +130,7 @@ async fn serve(
         keys: Arc::clone(&keys),
         settings: sections::room_settings(config),
         server_info: sections::server_info(config, &node_id),
+        faults: faults.clone(),
     });
     let (draining, is_draining) = watch::channel(false);
     let front = Arc::new(Front {
@@ -138,6 +143,7 @@ async fn serve(
         prefixes: config.http.path_prefixes.clone(),
         max_message_bytes: config.http.signal_message_size_limit,
         max_body_bytes: config.http.max_api_request_body_size,
+        faults: faults.clone(),
     });
     let main = listen::bind("port", config.http.port, &config.http.bind_addresses).await?;
     let prometheus = listen::bind_metrics(&config.prometheus).await?;
@@ -147,10 +153,10 @@ async fn serve(
     let matrix = authorization::router(config, &keys, &rooms, &metrics)?;
     let router = main_router(config, front, keys, others(readiness.clone(), matrix));
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
-    let mut tasks = listen::spawn(main, &router, &stopping, &places);
-    let scrapers = Places::new(MAX_SCRAPERS, metrics.clone());
-    let page = admin::router(&config.prometheus, metrics, readiness.clone());
-    tasks.extend(listen::spawn(prometheus, &page, &stopping, &scrapers));
+    let mut tasks = listen::spawn(main, &router, &stopping, &places, &faults);
+    tasks.extend(serve_metrics(
+        config, prometheus, metrics, &readiness, &stopping,
+    ));
     readiness.set(true);
     announce(config, &node_id, &bound);
     announce_candidates(&advertised);
@@ -168,6 +174,21 @@ async fn serve(
     workers.stop();
     join(threads).await;
     Ok(())
+}
+
+/// Serves the metrics port.
+fn serve_metrics(
+    config: &Config,
+    listeners: Vec<TcpListener>,
+    metrics: Metrics,
+    readiness: &Readiness,
+    stopping: &stop::Stopping,
+) -> Vec<JoinHandle<()>> {
+    let scrapers = Places::new(MAX_SCRAPERS, metrics.clone());
+    let page = admin::router(&config.prometheus, metrics, readiness.clone());
+    // Whoever looks for failures on purpose must be able to count them.
+    let faults = Faults::default();
+    listen::spawn(listeners, &page, stopping, &scrapers, &faults)
 }
 
 /// The threads stop within one pass; joining them waits for no client.

@@ -14,6 +14,8 @@ mod report;
 pub mod record;
 pub mod placement;
 
+use crate::config::faults::Point;
+use crate::faults::Faults;
 use crate::media::message::{Command, Event, PeerFailure, Side};
 use crate::media::plane::{self, Plane, Progress};
 use crate::metrics::WorkerMetrics;
@@ -41,6 +43,8 @@ pub struct Setup {
     pub plane: plane::Setup,
     /// Where to write what happens, if it is to be written.
     pub record: Option<record::Target>,
+    /// What fails on purpose.
+    pub faults: Faults,
 }
 
 /// Commands taken in one pass: enough for a join storm, few enough that media is not held up.
@@ -58,6 +62,11 @@ const DATA_RETRY: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_millis(500);
 /// Totals are copied out this often; a scrape is never further behind than this and [`IDLE`].
 const REPORT_EVERY: Duration = Duration::from_millis(250);
+/// How long a media thread stands still on purpose: longer than any jitter buffer, and shorter than
+/// what anybody would take for the end.
+const STALL: Duration = Duration::from_millis(300);
+/// How far its clock leaps on purpose: beyond what it takes for a pause between two passes.
+const LEAP: Duration = Duration::from_secs(3);
 /// epoll token of the mailbox; sockets count up from zero.
 const MAILBOX: Token = Token(usize::MAX);
 /// epoll events taken at once: the sockets and the mailbox.
@@ -73,6 +82,9 @@ struct Worker {
     metrics: WorkerMetrics,
     next_report: Instant,
     recorder: Option<Recorder>,
+    faults: Faults,
+    /// How far the clock has been made to leap.
+    leapt: Duration,
 }
 
 impl Worker {
@@ -86,6 +98,8 @@ impl Worker {
             metrics,
             next_report: Instant::now(),
             recorder: None,
+            faults: Faults::default(),
+            leapt: Duration::ZERO,
         }
     }
 
@@ -94,7 +108,8 @@ impl Worker {
         let mut events = Events::with_capacity(EPOLL_EVENTS);
         loop {
             self.wait(&mut events)?;
-            let now = Instant::now();
+            self.falter();
+            let now = self.now();
             if let Some(away) = self.plane.handle_wake(now) {
                 if let Some(recorder) = &mut self.recorder {
                     recorder.absence(away, now);
@@ -125,9 +140,26 @@ impl Worker {
         }
     }
 
+    fn now(&self) -> Instant {
+        Instant::now() + self.leapt
+    }
+
+    /// Fails on purpose.
+    fn falter(&mut self) {
+        if self.faults.strike(Point::WorkerStall) {
+            let end = Instant::now() + STALL;
+            while let Some(left) = end.checked_duration_since(Instant::now()) {
+                std::thread::park_timeout(left);
+            }
+        }
+        if self.faults.strike(Point::ClockJump) {
+            self.leapt += LEAP;
+        }
+    }
+
     /// Sleeps until a socket, the mailbox or a timer has work.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let now = Instant::now();
+        let now = self.now();
         let mut timeout = self
             .plane
             .poll_timeout()
@@ -229,10 +261,13 @@ impl Worker {
             let Some(sink) = self.sinks.get(&peer) else {
                 continue;
             };
-            if let Err(TrySendError::Full(_)) = sink.try_send(event) {
+            let full = self.faults.strike(Point::RoomEventsFull)
+                || matches!(sink.try_send(event), Err(TrySendError::Full(_)));
+            if full {
                 tracing::warn!(?peer, "room does not take media events: peer dropped");
                 let sink = self.sinks.remove(&peer);
-                self.command(Command::RemovePeer { peer }, Instant::now());
+                let now = self.now();
+                self.command(Command::RemovePeer { peer }, now);
                 report_overload(sink, peer);
             }
         }
@@ -263,7 +298,8 @@ impl Worker {
     }
 
     fn report(&mut self, started: Instant) {
-        let busy = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let busy = self.now().saturating_duration_since(started);
+        let busy = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
         self.metrics.busy_ns.add(busy);
         if started < self.next_report {
             return;

@@ -53,6 +53,18 @@ pub async fn node(server: &Server, script: &str) {
     server.assert_calm();
 }
 
+/// The same on a server that complains with good reason; the script is told where its metrics are.
+///
+/// # Panics
+/// When the script fails, or the server panics.
+pub async fn node_on_a_faulty(server: &Server, script: &str) {
+    set_up("browser").await;
+    let mut command = in_node(Command::new("node"), "browser", script, &url(server));
+    command.arg(format!("http://{}/metrics", server.metrics));
+    succeed(command, script).await;
+    assert!(!server.log().contains("panicked at"), "{}", server.log());
+}
+
 /// The same for a client at the other end of a road.
 ///
 /// # Panics

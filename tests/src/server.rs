@@ -31,7 +31,7 @@ pub struct Server {
     /// Where its media answers.
     pub udp: SocketAddr,
     /// Where it shows its metrics.
-    metrics: SocketAddr,
+    pub metrics: SocketAddr,
 }
 
 /// An HTTP answer.

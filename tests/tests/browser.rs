@@ -38,6 +38,12 @@ async fn firefox_and_chromium_call_each_other() {
 }
 
 #[tokio::test]
+async fn a_call_survives_every_failure_of_the_shell() {
+    let server = Server::start_with("faults:\n  seed: 7\n").await;
+    script::node_on_a_faulty(&server, "faulty.mjs").await;
+}
+
+#[tokio::test]
 async fn three_participants_call_with_rtc_node() {
     let server = Server::start().await;
     script::node(&server, "node.mjs").await;

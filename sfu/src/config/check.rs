@@ -18,6 +18,7 @@ pub use room::{Audio, Limit, Room, Video};
 pub use rtc::{NodeIp, PliThrottle, Rtc};
 
 use crate::config::complaint::{Complaints, Place};
+use crate::config::faults::Faults;
 use crate::config::keys::{Keys, Secret};
 use crate::config::ports::{self, PortRange, PortUse, Protocol};
 use crate::config::raw::{Status, Values, table};
@@ -51,6 +52,8 @@ pub struct Config {
     pub prometheus: Prometheus,
     /// MatrixRTC authorization.
     pub matrix: Matrix,
+    /// What fails on purpose.
+    pub faults: Faults,
     /// How long a stopping server waits for its sessions.
     pub drain_timeout: Duration,
     /// Told to clients; may be empty.
@@ -100,6 +103,7 @@ pub fn check(values: &mut Values, complaints: &mut Complaints) -> Config {
         keys: keys(values, development, complaints),
         prometheus: Prometheus::read(values, complaints),
         matrix: Matrix::read(values, complaints),
+        faults: operation::faults(values, complaints),
         drain_timeout: values.duration("shutdown.drain_timeout"),
         region: values.text("region"),
         development,

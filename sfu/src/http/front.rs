@@ -1,5 +1,6 @@
 //! What the HTTP edge needs of the server behind it.
 
+use crate::faults::Faults;
 use crate::metrics::Metrics;
 use crate::rooms::Rooms;
 use crate::signal::join::Policy;
@@ -29,6 +30,8 @@ pub struct Front {
     pub max_message_bytes: usize,
     /// The largest request body in bytes; 0 for no limit.
     pub max_body_bytes: usize,
+    /// What fails on purpose.
+    pub faults: Faults,
 }
 
 impl Front {

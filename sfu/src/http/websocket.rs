@@ -138,13 +138,14 @@ async fn enter(State(front): State<Arc<Front>>, request: Request, version: Versi
 fn open(front: &Front, upgrade: WebSocketUpgrade, line: socket::Line, first: FrameBuf) -> Response {
     let metrics = front.metrics.clone();
     let failures = front.metrics.clone();
+    let faults = front.faults.clone();
     upgrade
         .max_message_size(front.max_message_bytes)
         .max_frame_size(front.max_message_bytes)
         .read_buffer_size(SOCKET_BUFFER_BYTES)
         .write_buffer_size(SOCKET_BUFFER_BYTES)
         .on_failed_upgrade(move |_| failures.join_state(JoinState::SignalUpgradeFailed))
-        .on_upgrade(move |websocket| socket::run(websocket, line, first, metrics))
+        .on_upgrade(move |websocket| socket::run(websocket, line, first, (metrics, faults)))
 }
 
 /// Everything that can be judged before the room is asked.

@@ -81,6 +81,7 @@ pub(super) struct Series {
     pub(super) rating: Histogram,
     pub(super) limits: IntCounterVec,
     pub(super) data: IntCounterVec,
+    pub(super) faults: IntCounterVec,
 }
 
 /// Makes and registers series. Names and labels are constants of this file and a test registers
@@ -149,6 +150,11 @@ impl Series {
                 "foci_limits_reached_total",
                 "Named limits that were reached",
                 &["limit"],
+            ),
+            faults: shelf.counters(
+                "foci_faults_injected_total",
+                "Failures on purpose",
+                &["point"],
             ),
             data: shelf.counters(
                 "foci_data_packets_total",

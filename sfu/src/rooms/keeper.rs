@@ -6,6 +6,7 @@
 use super::entry::{Entry, Said};
 use super::people::People;
 use super::surroundings::{Surroundings, unix_ms};
+use crate::config::faults::Point;
 use crate::ids::{PeerId, SessionId};
 use crate::media::message::{self, Event, PeerFailure, Side};
 use crate::room::Room;
@@ -232,7 +233,13 @@ impl Keeper {
         let Some(outbox) = self.sessions.get(&session) else {
             return;
         };
-        if let Err(mpsc::error::TrySendError::Full(_)) = outbox.try_send(said) {
+        let faults = &self.surroundings.faults;
+        if faults.strike(Point::SessionMessagesFull)
+            || matches!(
+                outbox.try_send(said),
+                Err(mpsc::error::TrySendError::Full(_))
+            )
+        {
             self.surroundings.metrics.limit_reached("session_messages");
             self.sessions.remove(&session);
             self.follow_ups.push_back(Command::SessionLost { session });

@@ -4,6 +4,7 @@
     reason = "shell: rooms are told the time, here it is read"
 )]
 
+use crate::faults::Faults;
 use crate::metrics::Metrics;
 use crate::room::Settings;
 use crate::worker::Workers;
@@ -25,6 +26,8 @@ pub struct Surroundings {
     pub settings: Settings,
     /// The server's face, repeated to every client.
     pub server_info: ServerInfo,
+    /// What fails on purpose.
+    pub faults: Faults,
 }
 
 /// Milliseconds since the Unix epoch; 0 for a clock set before it.
@@ -57,6 +60,7 @@ impl Surroundings {
                 track: TrackSettings::default(),
             },
             record: None,
+            faults: Faults::default(),
         };
         let (workers, _threads) = Workers::start(&setup, &metrics, [1; 32]).expect("started");
         let secret = proto::token::Secret::new("open-sesame-open-sesame-open-sesame");
@@ -69,6 +73,7 @@ impl Surroundings {
                 version: "1.0.0".into(),
                 ..ServerInfo::default()
             },
+            faults: Faults::default(),
         }
     }
 }

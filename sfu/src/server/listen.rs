@@ -1,6 +1,8 @@
 //! The TCP listeners of the main and the metrics port.
 
 use crate::config::check::Prometheus;
+use crate::config::faults::Point;
+use crate::faults::Faults;
 use crate::http::connection::{Place, Places};
 use crate::server::ServeError;
 use crate::server::stop::Stopping;
@@ -117,11 +119,16 @@ pub(super) fn spawn(
     router: &Router,
     stopping: &Stopping,
     places: &Places,
+    faults: &Faults,
 ) -> Vec<JoinHandle<()>> {
     listeners
         .into_iter()
         .map(|listener| {
             let (router, stopping, places) = (router.clone(), stopping.clone(), places.clone());
+            let listener = Listener {
+                listener,
+                faults: faults.clone(),
+            };
             tokio::spawn(async move {
                 tokio::select! {
                     () = accept(listener, router, &stopping, places) => {}
@@ -132,7 +139,21 @@ pub(super) fn spawn(
         .collect()
 }
 
-async fn accept(listener: TcpListener, router: Router, stopping: &Stopping, places: Places) {
+struct Listener {
+    listener: TcpListener,
+    faults: Faults,
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        if self.faults.strike(Point::AcceptError) {
+            return Err(io::Error::other("on purpose"));
+        }
+        self.listener.accept().await
+    }
+}
+
+async fn accept(listener: Listener, router: Router, stopping: &Stopping, places: Places) {
     while let Some(place) = places.take().await {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -232,7 +253,13 @@ mod tests {
         let address = addresses(&listeners)[0];
         let stopping = Stopping::default();
         let places = Places::new(2, crate::metrics::Metrics::new("n"));
-        let tasks = spawn(listeners, &Router::new(), &stopping, &places);
+        let tasks = spawn(
+            listeners,
+            &Router::new(),
+            &stopping,
+            &places,
+            &Faults::default(),
+        );
         let mut silent = TcpStream::connect(address).await.expect("connected");
         let mut late = TcpStream::connect(address).await.expect("connected");
         // Time runs to the next timer whenever nobody has anything to do.

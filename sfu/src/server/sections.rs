@@ -2,6 +2,7 @@
 
 use crate::addresses;
 use crate::config::check::Config;
+use crate::faults::Faults;
 use crate::media::ingest::audio::LevelConfig;
 use crate::media::plane;
 use crate::media::plane::tracks::TrackSettings;
@@ -76,6 +77,7 @@ pub(super) fn keys(config: &Config) -> Keys {
 pub(super) fn media(
     config: &Config,
     record: Option<worker::record::Target>,
+    faults: &Faults,
 ) -> Result<worker::Setup, ServeError> {
     let port = config.rtc.udp_ports_in_use().first();
     let throttle = &config.rtc.pli_throttle;
@@ -100,6 +102,7 @@ pub(super) fn media(
             },
         },
         record,
+        faults: faults.clone(),
     })
 }
 

@@ -1,6 +1,8 @@
 //! A worker's mailbox: bounded, many senders, woken by eventfd only when the worker sleeps.
 
 use super::EventSink;
+use crate::config::faults::Point;
+use crate::faults::Faults;
 use crate::media::message::Command;
 use mio::Waker;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ pub enum Message {
 pub struct Outbox {
     queue: SyncSender<Message>,
     wake: Arc<Wake>,
+    faults: Faults,
 }
 
 /// The worker's side.
@@ -57,7 +60,7 @@ pub enum Refused {
 
 /// A mailbox whose `waker` ends the worker's epoll wait.
 #[must_use]
-pub fn mailbox(waker: Waker) -> (Outbox, Inbox) {
+pub fn mailbox(waker: Waker, faults: Faults) -> (Outbox, Inbox) {
     let (sender, receiver) = sync_channel(DEPTH);
     let wake = Arc::new(Wake {
         waker,
@@ -66,6 +69,7 @@ pub fn mailbox(waker: Waker) -> (Outbox, Inbox) {
     let outbox = Outbox {
         queue: sender,
         wake: Arc::clone(&wake),
+        faults,
     };
     let inbox = Inbox {
         queue: receiver,
@@ -81,6 +85,10 @@ impl Outbox {
     /// # Errors
     /// [`Refused`] if the mailbox is full or the worker gone.
     pub fn send(&self, message: Message) -> Result<(), Refused> {
+        let command = matches!(message, Message::Command { .. });
+        if command && self.faults.strike(Point::MailboxFull) {
+            return Err(Refused::Full);
+        }
         self.queue.try_send(message).map_err(|error| match error {
             TrySendError::Full(_) => Refused::Full,
             TrySendError::Disconnected(_) => Refused::Gone,
@@ -139,7 +147,7 @@ mod tests {
     fn mailbox_with_poll() -> (Poll, Outbox, Inbox) {
         let poll = Poll::new().expect("epoll");
         let waker = Waker::new(poll.registry(), Token(0)).expect("waker");
-        let (outbox, inbox) = mailbox(waker);
+        let (outbox, inbox) = mailbox(waker, Faults::default());
         (poll, outbox, inbox)
     }
 

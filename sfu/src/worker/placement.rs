@@ -70,13 +70,14 @@ impl Workers {
     pub fn start(setup: &Setup, metrics: &Metrics, seed: [u8; 32]) -> io::Result<(Self, Threads)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), MAILBOX)?;
-        let mux = UdpMux::bind(&setup.bind, poll.registry())?;
-        let (outbox, inbox) = mailbox(waker);
+        let mux = UdpMux::bind(&setup.bind, poll.registry(), &setup.faults)?;
+        let (outbox, inbox) = mailbox(waker, setup.faults.clone());
         let mut plane = Plane::new(setup.plane.clone(), seed);
         let recorder = setup.record.as_ref();
         let recorder = recorder.map(|target| Recorder::start(target, &mut plane));
         let mut worker = Worker::new(plane, mux, poll, inbox, metrics.worker(0));
         worker.recorder = recorder.transpose()?;
+        worker.faults = setup.faults.clone();
         let alive = Arc::new(AtomicBool::new(true));
         let thread = std::thread::Builder::new().name("media-0".into()).spawn({
             let running = Running(Arc::clone(&alive));

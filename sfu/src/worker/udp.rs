@@ -3,6 +3,8 @@
 //! It never waits and never keeps a datagram: what the kernel does not take is counted and lost,
 //! as it would be on the wire.
 
+use crate::config::faults::Point;
+use crate::faults::Faults;
 use crate::media::demux::Path;
 use crate::media::pacer::Run;
 use mio::net::UdpSocket;
@@ -50,6 +52,7 @@ struct MuxSocket {
     state: UdpSocketState,
     local: SocketAddr,
     readable: bool,
+    faults: Faults,
 }
 
 impl UdpMux {
@@ -57,11 +60,16 @@ impl UdpMux {
     ///
     /// # Errors
     /// The address that cannot be bound is named.
-    pub fn bind(addresses: &[SocketAddr], registry: &Registry) -> io::Result<Self> {
+    pub fn bind(
+        addresses: &[SocketAddr],
+        registry: &Registry,
+        faults: &Faults,
+    ) -> io::Result<Self> {
         let mut sockets = Vec::with_capacity(addresses.len());
         for (index, address) in addresses.iter().enumerate() {
             let mut bound = bind(*address)
                 .map_err(|error| io::Error::new(error.kind(), format!("udp {address}: {error}")))?;
+            bound.faults = faults.clone();
             registry.register(&mut bound.socket, Token(index), Interest::READABLE)?;
             sockets.push(bound);
         }
@@ -126,8 +134,14 @@ impl MuxSocket {
             for (slice, buffer) in slices.iter_mut().zip(buffers.iter_mut()) {
                 *slice = IoSliceMut::new(buffer);
             }
+            let most = if self.faults.strike(Point::UdpShortRead) {
+                1
+            } else {
+                BATCH_SIZE
+            };
+            let socket = UdpSockRef::from(&self.socket);
             self.state
-                .recv(UdpSockRef::from(&self.socket), &mut slices, &mut meta)
+                .recv(socket, &mut slices[..most], &mut meta[..most])
         };
         let count = match received {
             Ok(count) => count,
@@ -165,14 +179,22 @@ impl MuxSocket {
                 src_ip: run.to.local,
             };
             counters.sends += 1;
-            match self
-                .state
-                .try_send(UdpSockRef::from(&self.socket), &transmit)
-            {
+            match self.try_send(&transmit) {
                 Ok(()) => counters.datagrams_out += count,
                 Err(error) => self.count_loss(&error, count, counters),
             }
         }
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        if self.faults.strike(Point::UdpSendFull) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if self.faults.strike(Point::UdpSendError) {
+            return Err(io::ErrorKind::NetworkUnreachable.into());
+        }
+        let socket = UdpSockRef::from(&self.socket);
+        self.state.try_send(socket, transmit)
     }
 
     fn count_loss(&self, error: &io::Error, count: u64, counters: &mut UdpCounters) {
@@ -211,6 +233,7 @@ fn bind(address: SocketAddr) -> io::Result<MuxSocket> {
         state,
         local,
         readable: true,
+        faults: Faults::default(),
     })
 }
 

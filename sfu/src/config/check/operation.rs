@@ -2,6 +2,7 @@
 
 use crate::config::check::addresses;
 use crate::config::complaint::{Complaints, quoted};
+use crate::config::faults::{Faults, Point};
 use crate::config::raw::Values;
 use std::net::IpAddr;
 
@@ -65,6 +66,37 @@ impl Logging {
             libraries: level("logging.pion_level", values, complaints).unwrap_or(Level::Error),
         }
     }
+}
+
+/// Failures on purpose, with a complaint that nobody overlooks.
+pub(super) fn faults(values: &Values, complaints: &mut Complaints) -> Faults {
+    let seed = values.uint("faults.seed");
+    let place = values.place("faults.points");
+    let mut points = Vec::new();
+    for name in values.texts("faults.points") {
+        match Point::named(&name) {
+            Some(point) => points.push(point),
+            None => {
+                let cause = format!("no such point: {}", quoted(&name));
+                let names = Point::ALL.map(Point::name).join(", ");
+                complaints.error(
+                    "faults.points",
+                    place.clone(),
+                    cause,
+                    format!("there are {names}"),
+                );
+            }
+        }
+    }
+    if points.is_empty() {
+        points = Point::ALL.to_vec();
+    }
+    if seed != 0 {
+        let cause = "the server fails on purpose: people's calls will break";
+        let fix = "remove it, unless this is a test";
+        complaints.warning("faults.seed", values.place("faults.seed"), cause, fix);
+    }
+    Faults { seed, points }
 }
 
 fn level(path: &str, values: &Values, complaints: &mut Complaints) -> Option<Level> {

@@ -50,6 +50,7 @@ fn keys() -> Keys {
 fn front(draining: bool, auto_create: bool) -> Front {
     let surroundings = Surroundings::on_loopback(Settings::default());
     Front {
+        faults: Default::default(),
         rooms: Rooms::start(surroundings.clone()),
         workers: surroundings.workers,
         metrics: surroundings.metrics,

@@ -4,6 +4,8 @@
 //! is said, and when, is decided by `signal::session` and the room. Spawned by `http/websocket`.
 //! (LK: signalling §3)
 
+use crate::config::faults::Point;
+use crate::faults::Faults;
 use crate::http::connection::Place;
 use crate::metrics::{JoinState, Metrics, SignalDirection};
 use crate::rooms::{Attached, Said, unix_ms};
@@ -69,8 +71,13 @@ enum End {
 }
 
 /// Runs the socket until it ends. `first` was written by the session already.
-pub(super) async fn run(websocket: WebSocket, mut line: Line, first: FrameBuf, metrics: Metrics) {
-    let mut wire = Wire::new(websocket);
+pub(super) async fn run(
+    websocket: WebSocket,
+    mut line: Line,
+    first: FrameBuf,
+    (metrics, faults): (Metrics, Faults),
+) {
+    let mut wire = Wire::new(websocket, faults);
     let place = line.place.take();
     let end = if wire.outbox.push(first).is_ok() && wire.flush().await {
         metrics.signal_message(SignalDirection::Response, true);
@@ -131,7 +138,7 @@ fn say(wire: &mut Wire, line: &mut Line, said: Option<Said>, metrics: &Metrics) 
     };
     let (success, end) = match line.session.say(*message) {
         Ok(frame) => {
-            let end = frame.and_then(|frame| queued(wire.outbox.push(frame)));
+            let end = frame.and_then(|frame| wire.queue(frame));
             (end.is_none(), end)
         }
         Err(SayError::NotAJoin) => (false, Some(End::OutOfOrder)),
@@ -149,6 +156,7 @@ fn say(wire: &mut Wire, line: &mut Line, said: Option<Said>, metrics: &Metrics) 
 async fn hear(wire: &mut Wire, line: &mut Line, heard: Option<Message>) -> Option<End> {
     let message = match heard {
         None => return Some(End::Lost),
+        Some(_) if wire.faults.strike(Point::WebsocketBreak) => return Some(End::Lost),
         Some(Message::Close(_)) => return Some(End::Client),
         Some(message) => message,
     };
@@ -177,11 +185,7 @@ async fn hear(wire: &mut Wire, line: &mut Line, heard: Option<Message>) -> Optio
     else {
         return Some(End::OutOfOrder);
     };
-    reply.and_then(|frame| queued(wire.outbox.push(frame)))
-}
-
-fn queued(pushed: Result<(), Overflow>) -> Option<End> {
-    pushed.err().map(|Overflow| End::Slow)
+    reply.and_then(|frame| wire.queue(frame))
 }
 
 async fn until(at: Option<Instant>) {
@@ -202,17 +206,29 @@ struct Wire {
     ping_waits: bool,
     /// When a ping must have been written.
     write_by: Option<Instant>,
+    faults: Faults,
 }
 
 impl Wire {
-    fn new(websocket: WebSocket) -> Self {
+    fn new(websocket: WebSocket, faults: Faults) -> Self {
         Self {
             websocket,
             outbox: Outbox::default(),
             unflushed: false,
             ping_waits: false,
             write_by: None,
+            faults,
         }
+    }
+
+    /// Queues a frame; an end if too much waits already.
+    fn queue(&mut self, frame: FrameBuf) -> Option<End> {
+        let pushed = if self.faults.strike(Point::SignalOutboxFull) {
+            Err(Overflow)
+        } else {
+            self.outbox.push(frame)
+        };
+        pushed.err().map(|Overflow| End::Slow)
     }
 
     fn ping(&mut self, now: Instant) {

@@ -54,6 +54,7 @@ async fn serve(settings: Settings) -> Server {
     let surroundings = Surroundings::on_loopback(settings);
     let (rooms, metrics) = (Rooms::start(surroundings.clone()), surroundings.metrics);
     let front = Front {
+        faults: Default::default(),
         rooms: rooms.clone(),
         workers: surroundings.workers,
         metrics: metrics.clone(),

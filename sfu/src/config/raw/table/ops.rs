@@ -34,6 +34,18 @@ pub(super) const KEYS: &[Key] = &[
         "Level of the libraries below Foci, as LiveKit's for its WebRTC library.",
     )
     .reloadable(),
+    Key::built(
+        "faults.seed",
+        Uint(u64::MAX),
+        "0",
+        "For tests only: the server fails on purpose, as this seed has it; 0 is never. (Foci only)",
+    ),
+    Key::built(
+        "faults.points",
+        Texts,
+        "",
+        "What fails, of `udp_send_full`, `udp_send_error`, `udp_short_read`, `worker_stall`, `clock_jump`, `mailbox_full`, `room_events_full`, `session_messages_full`, `signal_outbox_full`, `websocket_break`, `accept_error`; unset: all. (Foci only)",
+    ),
     Key::not_yet("logging.sample", Bool, "false", "Leave out repeated lines."),
     Key::not_yet(
         "logging.sample_initial",
