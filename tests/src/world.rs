@@ -121,6 +121,13 @@ impl World {
         &self.servers[n]
     }
 
+    /// RTP packets that have not reached their server yet.
+    #[must_use]
+    pub fn media_on_the_way(&self) -> u64 {
+        let is_media = |event: &&Event| matches!(event, Event::ToServer(_, _, bytes) if checks::media_ssrc(bytes).is_some());
+        self.on_the_way.values().filter(is_media).count() as u64
+    }
+
     /// Since the beginning.
     #[must_use]
     pub fn elapsed(&self) -> Duration {

@@ -145,13 +145,14 @@ pub fn run(plan: &Plan, seed: u64) -> Outcome {
     let mut outcome = Outcome::default();
     judge(&world, plan, &mut outcome);
     check_key_requests(&world, &mut outcome);
-    let lost = world
+    let lost: u64 = world
         .seats
         .iter()
         .flat_map(|seat| seat.lost_up.values())
         .sum();
+    // Who has left is not heard any more.
+    let lost = lost + world.media_on_the_way();
     finish(&mut world, &mut outcome);
-    world.checks.close(lost);
     world.finish(lost);
     outcome.faults.append(&mut world.broken);
     for broken in world.checks.broken() {
