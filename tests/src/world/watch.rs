@@ -34,6 +34,8 @@ pub struct Watch {
     rules: Invariants,
     /// The newest full number of each stream.
     newest: BTreeMap<u32, u64>,
+    /// Of streams that nobody had named: the newest index sent.
+    unnamed: BTreeMap<u32, u64>,
     /// Packets judged.
     pub judged: u64,
 }
@@ -118,8 +120,13 @@ impl Watch {
                 let payload = &bytes[header.header_len..opened.len];
                 self.judge(&header, opened.seq.0, payload, named, now)?;
             }
+            // The client has not been told of the stream yet.
+            (Ok(opened), None) => {
+                let newest = self.unnamed.entry(header.ssrc).or_default();
+                *newest = (*newest).max(opened.seq.0);
+            }
             // What is sent again as it was; `checks` sees whether it was.
-            (Ok(_), None) | (Err(Refused::Replay), _) => {}
+            (Err(Refused::Replay), _) => {}
             (Err(refused), _) => {
                 let what = format!(
                     "stream {:08x}, {}: {refused:?}",
@@ -149,7 +156,9 @@ impl Watch {
             (Some(_), None) => return Ok(()),
             (None, _) => (header.ssrc, index, payload),
         };
-        if payload.is_empty() {
+        // A stream is judged from its first packet on that was named when it was sent.
+        let before = self.unnamed.get(&ssrc).is_some_and(|last| index <= *last);
+        if payload.is_empty() || before {
             return Ok(());
         }
         if named.repeats.is_none() {
