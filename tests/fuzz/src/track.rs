@@ -311,10 +311,11 @@ impl Track {
     fn poll(&mut self) {
         let mut lost = Vec::new();
         for layer in &mut self.layers {
-            let _ = layer.poll_key_frame_request(self.now);
+            // In the plane's order: what is given up asks for a key frame.
             lost.clear();
             layer.poll_nacks(None, self.now, &mut lost);
             assert!(lost.len() <= MISSING_LIMIT);
+            let _ = layer.poll_key_frame_request(self.now);
             assert!(
                 layer.poll_timeout().is_none_or(|at| at > self.now),
                 "due again at once"
