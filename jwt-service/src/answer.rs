@@ -25,6 +25,9 @@ pub enum Refusal {
     /// The homeserver does not vouch for the user, for whatever reason.
     #[error("The request could not be authorised.")]
     Unauthorized,
+    /// The user's homeserver is not one whose users are served.
+    #[error("Users of this homeserver are not served here")]
+    Restricted,
     /// Delegation was asked for.
     #[error("Delegation of delayed events is only supported for full access users")]
     Delegation,
@@ -61,6 +64,7 @@ impl Refusal {
         match self {
             Self::NotJson | Self::BadJson(_) | Self::Delegation => 400,
             Self::Unauthorized => 401,
+            Self::Restricted => 403,
             Self::Unrecognized => 404,
             Self::TooSlow => 408,
             Self::TooLarge => 413,
@@ -77,6 +81,7 @@ impl Refusal {
             Self::TooLarge => "M_TOO_LARGE",
             Self::Busy => "M_LIMIT_EXCEEDED",
             Self::Unauthorized => "M_UNAUTHORIZED",
+            Self::Restricted => "M_FORBIDDEN",
             Self::Unrecognized => "M_UNRECOGNIZED",
             Self::TooSlow | Self::Room | Self::Draining | Self::Internal => "M_UNKNOWN",
         }
@@ -92,6 +97,7 @@ impl Refusal {
             Self::TooSlow => "too_slow",
             Self::Busy => "busy",
             Self::Unauthorized => "unauthorized",
+            Self::Restricted => "restricted",
             Self::Delegation => "delegation",
             Self::Room => "room",
             Self::Draining => "draining",

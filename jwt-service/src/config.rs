@@ -1,14 +1,19 @@
 //! What the operator settled. Checked by whoever read it; plain data here.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The whole configuration of the authorization service.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The SFU's WebSocket URL told to clients; `None`: derived from each request.
     pub url: Option<String>,
     /// Whose users may have rooms created for them.
     pub full_access: FullAccess,
+    /// What users of all other homeservers may do.
+    pub restricted: Restricted,
+    /// How long a token may be used to connect.
+    pub token_lifetime: Duration,
     /// Base URLs of homeservers that are not looked for by their name.
     pub homeservers: Vec<Homeserver>,
     /// PEM file of authorities to trust besides the system's.
@@ -17,6 +22,36 @@ pub struct Config {
     pub verify_tls: Verification,
     /// Any homeserver may be at a private address, not only those the operator named.
     pub allow_private_addresses: bool,
+}
+
+/// A token's usual lifetime, as in the reference. (LK: jwt-service §5.1)
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            url: None,
+            full_access: FullAccess::default(),
+            restricted: Restricted::default(),
+            token_lifetime: TOKEN_LIFETIME,
+            homeservers: Vec::new(),
+            ca_file: None,
+            verify_tls: Verification::default(),
+            allow_private_addresses: false,
+        }
+    }
+}
+
+/// What users of homeservers without full access may do in rooms that are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Restricted {
+    /// See and hear. They send by an SFU of their own homeserver's. (MSC4195)
+    #[default]
+    Subscribe,
+    /// Send as well.
+    Publish,
+    /// Nothing: they get no token.
+    Refuse,
 }
 
 /// Are certificates checked?

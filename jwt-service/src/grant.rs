@@ -8,12 +8,10 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use serde::Serialize;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// The slot of a call that takes up the whole Matrix room; what the older endpoint means.
 pub const ROOM_SLOT: &str = "m.call#ROOM";
-
-/// How long a token may be used to connect, in seconds. LiveKit renews it for those who are in.
-pub const LIFETIME_S: u64 = 3600;
 
 /// A participant in a room of the SFU.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,27 +42,36 @@ impl Grant {
         }
     }
 
-    /// The payload of a token issued by the key `issuer` at `now_unix` (seconds), as JSON in which
-    /// only such characters occur that a client can decode with `atob`.
+    /// The payload of a token issued by the key `issuer` at `now_unix` (seconds), good for `terms`, as
+    /// JSON in which only such characters occur that a client can decode with `atob`.
     #[must_use]
-    pub fn payload(&self, issuer: &str, now_unix: u64) -> String {
+    pub fn payload(&self, issuer: &str, now_unix: u64, terms: Terms) -> String {
         let claims = Claims {
             iss: issuer,
             sub: &self.identity,
-            exp: now_unix.saturating_add(LIFETIME_S),
+            exp: now_unix.saturating_add(terms.lifetime.as_secs()),
             nbf: now_unix,
             iat: now_unix,
             identity: &self.identity,
             video: Video {
                 room_join: true,
                 room: &self.alias,
-                can_publish: true,
+                can_publish: terms.publishes,
                 can_subscribe: true,
                 can_update_own_metadata: true,
             },
         };
         atob_safe(&json(&claims))
     }
+}
+
+/// What a token is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// How long it may be used to connect. LiveKit renews it for those who are in.
+    pub lifetime: Duration,
+    /// Its owner may send media and data.
+    pub publishes: bool,
 }
 
 /// The claims in the order of the reference; their text is compared by its tests.
@@ -163,11 +170,30 @@ mod tests {
         }
     }
 
+    const FULL: Terms = Terms {
+        lifetime: Duration::from_secs(3600),
+        publishes: true,
+    };
+
+    #[test]
+    fn terms_are_in_the_claims() {
+        let grant = Grant::plain("@alice:example.com", "DEVICE", "!room:example.com");
+        let terms = Terms {
+            lifetime: Duration::from_secs(60),
+            publishes: false,
+        };
+        let payload = grant.payload("devkey", 1000, terms);
+        let read: serde_json::Value = serde_json::from_str(&payload).expect("JSON");
+        assert_eq!(read["exp"], 1060);
+        assert_eq!(read["video"]["canPublish"], false);
+        assert_eq!(read["video"]["canSubscribe"], true);
+    }
+
     fn signed(grant: &Grant) -> String {
         let keys: Keys = [("devkey".to_owned(), Secret::new("devsecret"))]
             .into_iter()
             .collect();
-        keys.sign_text(|issuer| grant.payload(issuer, 1_700_000_000))
+        keys.sign_text(|issuer| grant.payload(issuer, 1_700_000_000, FULL))
             .expect("signed")
     }
 
@@ -176,7 +202,7 @@ mod tests {
         let member = ["@alice:example.com", "DEVICE123", "memberABC"];
         let grant = Grant::hashed(member, "!roomid:example.com", "slot1234");
         assert_eq!(
-            grant.payload("devkey", 1_700_000_000),
+            grant.payload("devkey", 1_700_000_000, FULL),
             r#"{"iss":"devkey","sub":"J+T45tGruxc+HrUOqJJlyQSV33m728Cme4+vt8/SWrU","exp":1700003600,"nbf":1700000000,"iat":1700000000,"identity":"J+T45tGruxc+HrUOqJJlyQSV33m728Cme4+vt8/SWrU","video":{"roomJoin":true,"room":"O8437W3+jmzMVjoIP3tNwbm+XxHQk2iKpOA7aqw3qSc","canPublish":true,"canSubscribe":true,"canUpdateOwnMetadata":true}}"#
         );
         let token = signed(&grant);
@@ -188,7 +214,7 @@ mod tests {
     fn the_older_token_is_the_vector() {
         let grant = Grant::plain("@alice:example.com", "DEVICE", "!room:example.com");
         assert_eq!(
-            grant.payload("devkey", 1_700_000_000),
+            grant.payload("devkey", 1_700_000_000, FULL),
             r#"{"iss":"devkey","sub":"@alice:example.com:DEVICE","exp":1700003600,"nbf":1700000000,"iat":1700000000,"identity":"@alice:example.com:DEVICE","video":{"roomJoin":true,"room":"krj2dgxw2K6EOm9he4GfQJ6JsSVWfJ8a7BkyjZcSmxs","canPublish":true,"canSubscribe":true,"canUpdateOwnMetadata":true}}"#
         );
         let token = signed(&grant);
@@ -211,7 +237,7 @@ mod tests {
             issuer in ".{0,20}",
         ) {
             let grant = Grant::plain(&user, &device, "!r");
-            let payload = grant.payload(&issuer, 1_700_000_000);
+            let payload = grant.payload(&issuer, 1_700_000_000, FULL);
             let encoded = BASE64_URL_SAFE_NO_PAD.encode(&payload);
             prop_assert!(!encoded.contains(['-', '_']), "{}", payload);
             let read: serde_json::Value = serde_json::from_str(&payload).expect("JSON");

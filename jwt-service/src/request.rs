@@ -133,8 +133,7 @@ const HALF_A_MEMBER: Refusal = Refusal::BadJson(
 const HALF_AN_OPEN_ID: Refusal = Refusal::BadJson(
     "The request body `openid_token` is missing a `access_token` or `matrix_server_name`",
 );
-const AMBIGUOUS_DEVICE: Refusal =
-    Refusal::BadJson("The request body `device_id` begins like a port number");
+const AMBIGUOUS_DEVICE: Refusal = Refusal::BadJson("The request body `device_id` contains a colon");
 
 impl Asked {
     /// Reads the body of `/sfu/get`.
@@ -192,11 +191,10 @@ fn required(text: Text) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
-/// The older identity is `user:device`, and a user id may end in a port. A device that begins like
-/// one would make two people one: `@a:h` with `8448:D` and `@a:h:8448` with `D`.
+/// The older identity is `user:device`, and a user id may end in a port: `@a:h` with the device
+/// `8448:D` and `@a:h:8448` with `D` would be one. No homeserver makes device ids with a colon.
 fn is_ambiguous(device: &str) -> bool {
-    let (before, _) = device.split_once(':').unwrap_or_default();
-    !before.is_empty() && before.bytes().all(|byte| byte.is_ascii_digit())
+    device.contains(':')
 }
 
 impl Body {

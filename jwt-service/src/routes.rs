@@ -11,8 +11,8 @@
 mod url;
 
 use crate::answer::{self, RETRY_AFTER, Refusal};
-use crate::config::Config;
-use crate::grant::{Grant, ROOM_SLOT};
+use crate::config::{Config, Restricted};
+use crate::grant::{Grant, ROOM_SLOT, Terms};
 use crate::openid::{Doubt, Verifier};
 use crate::request::{Asked, Member};
 use crate::sfu::{Sfu, Uncreated};
@@ -194,9 +194,12 @@ impl Service {
         let url = self.url(endpoint, parts).ok_or(Refusal::Internal)?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.map_or(0, |since| since.as_secs());
-        let jwt = self.keys.sign_text(|issuer| grant.payload(issuer, now));
-        let jwt = jwt.map_err(|_| Refusal::Internal)?;
         decision.full_access = self.config.full_access.includes(&asked.open_id.server);
+        let terms = self.terms(decision.full_access)?;
+        let jwt = self
+            .keys
+            .sign_text(|issuer| grant.payload(issuer, now, terms));
+        let jwt = jwt.map_err(|_| Refusal::Internal)?;
         if decision.full_access {
             let created = self.sfu.create_room(&grant.alias).await;
             created.map_err(|error| {
@@ -208,6 +211,20 @@ impl Service {
             })?;
         }
         Ok(answer::issued(&url, &jwt))
+    }
+
+    /// What a token is good for.
+    fn terms(&self, full_access: bool) -> Result<Terms, Refusal> {
+        let publishes = match self.config.restricted {
+            _ if full_access => true,
+            Restricted::Publish => true,
+            Restricted::Subscribe => false,
+            Restricted::Refuse => return Err(Refusal::Restricted),
+        };
+        Ok(Terms {
+            lifetime: self.config.token_lifetime,
+            publishes,
+        })
     }
 
     async fn verify(&self, asked: &Asked) -> Result<String, Doubt> {

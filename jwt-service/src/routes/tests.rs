@@ -243,15 +243,46 @@ async fn the_configured_url_is_told_as_it_is() {
 
 #[tokio::test]
 async fn users_of_other_servers_get_a_token_and_no_room() {
+    for (restricted, publishes) in [(Restricted::Subscribe, false), (Restricted::Publish, true)] {
+        let config = Config {
+            full_access: FullAccess::listed(vec!["other.example".into()]),
+            restricted,
+            ..Config::default()
+        };
+        let world = World::with(config, Rooms::default(), keys()).await;
+        let (_, claims) = world.post("/sfu/get", &older()).await.issued();
+        assert_eq!(claims["video"]["canPublish"], publishes);
+        assert_eq!(claims["video"]["canSubscribe"], true);
+        assert_eq!(claims["video"].get("roomCreate"), None);
+        assert_eq!(world.made(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn users_of_other_servers_may_be_refused_altogether() {
     let config = Config {
         full_access: FullAccess::listed(vec!["other.example".into()]),
+        restricted: Restricted::Refuse,
+        ..Config::default()
+    };
+    let world = World::with(config, Rooms::default(), keys()).await;
+    for (path, body) in [("/sfu/get", older()), ("/get_token", newer())] {
+        let answer = world.post(path, &body).await;
+        let text = "Users of this homeserver are not served here";
+        answer.refuses(403, "M_FORBIDDEN", text);
+    }
+}
+
+#[tokio::test]
+async fn a_token_lives_as_long_as_the_operator_says() {
+    let config = Config {
+        token_lifetime: Duration::from_secs(60),
         ..Config::default()
     };
     let world = World::with(config, Rooms::default(), keys()).await;
     let (_, claims) = world.post("/sfu/get", &older()).await.issued();
-    assert_eq!(claims["video"]["canPublish"], true);
-    assert_eq!(claims["video"].get("roomCreate"), None);
-    assert_eq!(world.made(), Vec::<String>::new());
+    let until = |name: &str| claims[name].as_u64().expect("seconds");
+    assert_eq!(until("exp") - until("nbf"), 60);
 }
 
 #[tokio::test]

@@ -90,6 +90,7 @@ impl Config {
 /// Judges `values` and types them. Development mode's own defaults are added to `values`.
 pub fn check(values: &mut Values, complaints: &mut Complaints) -> Config {
     development::apply(values, complaints);
+    matrix::apply(values);
     unbuilt(values, complaints);
     let development = values.flag("development");
     let config = Config {

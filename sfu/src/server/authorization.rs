@@ -4,13 +4,13 @@
 //! its section of the configuration. Decides nothing about tokens.
 
 use crate::auth;
-use crate::config::check::{Config, Matrix};
+use crate::config::check::{Config, Matrix, matrix};
 use crate::metrics::Metrics;
 use crate::rooms::{EnterError, Rooms};
 use crate::server::ServeError;
 use axum::Router;
 use axum::http::request::Parts;
-use jwt_service::config::{self, FullAccess, Homeserver, Verification};
+use jwt_service::config::{self, FullAccess, Homeserver, Restricted, Verification};
 use jwt_service::openid::Verifier;
 use jwt_service::routes::{self, Service};
 use jwt_service::sfu::{DEPARTURE_TIMEOUT_S, EMPTY_TIMEOUT_S, Pending, Sfu, Uncreated};
@@ -89,6 +89,12 @@ fn section(matrix: &Matrix) -> config::Config {
     config::Config {
         url: matrix.url.clone(),
         full_access: FullAccess::listed(matrix.full_access_homeservers.clone()),
+        restricted: match matrix.restricted {
+            matrix::Restricted::Subscribe => Restricted::Subscribe,
+            matrix::Restricted::Publish => Restricted::Publish,
+            matrix::Restricted::Refuse => Restricted::Refuse,
+        },
+        token_lifetime: matrix.token_lifetime,
         homeservers: matrix.homeservers.iter().map(homeserver).collect(),
         ca_file: matrix.ca_file.clone(),
         verify_tls: if matrix.skip_verify_tls {

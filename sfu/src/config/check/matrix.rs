@@ -1,12 +1,29 @@
 //! The MatrixRTC authorization service.
 
 use crate::config::complaint::{Complaints, quoted};
-use crate::config::raw::Values;
+use crate::config::raw::{Value, Values};
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The only value that switches verification off. (LK: jwt-service §4)
 const SKIP_VERIFY: &str = "YES_I_KNOW_WHAT_I_AM_DOING";
+
+/// The shortest lifetime of a token: a client needs some of it to connect.
+const LIFETIME_MIN: Duration = Duration::from_secs(10);
+/// The longest: it says nothing of bans.
+const LIFETIME_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// What users of homeservers without full access may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restricted {
+    /// See and hear.
+    Subscribe,
+    /// Send as well.
+    Publish,
+    /// Nothing.
+    Refuse,
+}
 
 /// MatrixRTC authorization.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +34,10 @@ pub struct Matrix {
     pub url: Option<String>,
     /// Whose users' rooms are created; `*` alone: everybody's.
     pub full_access_homeservers: Vec<String>,
+    /// What users of all others may do.
+    pub restricted: Restricted,
+    /// How long a token may be used to connect.
+    pub token_lifetime: Duration,
     /// Server names and base URLs.
     pub homeservers: Vec<(String, String)>,
     /// Certificate authorities.
@@ -34,6 +55,8 @@ impl Matrix {
             enabled: values.flag("matrix.enabled"),
             url: set("matrix.url"),
             full_access_homeservers: values.texts("matrix.full_access_homeservers"),
+            restricted: restricted(values, complaints),
+            token_lifetime: values.duration("matrix.token_lifetime"),
             homeservers: values.map("matrix.homeservers"),
             ca_file: set("matrix.ca_file").map(PathBuf::from),
             allow_private_addresses: values.flag("matrix.allow_private_addresses"),
@@ -83,8 +106,48 @@ impl Matrix {
             complaints.warning(KEY, values.place(KEY), cause, fix);
         } else if !everyone && auto_create && values.is_set(KEY) {
             let cause = "room.auto_create is true, so users of all homeservers create rooms";
-            let fix = "set room.auto_create to false";
-            complaints.warning(KEY, values.place(KEY), cause, fix);
+            if values.flag("matrix.allow_auto_create") {
+                let fix = "nothing, if that is meant";
+                return complaints.warning(KEY, values.place(KEY), cause, fix);
+            }
+            let fix = "remove room.auto_create, or set matrix.allow_auto_create if that is meant";
+            complaints.error(KEY, values.place(KEY), cause, fix);
+        }
+        if !(LIFETIME_MIN..=LIFETIME_MAX).contains(&self.token_lifetime) {
+            const LIFETIME: &str = "matrix.token_lifetime";
+            let cause = "not between 10 seconds and 24 hours";
+            complaints.error(
+                LIFETIME,
+                values.place(LIFETIME),
+                cause,
+                "write for example 1h",
+            );
+        }
+    }
+}
+
+/// Who creates rooms by asking for a token needs no joins that do: where homeservers are named,
+/// `room.auto_create` is off unless it was set.
+pub(super) fn apply(values: &mut Values) {
+    const KEY: &str = "matrix.full_access_homeservers";
+    let named = values.is_set(KEY) && values.texts(KEY) != ["*"];
+    if named && values.flag("matrix.enabled") && !values.is_set("room.auto_create") {
+        let place = values.place(KEY);
+        values.set("room.auto_create", Value::Bool(false), place);
+    }
+}
+
+fn restricted(values: &Values, complaints: &mut Complaints) -> Restricted {
+    const KEY: &str = "matrix.restricted_access";
+    match values.text(KEY).as_str() {
+        "subscribe" => Restricted::Subscribe,
+        "publish" => Restricted::Publish,
+        "refuse" => Restricted::Refuse,
+        other => {
+            let cause = format!("`{}` is no access", quoted(other));
+            let fix = "write subscribe, publish or refuse";
+            complaints.error(KEY, values.place(KEY), cause, fix);
+            Restricted::Refuse
         }
     }
 }
@@ -146,6 +209,7 @@ mod tests {
     fn read(yaml: &str) -> (Matrix, Vec<String>) {
         let (mut values, mut complaints) = (Values::default(), Complaints::default());
         values.read_yaml(yaml, "f", true, &mut complaints);
+        apply(&mut values);
         let matrix = Matrix::read(&values, &mut complaints);
         let lines = complaints.list().iter().map(ToString::to_string).collect();
         (matrix, lines)
@@ -189,7 +253,9 @@ mod tests {
     #[test]
     fn full_access_that_means_nothing_is_told() {
         let warned = |yaml: &str| !read(yaml).1.is_empty();
-        assert!(warned("matrix: {full_access_homeservers: [a.example]}"));
+        assert!(warned(
+            "{room: {auto_create: true}, matrix: {full_access_homeservers: [a.example]}}"
+        ));
         assert!(warned("room: {auto_create: false}"));
         assert!(warned(
             "matrix: {full_access_homeservers: ['*', a.example]}"
@@ -197,6 +263,50 @@ mod tests {
         assert!(!warned(
             "{room: {auto_create: false}, matrix: {full_access_homeservers: [a.example]}}"
         ));
+    }
+
+    #[test]
+    fn joins_create_no_rooms_where_homeservers_are_named_unless_that_is_forced() {
+        let auto_create = |yaml: &str| {
+            let (mut values, mut complaints) = (Values::default(), Complaints::default());
+            values.read_yaml(yaml, "f", true, &mut complaints);
+            apply(&mut values);
+            Matrix::read(&values, &mut complaints);
+            (values.flag("room.auto_create"), complaints.has_errors())
+        };
+        assert_eq!(auto_create("{}"), (true, false));
+        assert_eq!(
+            auto_create("matrix: {full_access_homeservers: ['*']}"),
+            (true, false)
+        );
+        let named = "full_access_homeservers: [a.example]";
+        assert_eq!(auto_create(&format!("matrix: {{{named}}}")), (false, false));
+        let kept = format!("{{room: {{auto_create: true}}, matrix: {{{named}}}}}");
+        assert_eq!(auto_create(&kept), (true, true));
+        let forced = format!(
+            "{{room: {{auto_create: true}}, matrix: {{{named}, allow_auto_create: true}}}}"
+        );
+        assert_eq!(auto_create(&forced), (true, false));
+    }
+
+    #[test]
+    fn access_and_lifetime_are_what_they_can_be() {
+        for (yaml, restricted) in [
+            ("{}", Restricted::Subscribe),
+            ("matrix: {restricted_access: publish}", Restricted::Publish),
+            ("matrix: {restricted_access: refuse}", Restricted::Refuse),
+        ] {
+            let (matrix, complaints) = read(yaml);
+            assert_eq!(matrix.restricted, restricted);
+            assert!(complaints.is_empty(), "{complaints:?}");
+        }
+        for yaml in [
+            "matrix: {restricted_access: none}",
+            "matrix: {token_lifetime: 1s}",
+            "matrix: {token_lifetime: 48h}",
+        ] {
+            assert!(read(yaml).1[0].starts_with("error:"), "{yaml}");
+        }
     }
 
     #[test]

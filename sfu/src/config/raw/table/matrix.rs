@@ -1,7 +1,7 @@
 //! Keys below `matrix`: the MatrixRTC authorization service. All are Foci's own.
 
 use crate::config::raw::key::Key;
-use crate::config::raw::key::Kind::{Bool, Text, TextMap, Texts};
+use crate::config::raw::key::Kind::{Bool, Duration, Text, TextMap, Texts};
 
 pub(super) const KEYS: &[Key] = &[
     Key::built(
@@ -20,7 +20,25 @@ pub(super) const KEYS: &[Key] = &[
         "matrix.full_access_homeservers",
         Texts,
         "*",
-        "Server names whose users' rooms are created when they ask for a token; `*` alone: all. Users of others join existing rooms only, if `room.auto_create` is false. Also `LIVEKIT_FULL_ACCESS_HOMESERVERS`.",
+        "Server names whose users' rooms are created when they ask for a token; `*` alone: all. Where names are given, `room.auto_create` is false unless set, and users of other homeservers join existing rooms only. Also `LIVEKIT_FULL_ACCESS_HOMESERVERS`.",
+    ),
+    Key::built(
+        "matrix.restricted_access",
+        Text,
+        "subscribe",
+        "What users of homeservers without full access may do in rooms that are there: `subscribe` (see and hear; they send by their own homeserver's SFU), `publish`, or `refuse`.",
+    ),
+    Key::built(
+        "matrix.allow_auto_create",
+        Bool,
+        "false",
+        "Let `room.auto_create: true` stand beside named `matrix.full_access_homeservers`, though then everybody creates rooms.",
+    ),
+    Key::built(
+        "matrix.token_lifetime",
+        Duration,
+        "1h",
+        "How long a token may be used to connect, 10s to 24h. Whoever is in a call has his renewed.",
     ),
     Key::built(
         "matrix.homeservers",
