@@ -10,6 +10,7 @@ pub mod config;
 pub mod matrix;
 pub mod reach;
 pub mod grant;
+pub mod leave;
 pub mod answer;
 pub mod request;
 
