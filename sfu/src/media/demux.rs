@@ -2,8 +2,8 @@
 //!
 //! Owns the kinds of datagram, the path a datagram took, the place written into our ufrags, and one
 //! worker's tables from ufrag and from address to connection. It never decides whether a datagram is
-//! genuine: an address is entered only when the caller has authenticated a STUN check that came
-//! from it. Called by the plane for every datagram, and by the shell to find the owner of a foreign one.
+//! genuine: an address is entered only when the caller has authenticated a STUN check or a sealed
+//! packet that came from it. Called by the plane for every datagram, and by the shell to find the owner of a foreign one.
 
 use crate::ids::PeerId;
 use crate::media::message::Side;
@@ -261,7 +261,7 @@ impl Demux {
         }
     }
 
-    /// Routes what comes by `path` to `sender`, from whom an authenticated check has come by it. The
+    /// Routes what comes by `path` to `sender`, from whom an authentic check or packet has come by it. The
     /// newest claim wins, as a client may reuse its port for its next call; whoever lost an address
     /// wrongly has it back with its next check. Ignored for a connection without a ufrag here.
     pub fn learn(&mut self, path: &Path, sender: Sender) {

@@ -25,6 +25,16 @@ pub const SHORT_RTT: Duration = Duration::from_millis(30);
 /// Assumed until measured.
 pub const DEFAULT_RTT: Duration = Duration::from_millis(70);
 
+/// What was asked for in vain, newer than the last key frame.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[must_use = "what is given up may need a key frame"]
+pub struct GivenUp {
+    /// Media: decoders cannot go on.
+    pub media: bool,
+    /// What most likely carried nothing: decoders go on, and are wrong if it did.
+    pub likely_nothing: bool,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Missing {
     seq: ExtSeq,
@@ -121,27 +131,37 @@ impl Losses {
         self.next_due.filter(|_| !self.missing.is_empty())
     }
 
+    /// Is the packet newer than the last key frame, so that decoders miss it?
+    #[must_use]
+    pub fn is_missed(&self, seq: ExtSeq) -> bool {
+        Some(seq) > self.newest_key_frame
+    }
+
     /// Appends the numbers to ask for now, ascending, at most [`MISSING_LIMIT`]. Those asked for
-    /// often enough are given up; true if one of them is newer than the last key frame, and so keeps
-    /// decoders from going on.
-    #[must_use = "what is given up needs a key frame"]
-    pub fn poll_nacks(&mut self, rtt: Option<Duration>, now: Instant, out: &mut Vec<u16>) -> bool {
+    /// often enough are given up.
+    pub fn poll_nacks(
+        &mut self,
+        rtt: Option<Duration>,
+        now: Instant,
+        out: &mut Vec<u16>,
+    ) -> GivenUp {
+        let mut given_up = GivenUp::default();
         if self.poll_timeout().is_none_or(|due| now < due) {
-            return false;
+            return given_up;
         }
         let rtt = rtt.unwrap_or(DEFAULT_RTT);
         let tries = if rtt < SHORT_RTT { TRIES_SHORT } else { TRIES };
         let key_frame = self.newest_key_frame;
-        let (mut given_up, mut harms) = (0, false);
         self.missing.retain(|entry| {
             let keeps = entry.due > now || entry.tries < tries;
             if !keeps {
-                given_up += 1;
-                harms |= !entry.idle && Some(entry.seq) > key_frame;
+                self.abandoned += 1;
+                let missed = Some(entry.seq) > key_frame;
+                given_up.media |= missed && !entry.idle;
+                given_up.likely_nothing |= missed && entry.idle;
             }
             keeps
         });
-        self.abandoned += given_up;
         let mut next_due = None::<Instant>;
         for entry in &mut self.missing {
             if entry.due <= now {
@@ -152,7 +172,7 @@ impl Losses {
             next_due = Some(next_due.map_or(entry.due, |next| next.min(entry.due)));
         }
         self.next_due = next_due;
-        harms
+        given_up
     }
 
     /// Missing packets.
@@ -205,7 +225,7 @@ mod tests {
         let (mut times, mut harmed) = (Vec::new(), false);
         while let Some(due) = losses.poll_timeout() {
             let mut out = Vec::new();
-            harmed |= losses.poll_nacks(Some(rtt), due, &mut out);
+            harmed |= losses.poll_nacks(Some(rtt), due, &mut out).media;
             times.extend(out.iter().map(|_| (due - start).as_millis() as u64));
         }
         assert_eq!((losses.abandoned(), harmed), (1, true));
@@ -228,10 +248,16 @@ mod tests {
         let mut losses = Losses::default();
         assert!(!losses.handle_gap(ExtSeq(1)..ExtSeq(3), false, now));
         let mut out = Vec::new();
-        assert!(!losses.poll_nacks(None, now + ms(19), &mut out));
+        assert_eq!(
+            losses.poll_nacks(None, now + ms(19), &mut out),
+            GivenUp::default()
+        );
         assert!(out.is_empty());
         losses.handle_arrival(ExtSeq(1));
-        assert!(!losses.poll_nacks(None, now + ms(20), &mut out));
+        assert_eq!(
+            losses.poll_nacks(None, now + ms(20), &mut out),
+            GivenUp::default()
+        );
         assert_eq!(out, [2]);
         losses.handle_arrival(ExtSeq(2));
         assert_eq!(losses.poll_timeout(), None);
@@ -260,7 +286,10 @@ mod tests {
         losses.handle_key_frame(ExtSeq(5));
         while let Some(due) = losses.poll_timeout() {
             now = due;
-            assert!(!losses.poll_nacks(None, now, &mut Vec::new()));
+            assert_eq!(
+                losses.poll_nacks(None, now, &mut Vec::new()),
+                GivenUp::default()
+            );
         }
         assert_eq!(losses.abandoned(), 1);
     }
@@ -272,19 +301,23 @@ mod tests {
         assert!(!losses.handle_gap(ExtSeq(1)..ExtSeq(7), false, now));
         losses.handle_settled(ExtSeq(3), ExtSeq(6));
         let mut out = Vec::new();
-        assert!(!losses.poll_nacks(None, now + ms(20), &mut out));
+        assert_eq!(
+            losses.poll_nacks(None, now + ms(20), &mut out),
+            GivenUp::default()
+        );
         assert_eq!(out, [1, 2, 6]);
         assert_eq!(losses.abandoned(), 0);
     }
 
     #[test]
-    fn what_nobody_waits_for_is_asked_for_and_given_up_in_silence() {
+    fn what_nobody_waits_for_is_asked_for_and_told_apart_when_given_up() {
         let mut losses = Losses::default();
         assert!(!losses.handle_gap(ExtSeq(1)..ExtSeq(2), true, instant()));
-        let mut out = Vec::new();
+        let (mut out, mut told) = (Vec::new(), GivenUp::default());
         while let Some(due) = losses.poll_timeout() {
-            assert!(!losses.poll_nacks(None, due, &mut out));
+            told = losses.poll_nacks(None, due, &mut out);
         }
+        assert!(told.likely_nothing && !told.media);
         assert_eq!((out.len(), losses.abandoned()), (usize::from(TRIES), 1));
     }
 

@@ -48,8 +48,13 @@ pub enum Rejected {
     TooOld,
     /// A retransmission of what was never sent.
     Ahead,
-    /// Media, of a number that was thought to have carried nothing: what was forwarded lacks it.
-    Settled,
+    /// Of a number that was thought to have carried nothing.
+    Settled {
+        /// The number.
+        raw: ExtSeq,
+        /// It carries something all the same: what was forwarded lacks it.
+        media: bool,
+    },
 }
 
 /// What kind of packet asks for a place.
@@ -57,10 +62,19 @@ pub enum Rejected {
 pub enum Arrival {
     /// Media to be forwarded.
     Media,
+    /// No payload at all.
+    Padding,
     /// Received, but not to be forwarded.
     Empty,
     /// Media that came on the RTX stream: it never begins nor advances a stream.
     Repair,
+}
+
+impl Arrival {
+    /// Is it to be forwarded?
+    const fn carries(self) -> bool {
+        matches!(self, Self::Media | Self::Repair)
+    }
 }
 
 #[derive(Debug)]
@@ -84,19 +98,26 @@ pub struct Order {
 
 impl Default for Order {
     fn default() -> Self {
+        Self::new(true)
+    }
+}
+
+impl Order {
+    /// Nothing was seen yet. With `asks`, missing packets are asked for, so that a wrong guess about one
+    /// is noticed.
+    #[must_use]
+    pub fn new(asks: bool) -> Self {
         let mut ranges = VecDeque::with_capacity(RANGES);
         ranges.push_back((ExtSeq(0), 0));
         Self {
             progress: None,
             seen: [0; WORDS],
             settled: [0; WORDS],
-            gaps: Gaps::default(),
+            gaps: Gaps::new(asks),
             ranges,
         }
     }
-}
 
-impl Order {
     /// Finds the place of a packet by its wire numbers.
     ///
     /// # Errors
@@ -128,22 +149,22 @@ impl Order {
         }
         let (word, bit) = Self::bit(raw);
         if self.seen[word] & bit != 0 {
-            let mistaken = kind != Arrival::Empty && self.settled[word] & bit != 0;
-            return Err(if mistaken {
-                Rejected::Settled
-            } else {
-                Rejected::Duplicate
-            });
+            if self.settled[word] & bit == 0 {
+                return Err(Rejected::Duplicate);
+            }
+            self.settled[word] &= !bit;
+            let media = kind.carries();
+            return Err(Rejected::Settled { raw, media });
         }
         let offset = self.offset(raw).ok_or(Rejected::TooOld)?;
         self.mark(raw);
-        if kind != Arrival::Empty {
+        if kind.carries() {
             self.gaps.handle_late(raw);
         }
         Ok(Place {
             raw,
             // A late empty packet's number was promised to subscribers already: a hole remains.
-            seq: (kind != Arrival::Empty).then(|| ExtSeq(raw.0 - offset)),
+            seq: kind.carries().then(|| ExtSeq(raw.0 - offset)),
             time,
             late: true,
             gap: 0,
@@ -195,11 +216,9 @@ impl Order {
     ) -> Place {
         self.mark(raw);
         let settled = self.gaps.judge(raw, time, (kind, frame));
-        if let Some(Settled { first, .. }) = settled {
-            self.settle(first, raw);
-        }
+        let settled = settled.filter(|settled| self.settle(settled.first, raw));
         let offset = self.ranges.back().map_or(0, |range| range.1);
-        let seq = (kind != Arrival::Empty).then(|| ExtSeq(raw.0 - offset));
+        let seq = kind.carries().then(|| ExtSeq(raw.0 - offset));
         if seq.is_none() {
             self.take_out(raw, offset + 1);
         }
@@ -215,9 +234,10 @@ impl Order {
     }
 
     /// Takes out what is missing of these numbers, and never gives them to a packet that comes late.
-    fn settle(&mut self, first: ExtSeq, raw: ExtSeq) {
+    /// False if they are too many to know of.
+    fn settle(&mut self, first: ExtSeq, raw: ExtSeq) -> bool {
         if raw.0 - first.0 >= WINDOW {
-            return;
+            return false;
         }
         let mut holes = 0;
         for passed in first.0..raw.0 {
@@ -232,6 +252,7 @@ impl Order {
             let offset = self.ranges.back().map_or(0, |range| range.1);
             self.begin_range(raw, offset + holes);
         }
+        true
     }
 
     fn take_out(&mut self, raw: ExtSeq, offset: u64) {

@@ -258,6 +258,11 @@ impl Track {
         for (spatial, tracker) in (0u8..).zip(&mut self.trackers) {
             let expected = max.is_some_and(|max| spatial <= max);
             tracker.expect(expected, self.muted);
+            if let Some(Some(layer)) = self.layers.get_mut(usize::from(spatial))
+                && !expected
+            {
+                layer.stop();
+            }
         }
         self.layers_changed = true;
         self.note_missing(now);

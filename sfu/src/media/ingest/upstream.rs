@@ -23,6 +23,11 @@ use crate::rtp::vp8;
 use crate::units::ExtSeq;
 use std::time::{Duration, Instant};
 
+/// A pause between packets of a stream that pads or films means that its road was broken.
+const PAUSE: Duration = Duration::from_millis(300);
+/// What was asked for while a road was broken was asked for within this: all tries take less.
+const LATELY: Duration = Duration::from_secs(2);
+
 /// What negotiation says of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpstreamSetup {
@@ -63,6 +68,8 @@ pub struct Counters {
     pub malformed: u64,
     /// Seen before.
     pub duplicates: u64,
+    /// Of a number that had been thought to carry nothing.
+    pub settled: u64,
     /// Too late, or ahead of the media stream on RTX.
     pub out_of_window: u64,
     /// While muted.
@@ -114,6 +121,11 @@ pub struct Upstream {
     history: History,
     counters: Counters,
     muted: bool,
+    /// Media was asked for in vain, and no key frame has come since.
+    harmed: bool,
+    /// When a packet came last, and when one last came after a long pause.
+    heard: Option<Instant>,
+    resumed: Option<Instant>,
 }
 
 impl Upstream {
@@ -128,7 +140,7 @@ impl Upstream {
         let limits = Limits::of(setup.codec.kind(), size, setup.screen_share);
         Self {
             setup,
-            order: Order::default(),
+            order: Order::new(setup.nack),
             reception: Reception::new(setup.codec.clock_rate()),
             losses: Losses::default(),
             clock: SenderClock::default(),
@@ -136,6 +148,9 @@ impl Upstream {
             history: History::new(limits),
             counters: Counters::default(),
             muted: false,
+            harmed: false,
+            heard: None,
+            resumed: None,
         }
     }
 
@@ -160,8 +175,10 @@ impl Upstream {
         let content = self.inspect(format, header.marker, payload);
         let kind = match content {
             Some(_) => Arrival::Media,
+            None if payload.is_empty() => Arrival::Padding,
             None => Arrival::Empty,
         };
+        self.note_pause(now);
         let frame = content.as_ref().and_then(Content::frame);
         let name = (header.sequence, header.timestamp);
         let place = self.place(name, kind, frame, now)?;
@@ -256,10 +273,13 @@ impl Upstream {
     ) -> Option<Place> {
         match self.order.place(seq, timestamp, kind, frame) {
             Ok(place) => Some(place),
-            Err(Rejected::Settled) => {
+            Err(Rejected::Settled { raw, media }) => {
+                self.losses.handle_arrival(raw);
+                self.counters.settled += 1;
                 // Decoders went on without it.
-                self.counters.out_of_window += 1;
-                self.request_key_frame(true, now);
+                if media && self.losses.is_missed(raw) {
+                    self.harm(now);
+                }
                 None
             }
             Err(Rejected::Duplicate) => {
@@ -271,6 +291,22 @@ impl Upstream {
                 None
             }
         }
+    }
+
+    /// Notes pauses long enough to mean that the road was broken.
+    fn note_pause(&mut self, now: Instant) {
+        let paused = |heard: Instant| now.saturating_duration_since(heard) >= PAUSE;
+        if self.heard.is_some_and(paused) {
+            self.resumed = Some(now);
+        }
+        self.heard = Some(now);
+    }
+
+    /// Decoders cannot go on, or are wrong: asks for a key frame, and with each packet that comes until
+    /// there is one, for the road may be broken. A layer that nobody sends is not asked.
+    fn harm(&mut self, now: Instant) {
+        self.harmed = true;
+        self.request_key_frame(false, now);
     }
 
     /// What the place says about others: those passed over are missing, this one is not any more.
@@ -293,8 +329,11 @@ impl Upstream {
     /// Stores a packet that has its place.
     fn keep(&mut self, place: &Place, content: &Content<'_>, now: Instant) -> Option<Packet> {
         if content.key_frame {
+            self.harmed = false;
             self.losses.handle_key_frame(place.raw);
             self.key_frames.handle_key_frame();
+        } else if self.harmed {
+            self.request_key_frame(false, now);
         }
         let packet = Packet {
             seq: place.seq?,
@@ -369,8 +408,15 @@ impl Upstream {
     /// decoders stand still until a key frame: libwebrtc asks for one after three seconds, we at once.
     pub fn poll_nacks(&mut self, rtt: Option<Duration>, now: Instant, out: &mut Vec<u16>) {
         let before = out.len();
-        if self.losses.poll_nacks(rtt, now, out) {
-            self.seed_key_frame(now);
+        let given_up = self.losses.poll_nacks(rtt, now, out);
+        // A sender that answers has nothing to send again; one that cannot be heard tells nothing.
+        let lately = |at: Instant| now.saturating_duration_since(at) < LATELY;
+        let silent = self
+            .heard
+            .is_some_and(|at| now.saturating_duration_since(at) >= PAUSE);
+        let broken = silent || self.resumed.is_some_and(lately);
+        if given_up.media || (given_up.likely_nothing && broken) {
+            self.harm(now);
         }
         self.counters.nacked += (out.len() - before) as u64;
     }
@@ -383,12 +429,18 @@ impl Upstream {
         due.into_iter().flatten().min()
     }
 
+    /// The layer is not sent any more: nothing is asked for.
+    pub fn stop(&mut self) {
+        self.losses.clear();
+        self.key_frames.clear();
+        self.harmed = false;
+    }
+
     /// While muted whatever comes is taken out of the numbering, and nothing is asked for.
     pub fn set_muted(&mut self, muted: bool) {
         self.muted = muted;
         if muted {
-            self.losses.clear();
-            self.key_frames.clear();
+            self.stop();
         }
     }
 

@@ -84,8 +84,8 @@ pub enum Reason {
 }
 
 impl Plane {
-    /// Opens one datagram in place, and changes nothing but what keeps packets from being opened
-    /// twice.
+    /// Opens one datagram in place, and changes nothing but what keeps packets from being opened twice,
+    /// and where those are known who have moved.
     pub fn open(&mut self, path: &Path, datagram: &mut [u8], now: Instant) -> Opened {
         let open: Open = match classify(datagram) {
             Kind::Stun => return Opened::Check,
@@ -95,6 +95,9 @@ impl Plane {
             Kind::Other => return Opened::Refused(Reason::Foreign),
         };
         let opened = match self.sender_of(path) {
+            Some(from) if self.may_be_a_stray(from, now) => {
+                self.open_either(from, (path, now), datagram, open)
+            }
             Some(from) => open(self, from, datagram),
             None => self.open_stray(path, datagram, now, open),
         };
@@ -117,6 +120,25 @@ impl Plane {
             }
             Opened::Refused(reason) => self.count_refused(*reason),
         }
+    }
+
+    /// Opens what comes by an address whose owner has been silent: his, or of whom a NAT has given it
+    /// to.
+    fn open_either(
+        &mut self,
+        from: (u32, Sender),
+        (path, now): (&Path, Instant),
+        datagram: &mut [u8],
+        open: Open,
+    ) -> Result<Opened, Reason> {
+        let kept = datagram.to_vec();
+        let opened = open(self, from, datagram);
+        if opened != Err(Reason::Forged) {
+            return opened;
+        }
+        datagram.copy_from_slice(&kept);
+        let stray = self.open_stray(path, datagram, now, open);
+        stray.map_err(|_| Reason::Forged)
     }
 
     fn open_rtp(

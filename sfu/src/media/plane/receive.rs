@@ -114,7 +114,6 @@ impl Plane {
     fn handle_authenticated(&mut self, (index, from): (u32, Sender), path: &Path, now: Instant) {
         let connection = self.peers.connection_mut(index, from.side);
         if connection.is_some_and(|one| one.transport.handle_authenticated(*path, now)) {
-            self.handle_moved(path, from);
             self.tell_changes(index, now);
         }
     }

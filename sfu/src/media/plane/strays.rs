@@ -7,9 +7,11 @@
 
 use super::Plane;
 use super::opened::{Open, Opened, Reason};
-use crate::media::demux::{Path, Sender};
+use crate::media::demux::{Kind, Path, Sender, classify};
+use crate::rtp::header::Header;
 use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// Who was heard of more recently than this has not moved. Longer than the pause between two packets
@@ -17,27 +19,47 @@ use std::time::{Duration, Instant};
 const SILENT_FOR: Duration = Duration::from_millis(150);
 /// Everybody is looked at no more often than this: it touches each connection.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// So many that may have moved are kept: those nearest to the stranger's address and heard of last.
+/// So many that may have moved are kept: those heard of last.
 const SUSPECTS: usize = 64;
 /// So many keys are tried on one datagram.
 const KEYS_PER_DATAGRAM: usize = 16;
-/// So many datagrams are tried in each [`LOOK_EVERY`]: with a packet's cost of 1 to 2 µs a flood takes
-/// no more than half a percent of a core.
+/// So many datagrams are tried in each [`LOOK_EVERY`]: with a key's cost of 1 to 2 µs that is half a
+/// percent of a core at most, beside the look itself.
 const DATAGRAMS_PER_LOOK: usize = 16;
+/// So many of them from one address: rubbish from one must not keep others from being found.
+const DATAGRAMS_PER_ADDRESS: usize = 4;
+/// What SRTP and SRTCP add at least to a header: the shortest tag. (RFC 3711 §5.2)
+const TAG_LEAST: usize = 10;
 
 /// Who may have moved.
 #[derive(Debug, Default)]
 pub(super) struct Strays {
-    suspects: VecDeque<Sender>,
+    /// With the address each is silent at.
+    suspects: VecDeque<(Sender, IpAddr)>,
     looked: Option<Instant>,
-    /// Datagrams that may be tried before the next look.
-    left: usize,
+    /// Whose datagrams were tried since the last look.
+    tried: Vec<IpAddr>,
     /// Kept for its allocation: a datagram as it came, for a wrong key spoils it.
     kept: Vec<u8>,
+    /// Kept for its allocation: all who are silent.
+    silent: Vec<(Reverse<Instant>, Sender, IpAddr)>,
+}
+
+impl Strays {
+    /// May another datagram from this address be tried? Then it counts.
+    fn admits(&mut self, from: IpAddr) -> bool {
+        let own = self.tried.iter().filter(|ip| **ip == from).count();
+        let admits = self.tried.len() < DATAGRAMS_PER_LOOK && own < DATAGRAMS_PER_ADDRESS;
+        if admits {
+            self.tried.push(from);
+        }
+        admits
+    }
 }
 
 impl Plane {
-    /// Opens a datagram from an unknown address with the keys of those who may have moved.
+    /// Opens a datagram from an address where nobody is known, or nobody who can have sent it, with the
+    /// keys of those who may have moved. Whoever has, is known there from now on.
     pub(super) fn open_stray(
         &mut self,
         path: &Path,
@@ -45,44 +67,103 @@ impl Plane {
         now: Instant,
         open: Open,
     ) -> Result<Opened, Reason> {
-        if self
-            .strays
-            .looked
-            .is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK_EVERY)
-        {
-            self.suspect(path, now);
-        }
-        if self.strays.left == 0 || self.strays.suspects.is_empty() {
+        // Rubbish costs nobody his turn.
+        if !is_plausible(datagram) {
             return Err(Reason::Unknown);
         }
-        self.strays.left -= 1;
+        let stale = |looked| now.saturating_duration_since(looked) >= LOOK_EVERY;
+        if self.strays.looked.is_none_or(stale) {
+            self.suspect(now);
+        }
+        if self.strays.suspects.is_empty() || !self.strays.admits(path.remote.ip()) {
+            return Err(Reason::Unknown);
+        }
         let mut kept = std::mem::take(&mut self.strays.kept);
         kept.clear();
         kept.extend_from_slice(datagram);
-        let found = self.try_keys(datagram, &kept, open);
+        let found = self.try_keys((path, now), datagram, &kept, open);
         self.strays.kept = kept;
-        found.ok_or(Reason::Unknown)
+        let opened = found.ok_or(Reason::Unknown)?;
+        if let Some(from) = opened.from() {
+            self.demux.learn(path, from);
+            self.counters.traffic.strays_found += 1;
+        }
+        Ok(opened)
     }
 
-    fn try_keys(&mut self, datagram: &mut [u8], kept: &[u8], open: Open) -> Option<Opened> {
-        for _ in 0..self.strays.suspects.len().min(KEYS_PER_DATAGRAM) {
-            let from = self.strays.suspects.pop_front()?;
-            let Some(index) = self.peers.index(from.peer) else {
-                continue;
-            };
-            if let Ok(opened) = open(self, (index, from), datagram) {
+    /// May the datagram of a known address be somebody else's? Its owner is silent, and a NAT may have
+    /// given his port to another.
+    pub(super) fn may_be_a_stray(&mut self, (index, from): (u32, Sender), now: Instant) -> bool {
+        let connection = self.peers.connection_mut(index, from.side);
+        connection.is_some_and(|one| {
+            let heard = one.transport.last_heard();
+            heard.is_some_and(|(_, at)| now.saturating_duration_since(at) >= SILENT_FOR)
+        })
+    }
+
+    fn try_keys(
+        &mut self,
+        (path, now): (&Path, Instant),
+        datagram: &mut [u8],
+        kept: &[u8],
+        open: Open,
+    ) -> Option<Opened> {
+        // A NAT mostly keeps the address and changes the port.
+        let near = path.remote.ip();
+        let neighbours = self.strays.suspects.iter().filter(|(_, ip)| *ip == near);
+        let neighbours: Vec<Sender> = neighbours
+            .map(|(from, _)| *from)
+            .take(KEYS_PER_DATAGRAM)
+            .collect();
+        let others = KEYS_PER_DATAGRAM.min(self.strays.suspects.len()) - neighbours.len();
+        let mut tried = 0;
+        for from in neighbours {
+            if let Some(opened) = self.try_key(from, now, datagram, kept, open) {
                 return Some(opened);
             }
-            datagram.copy_from_slice(kept);
-            // The next datagram begins with others.
-            self.strays.suspects.push_back(from);
+        }
+        // The next datagram begins with others.
+        for _ in 0..self.strays.suspects.len() {
+            if tried == others {
+                break;
+            }
+            let suspect = self.strays.suspects.pop_front()?;
+            self.strays.suspects.push_back(suspect);
+            if suspect.1 == near {
+                continue;
+            }
+            tried += 1;
+            if let Some(opened) = self.try_key(suspect.0, now, datagram, kept, open) {
+                return Some(opened);
+            }
         }
         None
     }
 
-    /// Collects connections that are silent where they were, first those at the stranger's address.
-    fn suspect(&mut self, path: &Path, now: Instant) {
-        let mut silent = Vec::new();
+    fn try_key(
+        &mut self,
+        from: Sender,
+        now: Instant,
+        datagram: &mut [u8],
+        kept: &[u8],
+        open: Open,
+    ) -> Option<Opened> {
+        let index = self.peers.index(from.peer)?;
+        // He may have been heard of since everybody was looked at.
+        if !self.may_be_a_stray((index, from), now) {
+            return None;
+        }
+        let opened = open(self, (index, from), datagram).ok();
+        if opened.is_none() {
+            datagram.copy_from_slice(kept);
+        }
+        opened
+    }
+
+    /// Collects connections that are silent where they were, those heard of last.
+    fn suspect(&mut self, now: Instant) {
+        let mut silent = std::mem::take(&mut self.strays.silent);
+        silent.clear();
         for peer in self.peers.iter_mut() {
             let id = peer.id;
             for (side, connection) in peer.connections.iter_mut() {
@@ -90,25 +171,32 @@ impl Plane {
                     continue;
                 };
                 if now.saturating_duration_since(heard) >= SILENT_FOR {
-                    let far = last.remote.ip() != path.remote.ip();
-                    silent.push((far, Reverse(heard), Sender { peer: id, side }));
+                    let from = Sender { peer: id, side };
+                    silent.push((Reverse(heard), from, last.remote.ip()));
                 }
             }
         }
-        silent.sort_unstable();
-        silent.truncate(SUSPECTS);
-        self.strays.suspects.clear();
-        let names = silent.into_iter().map(|(_, _, from)| from);
-        self.strays.suspects.extend(names);
-        self.strays.looked = Some(now);
-        self.strays.left = DATAGRAMS_PER_LOOK;
-    }
-
-    /// A connection is at another address than before.
-    pub(super) fn handle_moved(&mut self, path: &Path, from: Sender) {
-        if self.demux.by_path(path).is_none() {
-            self.counters.traffic.strays_found += 1;
+        if silent.len() > SUSPECTS {
+            silent.select_nth_unstable(SUSPECTS);
+            silent.truncate(SUSPECTS);
         }
-        self.demux.learn(path, from);
+        silent.sort_unstable();
+        self.strays.suspects.clear();
+        let names = silent.iter().map(|(_, from, ip)| (*from, *ip));
+        self.strays.suspects.extend(names);
+        self.strays.silent = silent;
+        self.strays.looked = Some(now);
+        self.strays.tried.clear();
+    }
+}
+
+/// Has it a header, and room for a tag behind it?
+fn is_plausible(datagram: &[u8]) -> bool {
+    match classify(datagram) {
+        Kind::Rtp => Header::parse(datagram)
+            .is_some_and(|header| datagram.len() >= header.header_len + TAG_LEAST),
+        // Header, sender, and the index behind.
+        Kind::Rtcp => datagram.len() >= 8 + 4 + TAG_LEAST,
+        _ => false,
     }
 }

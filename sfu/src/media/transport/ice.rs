@@ -2,8 +2,8 @@
 //!
 //! Owns credentials, valid paths, the selected one and the state of the connection. It never sends
 //! a check, has no candidates (those are text, `candidates.rs`), and trusts an address only after a
-//! check from it was signed with our password. Called by the transport for every STUN datagram and
-//! for everything else that has been authenticated.
+//! check from it was signed with our password, or media from it sealed with the client's keys. Called
+//! by the transport for every STUN datagram and for everything else that has been authenticated.
 //!
 //! Inputs are `handle_*`; what changed is fetched with [`Ice::poll_event`].
 

@@ -36,15 +36,21 @@ pub struct Picture {
 }
 
 impl Picture {
+    /// Senders may write small numbers in fewer bits than large ones.
     const fn follows(self, before: Self) -> bool {
-        let next = if before.number >= self.last {
-            0
-        } else {
-            before.number + 1
-        };
-        self.number == next
+        self.number == before.number + 1 || (self.number == 0 && before.number == before.last)
+    }
+
+    /// Few numbers come round within an outage.
+    const fn is_narrow(self) -> bool {
+        self.last < 0x7FFF
     }
 }
+
+/// Narrow picture numbers say something only so close together: below what 128 frames take.
+const NARROW_PACKETS: u64 = 64;
+/// The same in ticks of the video clock: one second.
+const NARROW_TICKS: u64 = 90_000;
 
 /// The newest packet.
 #[derive(Debug, Clone, Copy)]
@@ -60,19 +66,34 @@ struct Newest {
 #[derive(Debug, Clone, Copy)]
 struct FrameEnd {
     raw: ExtSeq,
+    time: RtpTime,
     picture: Option<Picture>,
+}
+
+impl FrameEnd {
+    /// Is `picture`, which begins then, surely the next one?
+    fn precedes(&self, picture: Picture, raw: ExtSeq, time: RtpTime) -> bool {
+        let near = raw.0 - self.raw.0 <= NARROW_PACKETS
+            && time.0.saturating_sub(self.time.0) < NARROW_TICKS;
+        self.picture.is_some_and(|before| {
+            picture.follows(before) && (near || !(picture.is_narrow() || before.is_narrow()))
+        })
+    }
 }
 
 /// How close frames follow each other: the shortest distance among the last ones.
 #[derive(Debug, Default)]
 struct Rhythm {
     shortest: [Option<u64>; 2],
+    /// Frames in the newer half.
     count: u32,
 }
 
 impl Rhythm {
     /// Frames in each half of what is remembered.
     const HALF: u32 = 32;
+    /// So many make a rhythm.
+    const LEAST: u32 = 8;
 
     /// Two frames followed each other at this distance.
     fn note(&mut self, ticks: u64) {
@@ -87,20 +108,32 @@ impl Rhythm {
 
     /// Is this too short for another frame in between?
     fn leaves_no_room(&self, ticks: u64) -> bool {
+        let known = self.count >= Self::LEAST || self.shortest[1].is_some();
         let shortest = self.shortest.into_iter().flatten().min();
-        shortest.is_some_and(|shortest| ticks < 2 * shortest)
+        known && shortest.is_some_and(|shortest| ticks < 2 * shortest)
     }
 }
 
 /// What the newest packets told.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
+    /// Mere likelihood may be told: what is wrong about it will be noticed, for it is asked for.
+    guesses: bool,
+    /// The sender has put padding into this stream.
+    pads: bool,
     newest: Option<Newest>,
     frame_end: Option<FrameEnd>,
     rhythm: Rhythm,
 }
 
 impl Gaps {
+    pub(super) fn new(guesses: bool) -> Self {
+        Self {
+            guesses,
+            ..Self::default()
+        }
+    }
+
     /// Which numbers before the newest packet carried nothing, though they did not come?
     ///
     /// Padding on the media stream itself, which senders without RTX use, has the timestamp of the
@@ -112,28 +145,27 @@ impl Gaps {
         time: RtpTime,
         (kind, frame): (Arrival, Option<Frame>),
     ) -> Option<Settled> {
-        let newest = self.newest.filter(|newest| newest.closes)?;
-        let direct = |certain| {
-            let first = ExtSeq(newest.raw.0 + 1);
+        let since = |raw_before: ExtSeq, certain| {
+            let first = ExtSeq(raw_before.0 + 1);
             (first < raw).then_some(Settled { first, certain })
         };
-        if kind == Arrival::Empty {
-            return direct(true).filter(|_| time == newest.time);
+        let newest = self.newest.filter(|newest| newest.closes)?;
+        if kind == Arrival::Padding {
+            return since(newest.raw, true).filter(|_| time == newest.time);
         }
         let frame = frame.filter(|frame| frame.starts)?;
-        let end = self.frame_end;
-        let numbered = end.and_then(|end| Some((end.picture?, frame.picture?)));
-        match (numbered, end) {
-            (Some((before, this)), Some(end)) => {
-                let first = ExtSeq(end.raw.0 + 1);
-                let certain = true;
-                (this.follows(before) && first < raw).then_some(Settled { first, certain })
-            }
-            _ => {
-                let ticks = time.0.saturating_sub(newest.time.0);
-                direct(false).filter(|_| self.rhythm.leaves_no_room(ticks))
-            }
+        if let Some(picture) = frame.picture {
+            let end = self
+                .frame_end
+                .filter(|end| end.precedes(picture, raw, time))?;
+            return since(end.raw, true);
         }
+        let ticks = time
+            .0
+            .checked_sub(newest.time.0)
+            .filter(|ticks| *ticks > 0)?;
+        let likely = self.guesses && self.pads && self.rhythm.leaves_no_room(ticks);
+        since(newest.raw, false).filter(|_| likely)
     }
 
     /// Something that carried media came late: if it belongs behind the frame's end, more may.
@@ -150,8 +182,8 @@ impl Gaps {
         time: RtpTime,
         (kind, frame): (Arrival, Option<Frame>),
     ) {
-        let empty = kind == Arrival::Empty;
-        if let Some(frame) = frame.filter(|_| !empty) {
+        self.pads |= kind == Arrival::Padding;
+        if let Some(frame) = frame.filter(|_| kind == Arrival::Media) {
             let before = self.newest.filter(|newest| newest.raw.0 + 1 == raw.0);
             // Nothing was lost between the two.
             if frame.starts
@@ -161,16 +193,17 @@ impl Gaps {
             }
             self.frame_end = frame.ends.then_some(FrameEnd {
                 raw,
+                time,
                 picture: frame.picture,
             });
-        } else if !empty {
+        } else if kind != Arrival::Padding {
             self.frame_end = None;
         }
         let ends = frame.is_some_and(|frame| frame.ends);
         self.newest = Some(Newest {
             raw,
             time,
-            closes: empty || ends,
+            closes: kind == Arrival::Padding || ends,
         });
     }
 }

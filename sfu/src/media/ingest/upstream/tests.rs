@@ -396,7 +396,94 @@ fn what_is_asked_for_in_vain_brings_a_key_frame() {
     now += ms(400);
     upstream.poll_nacks(None, now, &mut asked);
     assert!(upstream.poll_key_frame_request(now));
-    // The road may be broken for longer.
+    // Nobody is asked who sends nothing; who does is asked again, for the road may have been broken.
     now += ms(1000);
+    assert_eq!(upstream.poll_timeout(), None);
+    picture(&mut upstream, 13, 4, now);
     assert!(upstream.poll_key_frame_request(now));
+    now += ms(1000);
+    upstream.handle_packet(&header(96, 14, 15_000), KEY, now);
+    picture(&mut upstream, 15, 6, now);
+    assert!(!upstream.poll_key_frame_request(now));
+}
+
+/// VP8 without picture numbers, each frame followed by padding; `lost` sequence numbers do not come.
+fn without_numbers(upstream: &mut Upstream, frames: u16, lost: &[u16], start: Instant) -> Instant {
+    let mut now = start;
+    for n in 0..frames {
+        now = start + ms(66) * u32::from(n);
+        let time = u32::from(n) * 6000;
+        let (media, padding) = (2 * n + 100, 2 * n + 101);
+        if !lost.contains(&media) {
+            let mut header = header(96, media, time);
+            header.marker = true;
+            let payload = if n == 0 { KEY } else { DELTA };
+            upstream.handle_packet(&header, payload, now);
+        }
+        if !lost.contains(&padding) {
+            upstream.handle_packet(&header(96, padding, time), &[], now);
+        }
+    }
+    now
+}
+
+#[test]
+fn what_was_guessed_wrongly_brings_a_key_frame_and_is_asked_for_no_more() {
+    let mut upstream = Upstream::new(setup(Codec::Vp8));
+    // The padding before frame 20 is lost: no frame has room there.
+    let now = without_numbers(&mut upstream, 21, &[139], instant());
+    let mut asked = Vec::new();
+    upstream.poll_nacks(None, now + ms(20), &mut asked);
+    assert_eq!(asked, [139], "it is asked for all the same");
+    assert!(!upstream.poll_key_frame_request(now + ms(20)));
+    // And was a frame.
+    let mut header = header(96, 139, 117_000);
+    header.marker = true;
+    assert!(
+        upstream
+            .handle_packet(&header, DELTA, now + ms(50))
+            .is_none()
+    );
+    assert!(upstream.poll_key_frame_request(now + ms(50)));
+    asked.clear();
+    upstream.poll_nacks(None, now + ms(1000), &mut asked);
+    assert!(asked.is_empty());
+    assert_eq!(upstream.counters().settled, 1);
+}
+
+#[test]
+fn padding_guessed_rightly_is_given_up_in_silence_unless_the_road_was_broken() {
+    for (pause, key_frame) in [(0, false), (500, true)] {
+        let mut upstream = Upstream::new(setup(Codec::Vp8));
+        let mut now = without_numbers(&mut upstream, 21, &[139], instant());
+        let mut out = Vec::new();
+        for step in 0..60_u16 {
+            now += ms(20);
+            // Packets go on but for the pause.
+            if u64::from(step) * 20 >= pause {
+                let padding = header(96, 142 + step, 120_000);
+                upstream.handle_packet(&padding, &[], now);
+            }
+            upstream.poll_nacks(None, now, &mut out);
+        }
+        assert_eq!(
+            upstream.poll_key_frame_request(now),
+            key_frame,
+            "{pause} ms"
+        );
+    }
+}
+
+#[test]
+fn a_layer_that_was_stopped_is_asked_for_nothing() {
+    let mut upstream = Upstream::new(setup(Codec::Vp8));
+    let now = instant();
+    upstream.handle_packet(&header(96, 9, 0), KEY, now);
+    picture(&mut upstream, 11, 3, now);
+    upstream.request_key_frame(false, now);
+    upstream.stop();
+    assert_eq!(upstream.poll_timeout(), None);
+    let mut out = Vec::new();
+    upstream.poll_nacks(None, now + ms(1000), &mut out);
+    assert!(out.is_empty() && !upstream.poll_key_frame_request(now + ms(1000)));
 }

@@ -81,21 +81,78 @@ fn a_flood_of_forged_packets_is_not_worth_many_keys() {
     world.advance(ms(200));
     let before = world.plane.counters().dropped;
     world.clients[watcher].path.remote.set_port(50_000);
-    let forged = vec![
-        vec![
-            0x80, 111, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 7, 7, 7, 7, 7, 7, 7, 7
-        ];
-        1000
-    ];
-    world.send(watcher, forged);
-    let dropped = world.plane.counters().dropped;
-    assert_eq!(dropped.unknown_address, before.unknown_address + 1000);
-    assert_eq!(dropped.srtp_auth, before.srtp_auth);
-    // The budget of this moment is used up: even a client that has moved waits for the next.
+    let forged = |len: usize| {
+        let mut bytes = vec![0x80, 111, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1];
+        bytes.resize(len, 7);
+        vec![bytes; 1000]
+    };
+    // Too short to be anybody's, from many addresses.
+    world.send(watcher, forged(20));
     world.clients[publisher].path.remote.set_port(50_001);
+    let home = world.clients[watcher].path;
+    for host in 0..4 {
+        world.clients[watcher].path.remote = ([203, 0, 113, host], 1).into();
+        world.send(watcher, forged(200));
+    }
+    world.clients[watcher].path = home;
+    let dropped = world.plane.counters().dropped;
+    assert_eq!(dropped.unknown_address, before.unknown_address + 5000);
+    // The budget of this moment is used up: even a client that has moved waits for the next.
     world.speak(publisher, 1);
     assert_eq!(moves(&mut world), 0);
     world.advance(ms(100));
     world.speak(publisher, 2);
     assert_eq!(moves(&mut world), 1);
+}
+
+#[test]
+fn rubbish_from_one_address_keeps_nobody_from_being_found() {
+    let (mut world, publisher, watcher, _) = call();
+    world.advance(ms(200));
+    world.clients[publisher].path.remote.set_port(50_001);
+    world.clients[watcher].path.remote = ([203, 0, 113, 1], 1).into();
+    let mut bytes = vec![0x80, 111, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1];
+    bytes.resize(200, 7);
+    world.send(watcher, vec![bytes; 1000]);
+    world.speak(publisher, 1);
+    assert_eq!(moves(&mut world), 1);
+}
+
+#[test]
+fn a_neighbour_s_old_port_leads_to_who_has_it_now() {
+    let (mut world, publisher, watcher, _) = call();
+    // A router begins anew, and the publisher gets the port the watcher had.
+    let old = world.clients[watcher].path;
+    world.clients[watcher].path.remote.set_port(50_000);
+    world.clients[publisher].path = old;
+    world.advance(ms(200));
+    world.take_media(watcher);
+    for at in 1..=3 {
+        world.speak(publisher, at);
+    }
+    assert_eq!(moves(&mut world), 1);
+    world.feedback(watcher, &receiver_report(1, 1));
+    assert_eq!(moves(&mut world), 1);
+    world.speak(publisher, 4);
+    assert_eq!(world.take_media(watcher).len(), 1);
+}
+
+#[test]
+fn who_was_heard_of_since_the_last_look_is_not_taken_for_moved() {
+    let (mut world, publisher, watcher, _) = call();
+    let home = world.clients[publisher].path;
+    world.advance(ms(200));
+    // Somebody's rubbish makes everybody be looked at; then the publisher speaks where he is.
+    world.clients[watcher].path.remote = ([203, 0, 113, 1], 1).into();
+    let mut bytes = vec![0x80, 111, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1];
+    bytes.resize(200, 7);
+    world.send(watcher, vec![bytes]);
+    world.advance(ms(40));
+    world.speak(publisher, 1);
+    world.advance(ms(10));
+    // A packet of his is caught, and arrives from elsewhere first.
+    world.clients[publisher].path.remote.set_port(50_001);
+    world.speak(publisher, 2);
+    world.clients[publisher].path = home;
+    assert_eq!(moves(&mut world), 0);
 }
