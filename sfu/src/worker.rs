@@ -254,9 +254,9 @@ impl Worker {
     /// changes, and one lost would leave room and media disagreeing for good.
     fn deliver_events(&mut self) {
         while let Some(event) = self.plane.poll_event() {
-            let peer = event.peer();
+            let (peer, now) = (event.peer(), self.now());
             if let Some(recorder) = &mut self.recorder {
-                recorder.event(&event);
+                recorder.event(&event, now);
             }
             let Some(sink) = self.sinks.get(&peer) else {
                 continue;
@@ -266,7 +266,6 @@ impl Worker {
             if full {
                 tracing::warn!(?peer, "room does not take media events: peer dropped");
                 let sink = self.sinks.remove(&peer);
-                let now = self.now();
                 self.command(Command::RemovePeer { peer }, now);
                 report_overload(sink, peer);
             }
@@ -285,8 +284,9 @@ impl Worker {
             let Some(event) = self.plane.poll_data(has_place) else {
                 return;
             };
+            let now = self.now();
             if let Some(recorder) = &mut self.recorder {
-                recorder.event(&event);
+                recorder.event(&event, now);
             }
             if let Some(sink) = self.sinks.get(&event.peer()) {
                 // There was place, and this thread alone takes it but for a few.

@@ -66,7 +66,7 @@ async function back(cast) {
   }, 150);
 }
 
-await run('faulty', 330, async (browser) => {
+await run('faulty', 420, async (browser) => {
   const stage = await serve();
   try {
     const cast = new Cast(url, `faulty-${Date.now()}`, stage);

@@ -75,9 +75,11 @@ async def spell(listener, what, seconds):
 
 
 async def outage(listener):
-    before = await road(f"outage {int(OUTAGE * 1000)}")
-    await asyncio.sleep(OUTAGE - 0.2)
-    if (await road("count"))["down"]["carried"] != before["down"]["carried"]:
+    await road(f"outage {int(OUTAGE * 1000)}")
+    await asyncio.sleep(0.3)  # what was under way arrives yet
+    before = await road("count")
+    await asyncio.sleep(OUTAGE - 0.5)
+    if (await road("count"))["arrived"] != before["arrived"]:
         raise SystemExit("FAILED: something passed during the outage")
     await asyncio.sleep(0.2)
     listener.mark()

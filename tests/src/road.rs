@@ -43,6 +43,8 @@ pub struct Counters {
     pub down: Carried,
     /// Nothing that a NAT passes on: fragments, other protocols, what nobody asked for.
     pub foreign: u64,
+    /// Handed to the devices at either end, duplicates included.
+    pub arrived: u64,
     /// Dropped by a limit of the road itself; a sound test has none.
     pub refused: u64,
 }
@@ -115,6 +117,7 @@ impl Road {
             under_way: BinaryHeap::new(),
             serial: 0,
             foreign: 0,
+            arrived: 0,
             refused: 0,
         };
         tasks.spawn(traffic.run(inbox));
@@ -177,6 +180,7 @@ struct Traffic {
     under_way: BinaryHeap<UnderWay>,
     serial: u64,
     foreign: u64,
+    arrived: u64,
     refused: u64,
 }
 
@@ -233,6 +237,7 @@ impl Traffic {
             && next.0 <= now
             && let Some(Reverse((_, _, direction, mut packet))) = self.under_way.pop()
         {
+            self.arrived += 1;
             let [near, far] = &self.devices;
             match direction {
                 Direction::Up => {
@@ -270,6 +275,7 @@ impl Traffic {
             up: up.counters(),
             down: down.counters(),
             foreign: self.foreign,
+            arrived: self.arrived,
             refused: self.refused,
         }
     }

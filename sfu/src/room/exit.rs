@@ -214,8 +214,9 @@ pub(super) fn handle_media_failed(
 ) {
     match reason {
         PeerFailure::ConsentExpired => {}
-        // A handshake that failed has ended for good; an overloaded worker or room has given the
-        // endpoint up. Whoever resumed would have no media, and learn it by silence only.
+        // A handshake that failed has ended for good. Where a queue was full, the endpoint was given up,
+        // or has missed a command and is no more what the room takes it for. Whoever resumed would
+        // have no media, or the wrong one, and learn it by silence only.
         PeerFailure::Handshake | PeerFailure::Overload => {
             tracing::info!(?peer, ?reason, "participant must start over");
             return remove(state, peer, Farewell::MISMATCH, now);

@@ -245,10 +245,10 @@ impl Recorder {
         }
     }
 
-    pub(super) fn event(&mut self, event: &Event) {
+    pub(super) fn event(&mut self, event: &Event, now: Instant) {
         if self.writer.is_some() {
             let text = redact::event(event, self.secrets);
-            self.push(&Entry::Event(text), Instant::now());
+            self.push(&Entry::Event(text), now);
         }
     }
 

@@ -21,6 +21,8 @@ impl Socket {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("foci-road-{}-{count}.sock", std::process::id());
         let path = std::env::temp_dir().join(name);
+        // One of a process of this id that was killed may be left.
+        let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).expect("the temporary folder takes a socket");
         tasks.spawn(async move {
             // One script at a time; it connects for each order.
@@ -88,6 +90,7 @@ fn as_json(counters: &Counters) -> Value {
         "down": link(&counters.down),
         "foreign": counters.foreign,
         "refused": counters.refused,
+        "arrived": counters.arrived,
     })
 }
 

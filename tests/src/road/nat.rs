@@ -149,9 +149,13 @@ fn rewrite(
             correct(packet, 10, old, new);
         }
         // A UDP checksum of zero is none.
-        let has_none = packet[layout.checksum..layout.checksum + 2] == [0, 0];
-        if layout.protocol == TCP || !has_none {
-            correct(packet, layout.checksum, old, new);
+        let at = layout.checksum;
+        if layout.protocol == TCP || packet[at..at + 2] != [0, 0] {
+            correct(packet, at, old, new);
+            // And one that comes out as zero is written as its other form. (RFC 768)
+            if layout.protocol == UDP && packet[at..at + 2] == [0, 0] {
+                packet[at..at + 2].copy_from_slice(&[0xFF, 0xFF]);
+            }
         }
     }
 }

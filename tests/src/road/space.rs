@@ -28,8 +28,8 @@ impl Space {
     pub(super) async fn make() -> (Self, [Arc<AsyncDevice>; 2]) {
         let process = std::process::id();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        // Of the range for tests of networks (RFC 2544); one process has few roads, and two at once
-        // differ by their ids.
+        // Of the range for tests of networks (RFC 2544). One process has one road at a time, or two;
+        // another process at the same time mostly has another id.
         let net = [198, 18 | (count & 1), (process % 256) as u8];
         let at = |host| Ipv4Addr::new(net[0], net[1], net[2], host);
         let space = Self {
@@ -40,6 +40,12 @@ impl Space {
         let [near, far] = [0, 1].map(|_| device());
         let device_of = |device: &AsyncDevice| device.name().expect("a device has a name");
         let (inner, outer) = (device_of(&near), device_of(&far));
+        // One of a process of this id that was killed may be left.
+        let _ = Command::new("ip")
+            .args(["netns", "delete", &space.name])
+            .stderr(Stdio::null())
+            .status()
+            .await;
         ip(&["netns", "add", &space.name]).await;
         ip(&["link", "set", &inner, "netns", &space.name]).await;
         for line in [

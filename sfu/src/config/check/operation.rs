@@ -91,6 +91,15 @@ pub(super) fn faults(values: &Values, complaints: &mut Complaints) -> Faults {
     if points.is_empty() {
         points = Point::ALL.to_vec();
     }
+    if seed == 0 && values.is_set("faults.points") {
+        let cause = "nothing fails without a seed";
+        complaints.warning(
+            "faults.points",
+            place,
+            cause,
+            "set faults.seed, or remove it",
+        );
+    }
     if seed != 0 {
         let cause = "the server fails on purpose: people's calls will break";
         let fix = "remove it, unless this is a test";

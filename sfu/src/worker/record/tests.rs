@@ -100,11 +100,12 @@ fn passwords_and_messages_are_written_only_when_asked_for() {
         recorder.command(&offer(), now);
         let bytes = bytes::Bytes::from_static(b"a private word");
         let channel = crate::media::message::Channel::Reliable;
-        recorder.event(&Event::Data {
+        let event = Event::Data {
             peer: PEER,
             channel,
             bytes: bytes.clone(),
-        });
+        };
+        recorder.event(&event, now);
         recorder.command(
             &Command::SendData {
                 channel,
