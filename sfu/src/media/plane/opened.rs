@@ -131,12 +131,16 @@ impl Plane {
         datagram: &mut [u8],
         open: Open,
     ) -> Result<Opened, Reason> {
-        let kept = datagram.to_vec();
+        let kept = self.strays.keep(datagram);
         let opened = open(self, from, datagram);
-        if opened != Err(Reason::Forged) {
+        let forged = opened == Err(Reason::Forged);
+        if forged {
+            datagram.copy_from_slice(&kept);
+        }
+        self.strays.give_back(kept);
+        if !forged {
             return opened;
         }
-        datagram.copy_from_slice(&kept);
         let stray = self.open_stray(path, datagram, now, open);
         stray.map_err(|_| Reason::Forged)
     }

@@ -46,6 +46,19 @@ pub(super) struct Strays {
 }
 
 impl Strays {
+    /// A datagram as it came, in a buffer to be given back.
+    pub(super) fn keep(&mut self, datagram: &[u8]) -> Vec<u8> {
+        let mut kept = std::mem::take(&mut self.kept);
+        kept.clear();
+        kept.extend_from_slice(datagram);
+        kept
+    }
+
+    /// The buffer again.
+    pub(super) fn give_back(&mut self, kept: Vec<u8>) {
+        self.kept = kept;
+    }
+
     /// May another datagram from this address be tried? Then it counts.
     fn admits(&mut self, from: IpAddr) -> bool {
         let own = self.tried.iter().filter(|ip| **ip == from).count();
@@ -78,11 +91,9 @@ impl Plane {
         if self.strays.suspects.is_empty() || !self.strays.admits(path.remote.ip()) {
             return Err(Reason::Unknown);
         }
-        let mut kept = std::mem::take(&mut self.strays.kept);
-        kept.clear();
-        kept.extend_from_slice(datagram);
+        let kept = self.strays.keep(datagram);
         let found = self.try_keys((path, now), datagram, &kept, open);
-        self.strays.kept = kept;
+        self.strays.give_back(kept);
         let opened = found.ok_or(Reason::Unknown)?;
         if let Some(from) = opened.from() {
             self.demux.learn(path, from);
