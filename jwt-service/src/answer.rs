@@ -31,6 +31,12 @@ pub enum Refusal {
     /// Delegation was asked for.
     #[error("Delegation of delayed events is only supported for full access users")]
     Delegation,
+    /// The same at the endpoint for it.
+    #[error("Delegation of delayed events is only supported for full access users")]
+    DelegationForbidden,
+    /// Nobody knows where the homeserver takes clients.
+    #[error("Unable to resolve client-server API")]
+    NoClientApi,
     /// The SFU would not make the room.
     #[error("Unable to create room on SFU")]
     Room,
@@ -62,9 +68,9 @@ impl Refusal {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::NotJson | Self::BadJson(_) | Self::Delegation => 400,
+            Self::NotJson | Self::BadJson(_) | Self::Delegation | Self::NoClientApi => 400,
             Self::Unauthorized => 401,
-            Self::Restricted => 403,
+            Self::Restricted | Self::DelegationForbidden => 403,
             Self::Unrecognized => 404,
             Self::TooSlow => 408,
             Self::TooLarge => 413,
@@ -77,11 +83,11 @@ impl Refusal {
     const fn code(self) -> &'static str {
         match self {
             Self::NotJson => "M_NOT_JSON",
-            Self::BadJson(_) | Self::Delegation => "M_BAD_JSON",
+            Self::BadJson(_) | Self::Delegation | Self::NoClientApi => "M_BAD_JSON",
             Self::TooLarge => "M_TOO_LARGE",
             Self::Busy => "M_LIMIT_EXCEEDED",
             Self::Unauthorized => "M_UNAUTHORIZED",
-            Self::Restricted => "M_FORBIDDEN",
+            Self::Restricted | Self::DelegationForbidden => "M_FORBIDDEN",
             Self::Unrecognized => "M_UNRECOGNIZED",
             Self::TooSlow | Self::Room | Self::Draining | Self::Internal => "M_UNKNOWN",
         }
@@ -98,7 +104,8 @@ impl Refusal {
             Self::Busy => "busy",
             Self::Unauthorized => "unauthorized",
             Self::Restricted => "restricted",
-            Self::Delegation => "delegation",
+            Self::Delegation | Self::DelegationForbidden => "delegation",
+            Self::NoClientApi => "no_client_api",
             Self::Room => "room",
             Self::Draining => "draining",
             Self::Internal => "internal",
@@ -121,6 +128,9 @@ impl Refusal {
         serde_json::to_string(&body).unwrap_or_default()
     }
 }
+
+/// The body of a success that has nothing to say.
+pub const TAKEN: &str = "{}";
 
 /// The body of a success.
 #[must_use]

@@ -16,6 +16,12 @@ pub struct Config {
     pub token_lifetime: Duration,
     /// Base URLs of homeservers that are not looked for by their name.
     pub homeservers: Vec<Homeserver>,
+    /// Delayed leaves are taken over.
+    pub delegation: bool,
+    /// Where they are kept over a restart; `None`: nowhere.
+    pub store: Option<PathBuf>,
+    /// Base URLs of client-server APIs that are not looked for.
+    pub client_apis: Vec<Homeserver>,
     /// PEM file of authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
     /// Certificates of homeservers are checked.
@@ -35,6 +41,9 @@ impl Default for Config {
             restricted: Restricted::default(),
             token_lifetime: TOKEN_LIFETIME,
             homeservers: Vec::new(),
+            delegation: false,
+            store: None,
+            client_apis: Vec::new(),
             ca_file: None,
             verify_tls: Verification::default(),
             allow_private_addresses: false,
@@ -113,6 +122,13 @@ impl Config {
         Some(&found.url)
     }
 
+    /// The configured base URL of the client-server API of `server`.
+    #[must_use]
+    pub fn client_api(&self, server: &str) -> Option<&str> {
+        let mut apis = self.client_apis.iter();
+        Some(&apis.find(|api| api.name == server)?.url)
+    }
+
     /// Did the operator name `server`, in whatever key?
     #[must_use]
     pub fn is_named(&self, server: &str) -> bool {
@@ -120,7 +136,7 @@ impl Config {
             FullAccess::Everyone => false,
             FullAccess::Servers(names) => names.iter().any(|name| name == server),
         };
-        listed || self.base_url(server).is_some()
+        listed || self.base_url(server).is_some() || self.client_api(server).is_some()
     }
 }
 

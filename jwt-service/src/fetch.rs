@@ -1,4 +1,4 @@
-//! One `GET` from a homeserver.
+//! One request to a homeserver.
 //!
 //! Owns connecting: addresses are looked up and judged here, and the connection goes to an address
 //! that was judged, so that DNS cannot answer differently a moment later. Bounded in time by the
@@ -9,8 +9,8 @@ use crate::dns::{Dns, Unresolved};
 use crate::matrix::{Destination, Host};
 use crate::reach::Reach;
 use crate::tls::Tls;
-use http::{HeaderMap, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -104,10 +104,31 @@ impl Fetch {
         path: &str,
         max_bytes: usize,
     ) -> Result<Answer, FetchError> {
+        self.ask(to, reach, (Method::GET, path), max_bytes).await
+    }
+
+    /// `POST` of an empty JSON object to `path`, otherwise as [`Self::get`].
+    pub(crate) async fn post(
+        &self,
+        to: &Destination,
+        reach: Reach,
+        path: &str,
+        max_bytes: usize,
+    ) -> Result<Answer, FetchError> {
+        self.ask(to, reach, (Method::POST, path), max_bytes).await
+    }
+
+    async fn ask(
+        &self,
+        to: &Destination,
+        reach: Reach,
+        (method, path): (Method, &str),
+        max_bytes: usize,
+    ) -> Result<Answer, FetchError> {
         let mut failed = FetchError::Request;
         for ip in self.addresses(&to.host, reach).await? {
             let address = SocketAddr::new(ip, to.port);
-            match self.ask_one(address, to, path, max_bytes).await {
+            match self.ask_one(address, to, (&method, path), max_bytes).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => failed = error,
             }
@@ -133,11 +154,17 @@ impl Fetch {
         &self,
         address: SocketAddr,
         to: &Destination,
-        path: &str,
+        (method, path): (&Method, &str),
         max_bytes: usize,
     ) -> Result<Answer, FetchError> {
         let late = || io::Error::from(io::ErrorKind::TimedOut);
-        let request = Request::get(path)
+        let posts = method == Method::POST;
+        let body = if posts { "{}" } else { "" };
+        let mut request = Request::builder().method(method).uri(path);
+        if posts {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request
             .header(header::HOST, to.host_header.as_str())
             .header(
                 header::USER_AGENT,
@@ -145,7 +172,7 @@ impl Fetch {
             )
             .header(header::ACCEPT, "application/json")
             .header(header::CONNECTION, "close")
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(Bytes::from_static(body.as_bytes())))
             .map_err(|_| FetchError::Request)?;
         let stream = timeout(DIAL_WITHIN, TcpStream::connect(address))
             .await
@@ -166,7 +193,7 @@ impl Fetch {
 async fn exchange<S>(
     stream: S,
     address: SocketAddr,
-    request: Request<Empty<Bytes>>,
+    request: Request<Full<Bytes>>,
     max_bytes: usize,
 ) -> Result<Answer, FetchError>
 where

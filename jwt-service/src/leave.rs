@@ -9,6 +9,8 @@
 //! came back under the same identity has not left; who could not connect may try again; and what the
 //! homeserver will never let us do ends the job at once.
 
+pub mod kept;
+
 use rand::Rng;
 use rand::rngs::StdRng;
 use std::fmt;

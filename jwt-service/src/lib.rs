@@ -7,10 +7,10 @@
 
 // Pure ring.
 pub mod config;
+pub mod leave;
 pub mod matrix;
 pub mod reach;
 pub mod grant;
-pub mod leave;
 pub mod answer;
 pub mod request;
 
@@ -23,7 +23,10 @@ mod tls;
 mod fetch;
 mod discovery;
 
+pub mod store;
 pub mod openid;
+mod client_api;
+pub mod delegation;
 pub mod routes;
 
 #[cfg(test)]

@@ -4,12 +4,20 @@
 //! crate `ruma`. Pure: it builds and reads messages, others carry them.
 //! (Matrix: server-server API, Resolving server names; LK: jwt-service §4)
 
+use crate::leave::Action;
 use ruma::ServerName as Grammar;
+use ruma::api::auth_scheme::SendAccessToken;
+use ruma::api::client::delayed_events::update_delayed_event::{
+    UpdateAction, unstable_v2 as delayed,
+};
+use ruma::api::client::discovery::discover_homeserver as client_discovery;
 use ruma::api::federation::discovery::discover_homeserver;
 use ruma::api::federation::openid::get_openid_userinfo::v1 as userinfo;
-use ruma::api::{IncomingResponseExt as _, OutgoingRequestExt as _};
+use ruma::api::{IncomingResponseExt as _, OutgoingRequestExt as _, SupportedVersions};
+use serde::Deserialize;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 /// Where federation listens when nothing says otherwise.
 pub const FEDERATION_PORT: u16 = 8448;
@@ -166,6 +174,50 @@ pub fn delegated_server(body: &[u8]) -> Option<ServerName> {
     ServerName::parse(answer.server.as_str())
 }
 
+/// The base URL of the client-server API that a well-known file names.
+#[must_use]
+pub fn client_api(body: &[u8]) -> Option<String> {
+    let answer = http::Response::new(body);
+    let answer = client_discovery::Response::try_from_http_response(answer).ok()?;
+    Some(answer.homeserver.base_url)
+}
+
+/// The path that restarts or sends a delayed event; `None` if the id cannot be part of a path: `.` and
+/// `..` would lead elsewhere. (MSC4140)
+#[must_use]
+pub fn delayed_event_path(delay_id: &str, action: Action) -> Option<String> {
+    if matches!(delay_id, "" | "." | "..") {
+        return None;
+    }
+    let action = match action {
+        Action::Restart => UpdateAction::Restart,
+        Action::Send => UpdateAction::Send,
+    };
+    let request = delayed::Request::new(delay_id.to_owned(), action);
+    let versions = SupportedVersions {
+        versions: Default::default(),
+        features: Default::default(),
+    };
+    let versions = std::borrow::Cow::Owned(versions);
+    let request = request.try_into_http_request::<Vec<u8>>(
+        "http://homeserver",
+        SendAccessToken::None,
+        versions,
+    );
+    Some(request.ok()?.uri().path().to_owned())
+}
+
+/// How long an error body asks to wait. (Matrix: client-server API, Rate limiting)
+#[must_use]
+pub fn retry_after(body: &[u8]) -> Option<Duration> {
+    #[derive(Deserialize)]
+    struct Limited {
+        retry_after_ms: u64,
+    }
+    let limited: Limited = serde_json::from_slice(body).ok()?;
+    Some(Duration::from_millis(limited.retry_after_ms))
+}
+
 /// Is `user` a user of the server `name`? All after the first colon must be the name, byte for byte.
 #[must_use]
 pub fn belongs_to(user: &str, name: &str) -> bool {
@@ -286,6 +338,44 @@ mod tests {
         ] {
             assert!(!belongs_to(user, server), "{user} {server}");
         }
+    }
+
+    #[test]
+    fn the_id_of_a_delayed_event_stays_one_piece_of_its_path() {
+        let path = |id| delayed_event_path(id, Action::Restart);
+        let prefix = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/";
+        assert_eq!(
+            path("syd_abc").expect("a path"),
+            format!("{prefix}syd_abc/restart")
+        );
+        assert_eq!(
+            delayed_event_path("a", Action::Send).expect("a path"),
+            format!("{prefix}a/send")
+        );
+        let odd = path("../../admin?x#y z").expect("a path");
+        let piece = odd
+            .strip_prefix(prefix)
+            .and_then(|rest| rest.strip_suffix("/restart"));
+        assert!(
+            !piece.expect("its place").contains(['/', '?', '#', ' ']),
+            "{odd}"
+        );
+        for none in ["", ".", ".."] {
+            assert_eq!(path(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_well_known_file_names_a_client_api_or_nothing() {
+        let told = |text: &str| client_api(text.as_bytes());
+        let good = r#"{"m.homeserver":{"base_url":"https://matrix.example.com"},"more":1}"#;
+        assert_eq!(told(good).as_deref(), Some("https://matrix.example.com"));
+        for bad in ["", "{}", "[]", r#"{"m.homeserver":{}}"#] {
+            assert_eq!(told(bad), None, "{bad}");
+        }
+        let limited = br#"{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":1500}"#;
+        assert_eq!(retry_after(limited), Some(Duration::from_millis(1500)));
+        assert_eq!(retry_after(b"{}"), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::fetch::{Fetch, FetchError};
 use crate::matrix::{self, Destination, Host, ServerName};
 use crate::reach::Reach;
 use crate::request::OpenId;
+use crate::store::StoreError;
 use crate::tls::Tls;
 pub use crate::tls::TrustError;
 use crate::watch::Watch;
@@ -40,9 +41,10 @@ pub struct Verifier {
 }
 
 /// A configured homeserver: where it is, and what stands before every path.
-struct Endpoint {
-    to: Destination,
-    prefix: String,
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) to: Destination,
+    pub(crate) prefix: String,
 }
 
 /// Why the service cannot start; the operator's fault.
@@ -51,6 +53,9 @@ pub enum SetupError {
     /// Certificates.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// The store of delegated leaves.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A base URL.
     #[error("`{0}` is no http:// or https:// URL of a host")]
     Url(String),
@@ -217,7 +222,8 @@ impl Verifier {
 }
 
 impl Endpoint {
-    fn parse(url: &str) -> Option<Self> {
+    /// Reads a base URL.
+    pub(crate) fn parse(url: &str) -> Option<Self> {
         let url: Uri = url.parse().ok()?;
         let authority = url.authority()?;
         let host = Host::parse(authority.host())?;

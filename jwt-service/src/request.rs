@@ -7,6 +7,7 @@
 use crate::answer::Refusal;
 use serde::{Deserialize, Deserializer};
 use std::fmt;
+use std::time::Duration;
 
 /// What a homeserver gave a client to show to others. The token is a secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -65,8 +66,25 @@ pub struct Asked {
     pub member: Member,
     /// As proof.
     pub open_id: OpenId,
-    /// A delayed leave is to be taken over as well.
-    pub delegates: bool,
+    /// A delayed leave that is to be taken over.
+    pub delay: Option<Delay>,
+}
+
+/// A delayed leave. Its id is a secret: who has it can send the event.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Delay {
+    /// Names it at the homeserver.
+    pub id: String,
+    /// It fires so long after it was last restarted.
+    pub timeout: Duration,
+}
+
+impl fmt::Debug for Delay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delay")
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Some senders write `null` for a text they do not have.
@@ -125,6 +143,11 @@ const NO_ROOM: Refusal = Refusal::BadJson("Missing room parameter");
 const NO_OPEN_ID: Refusal = Refusal::BadJson("Missing OpenID token parameters");
 const HALF_A_DELAY: Refusal =
     Refusal::BadJson("The request body is missing `delay_id` or `delay_timeout`");
+const BAD_DELAY: Refusal = Refusal::BadJson("The request body `delay_id` is no id");
+/// Homeservers make them of some twenty characters.
+const MAX_DELAY_ID: usize = 255;
+/// A month: no homeserver lets an event wait for longer.
+const MAX_DELAY_MS: u64 = 31 * 24 * 3600 * 1000;
 const NO_ROOM_OR_SLOT: Refusal =
     Refusal::BadJson("The request body is missing `room_id` or `slot_id`");
 const HALF_A_MEMBER: Refusal = Refusal::BadJson(
@@ -135,7 +158,34 @@ const HALF_AN_OPEN_ID: Refusal = Refusal::BadJson(
 );
 const AMBIGUOUS_DEVICE: Refusal = Refusal::BadJson("The request body `device_id` contains a colon");
 
+const HALF_A_MEMBER_TO_LEAVE: Refusal = Refusal::BadJson(
+    "The request body `member` is missing `id`, `claimed_user_id` or `claimed_device_id`",
+);
+const HALF_AN_OPEN_ID_TO_LEAVE: Refusal = Refusal::BadJson(
+    "The request body `openid_token` is missing `access_token` or `matrix_server_name`",
+);
+
 impl Asked {
+    /// Reads the body of `/delegate_delayed_leave`.
+    ///
+    /// # Errors
+    /// What is wrong with it, the first thing only.
+    pub fn delegation(body: &[u8]) -> Result<Self, Refusal> {
+        let body = read(body)?;
+        let room = required(body.room_id.clone()).ok_or(NO_ROOM_OR_SLOT)?;
+        let slot = required(body.slot_id.clone()).ok_or(NO_ROOM_OR_SLOT)?;
+        let member = body.member().ok_or(HALF_A_MEMBER_TO_LEAVE)?;
+        let open_id = body.open_id().ok_or(HALF_AN_OPEN_ID_TO_LEAVE)?;
+        let delay = body.delay()?.ok_or(HALF_A_DELAY)?;
+        Ok(Self {
+            room,
+            slot: Some(slot),
+            member,
+            open_id,
+            delay: Some(delay),
+        })
+    }
+
     /// Reads the body of `/sfu/get`.
     ///
     /// # Errors
@@ -144,7 +194,7 @@ impl Asked {
         let body = read(body)?;
         let room = required(body.room.clone()).ok_or(NO_ROOM)?;
         let open_id = body.open_id().ok_or(NO_OPEN_ID)?;
-        let delegates = body.delegates()?;
+        let delay = body.delay()?;
         let device = body.device_id.unwrap_or_default();
         if is_ambiguous(&device) {
             return Err(AMBIGUOUS_DEVICE);
@@ -154,7 +204,7 @@ impl Asked {
             slot: None,
             member: Member::Device { device },
             open_id,
-            delegates,
+            delay,
         })
     }
 
@@ -168,13 +218,13 @@ impl Asked {
         let slot = required(body.slot_id.clone()).ok_or(NO_ROOM_OR_SLOT)?;
         let member = body.member().ok_or(HALF_A_MEMBER)?;
         let open_id = body.open_id().ok_or(HALF_AN_OPEN_ID)?;
-        let delegates = body.delegates()?;
+        let delay = body.delay()?;
         Ok(Self {
             room,
             slot: Some(slot),
             member,
             open_id,
-            delegates,
+            delay,
         })
     }
 }
@@ -216,12 +266,21 @@ impl Body {
     }
 
     /// Both parts or none; a time that is not positive counts as none.
-    fn delegates(&self) -> Result<bool, Refusal> {
-        let named = required(self.delay_id.clone()).is_some();
-        if named != (self.delay_timeout > 0) {
-            return Err(HALF_A_DELAY);
+    fn delay(&self) -> Result<Option<Delay>, Refusal> {
+        let id = required(self.delay_id.clone());
+        let timeout = u64::try_from(self.delay_timeout).ok().filter(|ms| *ms > 0);
+        match (id, timeout) {
+            (None, None) => Ok(None),
+            // It becomes a piece of a path, and those lead elsewhere.
+            (Some(id), Some(_)) if id == "." || id == ".." || id.len() > MAX_DELAY_ID => {
+                Err(BAD_DELAY)
+            }
+            (Some(id), Some(ms)) => Ok(Some(Delay {
+                id,
+                timeout: Duration::from_millis(ms.min(MAX_DELAY_MS)),
+            })),
+            _ => Err(HALF_A_DELAY),
         }
-        Ok(named)
     }
 }
 

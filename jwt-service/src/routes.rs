@@ -12,9 +12,11 @@ mod url;
 
 use crate::answer::{self, RETRY_AFTER, Refusal};
 use crate::config::{Config, Restricted};
+use crate::delegation::{Delegations, Untaken};
 use crate::grant::{Grant, ROOM_SLOT, Terms};
+use crate::leave::Leave;
 use crate::openid::{Doubt, Verifier};
-use crate::request::{Asked, Member};
+use crate::request::{Asked, Delay, Member};
 use crate::sfu::{Sfu, Uncreated};
 use crate::watch::Watch;
 use axum::Router;
@@ -74,11 +76,23 @@ pub struct Service {
     pub watch: Arc<dyn Watch>,
     /// Who asks homeservers.
     pub verifier: Verifier,
+    /// Who takes delayed leaves over, if they are.
+    pub delegations: Option<Delegations>,
 }
 
-/// One of the two that issue tokens.
+/// What an endpoint is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// A token, and perhaps a delayed leave is handed over.
+    Token,
+    /// A delayed leave is handed over.
+    Leave,
+}
+
+/// An endpoint.
 #[derive(Clone, Copy)]
 struct Endpoint {
+    purpose: Purpose,
     path: &'static str,
     /// For logs and counters.
     name: &'static str,
@@ -86,15 +100,24 @@ struct Endpoint {
 }
 
 const OLDER: Endpoint = Endpoint {
+    purpose: Purpose::Token,
     path: "/sfu/get",
     name: "sfu_get",
     read: Asked::older,
 };
 
 const NEWER: Endpoint = Endpoint {
+    purpose: Purpose::Token,
     path: "/get_token",
     name: "get_token",
     read: Asked::newer,
+};
+
+const LEAVE: Endpoint = Endpoint {
+    purpose: Purpose::Leave,
+    path: "/delegate_delayed_leave",
+    name: "delegate_delayed_leave",
+    read: Asked::delegation,
 };
 
 /// All endpoints.
@@ -105,18 +128,20 @@ pub fn router(service: Arc<Service>) -> Router {
     let newer = |State(service): State<Arc<Service>>, request| async move {
         handle(&service, NEWER, request).await
     };
+    let leave = |State(service): State<Arc<Service>>, request| async move {
+        // Clients probe for delegation, and rely on it unless this is 404: they then leave the sending
+        // of their leave to us. (LK: jwt-service §11)
+        match &service.delegations {
+            None => refused(Refusal::Unrecognized),
+            Some(_) => handle(&service, LEAVE, request).await,
+        }
+    };
     Router::new()
         .route(OLDER.path, any(older))
         .route(NEWER.path, any(newer))
-        .route("/delegate_delayed_leave", any(delegation))
+        .route(LEAVE.path, any(leave))
         .layer(from_fn(with_headers))
         .with_state(service)
-}
-
-/// Clients probe for delegation, and rely on it unless this is 404: they then leave the sending of
-/// their leave to us. (LK: jwt-service §11)
-async fn delegation() -> Response {
-    refused(Refusal::Unrecognized)
 }
 
 async fn with_headers(request: Request, next: Next) -> Response {
@@ -187,14 +212,16 @@ impl Service {
                 });
             }
         };
-        if asked.delegates {
-            return Err(Refusal::Delegation);
-        }
+        decision.full_access = self.config.full_access.includes(&asked.open_id.server);
+        let delay = self.delay(endpoint, asked, decision.full_access).await?;
         let grant = decision.grant.insert(grant(asked, user));
+        if endpoint.purpose == Purpose::Leave {
+            self.take_over(endpoint, delay, asked, grant).await?;
+            return Ok(answer::TAKEN.to_owned());
+        }
         let url = self.url(endpoint, parts).ok_or(Refusal::Internal)?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.map_or(0, |since| since.as_secs());
-        decision.full_access = self.config.full_access.includes(&asked.open_id.server);
         let terms = self.terms(decision.full_access)?;
         let jwt = self
             .keys
@@ -210,7 +237,59 @@ impl Service {
                 }
             })?;
         }
+        self.take_over(endpoint, delay, asked, grant).await?;
         Ok(answer::issued(&url, &jwt))
+    }
+
+    /// The delayed leave to take over, if that is asked for and possible.
+    async fn delay<'a>(
+        &'a self,
+        endpoint: Endpoint,
+        asked: &Asked,
+        full_access: bool,
+    ) -> Result<Option<(&'a Delegations, Delay)>, Refusal> {
+        let Some(delay) = asked.delay.clone() else {
+            return Ok(None);
+        };
+        let Some(delegations) = self.delegations.as_ref().filter(|_| full_access) else {
+            return Err(match endpoint.purpose {
+                Purpose::Token => Refusal::Delegation,
+                Purpose::Leave => Refusal::DelegationForbidden,
+            });
+        };
+        if !delegations.can_reach(&asked.open_id.server).await {
+            return Err(Refusal::NoClientApi);
+        }
+        Ok(Some((delegations, delay)))
+    }
+
+    async fn take_over(
+        &self,
+        endpoint: Endpoint,
+        delay: Option<(&Delegations, Delay)>,
+        asked: &Asked,
+        grant: &Grant,
+    ) -> Result<(), Refusal> {
+        let Some((delegations, delay)) = delay else {
+            return Ok(());
+        };
+        let leave = Leave {
+            delay_id: delay.id,
+            timeout: delay.timeout,
+            server: asked.open_id.server.clone(),
+            room: grant.alias.clone(),
+            identity: grant.identity.clone(),
+        };
+        delegations
+            .register(leave)
+            .await
+            .map_err(|error| match error {
+                Untaken::Full => Refusal::Busy,
+                Untaken::Store => Refusal::Internal,
+                // Clients ask again without it, or keep their leave themselves.
+                Untaken::Forbidden if endpoint.purpose == Purpose::Token => Refusal::Delegation,
+                Untaken::Forbidden => Refusal::Unrecognized,
+            })
     }
 
     /// What a token is good for.

@@ -10,6 +10,12 @@ pub trait Watch: Send + Sync + 'static {
     /// A homeserver was asked: `ok` or what went wrong, in one word, and how long it took.
     fn looked_up(&self, result: &'static str, took: Duration);
 
+    /// So many delegated leaves there are now.
+    fn leaves(&self, jobs: usize);
+
+    /// One is over, and how, in one word.
+    fn leave_ended(&self, end: &'static str);
+
     /// A named limit was reached and something given up.
     fn limit_reached(&self, limit: &'static str);
 }

@@ -237,6 +237,18 @@ impl Metrics {
         decisions.with_label_values(&[endpoint, outcome]).inc();
     }
 
+    /// So many delegated leaves there are.
+    pub fn delegated_leaves(&self, jobs: usize) {
+        let jobs = i64::try_from(jobs).unwrap_or(i64::MAX);
+        self.0.series.authorization.leaves.set(jobs);
+    }
+
+    /// One is over.
+    pub fn delegated_leave_ended(&self, end: &'static str) {
+        let ended = &self.0.series.authorization.leaves_ended;
+        ended.with_label_values(&[end]).inc();
+    }
+
     /// It asked a homeserver, which took `seconds`.
     pub fn homeserver_asked(&self, result: &'static str, seconds: f64) {
         let authorization = &self.0.series.authorization;

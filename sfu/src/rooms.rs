@@ -5,15 +5,16 @@
 //! `server`.
 
 mod entry;
-mod surroundings;
-
 mod people;
+
+mod surroundings;
 
 mod keeper;
 
 mod directory;
 
 pub use entry::{EnterError, Entry, Said};
+pub use people::{PRESENCE_DEPTH, Presence};
 pub use surroundings::{Surroundings, unix_ms};
 
 use crate::ids::{PeerId, SessionId};

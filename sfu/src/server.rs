@@ -16,7 +16,7 @@ use crate::http::connection::Places;
 use crate::http::front::Front;
 use crate::http::{self, try_page};
 use crate::metrics::Metrics;
-use crate::rooms::{Rooms, Surroundings};
+use crate::rooms::{PRESENCE_DEPTH, Rooms, Surroundings};
 use crate::settings::{Loaded, Sources};
 use crate::telemetry::Telemetry;
 use crate::worker::Workers;
@@ -31,7 +31,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// What media threads get to finish their pass.
@@ -124,6 +124,7 @@ async fn serve(
     let advertised = media.plane.advertised.clone();
     let (workers, threads) = Workers::start(&media, &metrics, rand::rng().random())?;
     let keys = Arc::new(sections::keys(config));
+    let (presence, comings) = mpsc::channel(PRESENCE_DEPTH);
     let rooms = Rooms::start(Surroundings {
         workers: workers.clone(),
         metrics: metrics.clone(),
@@ -131,6 +132,7 @@ async fn serve(
         settings: sections::room_settings(config),
         server_info: sections::server_info(config, &node_id),
         faults: faults.clone(),
+        presence: config.matrix.delegates().then_some(presence),
     });
     let (draining, is_draining) = watch::channel(false);
     let front = Arc::new(Front {
@@ -150,7 +152,7 @@ async fn serve(
     let bound = listen::addresses(&main);
 
     let stopping = stop::Stopping::default();
-    let matrix = authorization::router(config, &keys, &rooms, &metrics)?;
+    let matrix = authorization::router(config, &keys, (&rooms, comings), &metrics)?;
     let router = main_router(config, front, keys, others(readiness.clone(), matrix));
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
     let mut tasks = listen::spawn(main, &router, &stopping, &places, &faults);
@@ -158,8 +160,7 @@ async fn serve(
         config, prometheus, metrics, &readiness, &stopping,
     ));
     readiness.set(true);
-    announce(config, &node_id, &bound);
-    announce_candidates(&advertised);
+    announce(config, &node_id, &bound, &advertised);
     started(&bound);
 
     stop::until_told(&mut signals, || reload(sources, telemetry)).await;
@@ -235,7 +236,7 @@ fn others(readiness: Readiness, matrix: Option<Router>) -> Router {
 }
 
 /// The boot banner; names as LiveKit's. (LK: server ops §12)
-fn announce(config: &Config, node_id: &str, bound: &[SocketAddr]) {
+fn announce(config: &Config, node_id: &str, bound: &[SocketAddr], advertised: &[SocketAddr]) {
     let node_ip = config.rtc.node_ip;
     let node_ip: Vec<String> = [
         node_ip.v4.map(|ip| ip.to_string()),
@@ -272,6 +273,7 @@ fn announce(config: &Config, node_id: &str, bound: &[SocketAddr]) {
             "no keys provided, using placeholder keys: anyone who reaches this server may join"
         );
     }
+    announce_candidates(advertised);
 }
 
 /// SIGHUP: the whole configuration is read, and what may change while running is applied.

@@ -1,13 +1,23 @@
 //! A homeserver as far as the authorization service needs one: it vouches for users.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// How long a test waits.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Where delayed events are restarted and sent. (MSC4140)
+const DELAYED: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/";
 
 /// Stops when dropped, with the runtime of its test.
 pub struct Homeserver {
     /// Where it listens, without TLS.
     pub address: SocketAddr,
+    /// What was done to delayed events: `id/action`.
+    delayed: watch::Receiver<Vec<String>>,
 }
 
 impl Homeserver {
@@ -19,17 +29,32 @@ impl Homeserver {
     pub async fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
+        let (done, delayed) = watch::channel(Vec::new());
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(answer(socket, name));
+                tokio::spawn(answer(socket, name, done.clone()));
             }
         });
-        Self { address }
+        Self { address, delayed }
+    }
+
+    /// Waits until so much was done to delayed events, and tells all of it.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub async fn delayed(&mut self, count: usize) -> Vec<String> {
+        let done = self.delayed.wait_for(|done| done.len() >= count);
+        let done = timeout(PATIENCE, done).await;
+        done.expect("in time").expect("it runs").clone()
     }
 }
 
 /// One request. What fails is the client's to notice.
-async fn answer(mut socket: TcpStream, name: &str) -> Option<()> {
+async fn answer(
+    mut socket: TcpStream,
+    name: &str,
+    delayed: watch::Sender<Vec<String>>,
+) -> Option<()> {
     let mut lines = BufReader::new(&mut socket).lines();
     let first = lines.next_line().await.ok()??;
     while !lines.next_line().await.ok()??.is_empty() {}
@@ -41,7 +66,13 @@ async fn answer(mut socket: TcpStream, name: &str) -> Option<()> {
             Some(user) => (200, format!(r#"{{"sub":"@{user}:{name}"}}"#)),
             None => (401, r#"{"errcode":"M_UNKNOWN_TOKEN"}"#.to_owned()),
         },
-        None => (404, r#"{"errcode":"M_UNRECOGNIZED"}"#.to_owned()),
+        None => match path.strip_prefix(DELAYED) {
+            Some(done) => {
+                delayed.send_modify(|all| all.push(done.to_owned()));
+                (200, "{}".to_owned())
+            }
+            None => (404, r#"{"errcode":"M_UNRECOGNIZED"}"#.to_owned()),
+        },
     };
     let length = body.len();
     let text = format!(

@@ -49,7 +49,7 @@ fn complete_bodies_are_read() {
     assert_eq!((asked.room.as_str(), asked.slot), ("!r:example.com", None));
     assert_eq!(asked.member.device(), "DEV");
     assert_eq!(asked.open_id.access_token, "tok");
-    assert!(!asked.delegates);
+    assert!(asked.delay.is_none());
     let asked = Asked::newer(newer().to_string().as_bytes()).expect("read");
     assert_eq!(asked.slot.as_deref(), Some("m.call#ROOM"));
     assert_eq!(asked.member.device(), "DEV");
@@ -149,10 +149,15 @@ fn a_delay_is_a_number_or_a_text_and_needs_its_other_half() {
         let mut body = older();
         body["delay_id"] = json!("d");
         let asked = Asked::older(&with(body, "/delay_timeout", delay)).expect("read");
-        assert!(asked.delegates);
+        assert!(asked.delay.is_some());
     }
     for none in [json!(0), json!(-1), json!("0"), json!(null)] {
-        assert!(!read_older("/delay_timeout", none).expect("read").delegates);
+        assert!(
+            read_older("/delay_timeout", none)
+                .expect("read")
+                .delay
+                .is_none()
+        );
     }
 }
 

@@ -55,6 +55,14 @@ fn keys() -> Keys {
 
 /// `good` is Alice's token, everything else nobody's.
 fn vouch(asked: &AskedOf) -> Reply {
+    if asked.path.contains("/delayed_events/") {
+        let status = if asked.path.contains("/forbidden/") {
+            401
+        } else {
+            200
+        };
+        return Reply::Says(status, String::new(), "{}".into());
+    }
     if asked.path.ends_with("access_token=good") {
         Reply::user("@alice:example.com")
     } else {
@@ -79,6 +87,9 @@ impl World {
         let counted: Arc<dyn Watch> = Arc::<Remembered>::clone(&watch);
         let service = Arc::new(Service {
             verifier: Verifier::new(Arc::clone(&config), Arc::clone(&counted)).expect("set up"),
+            delegations: config
+                .delegation
+                .then(|| Delegations::start(&config, Arc::clone(&counted)).expect("set up")),
             config,
             keys: Arc::new(keys),
             sfu: Arc::<Rooms>::clone(&rooms),
@@ -357,9 +368,63 @@ async fn who_asks_for_delegation_is_told_to_ask_again_without_it() {
 }
 
 #[tokio::test]
+async fn a_leave_is_taken_over_with_a_token_or_alone_from_full_access_users_only() {
+    let server = |full_access| Config {
+        delegation: true,
+        full_access,
+        ..Config::default()
+    };
+    let everyone = World::with(server(FullAccess::Everyone), Rooms::default(), keys()).await;
+    let others = FullAccess::listed(vec!["other.example".into()]);
+    let others = World::with(server(others), Rooms::default(), keys()).await;
+    let mut body = newer();
+    body["delay_id"] = json!("syd_x");
+    body["delay_timeout"] = json!("60000");
+    everyone.post("/get_token", &body).await.issued();
+    let answer = everyone.post("/delegate_delayed_leave", &body).await;
+    answer.is(200, "{}");
+    let text = "Delegation of delayed events is only supported for full access users";
+    let answer = others.post("/get_token", &body).await;
+    answer.refuses(400, "M_BAD_JSON", text);
+    let answer = others.post("/delegate_delayed_leave", &body).await;
+    answer.refuses(403, "M_FORBIDDEN", text);
+    // One the homeserver keeps for its owner.
+    body["delay_id"] = json!("forbidden");
+    everyone
+        .post("/get_token", &body)
+        .await
+        .refuses(400, "M_BAD_JSON", text);
+    let answer = everyone.post("/delegate_delayed_leave", &body).await;
+    answer.refuses(404, "M_UNRECOGNIZED", "Unrecognized request");
+    for (name, value) in [
+        ("delay_id", json!("..")),
+        ("delay_timeout", json!(0)),
+        ("room_id", json!("")),
+    ] {
+        let mut bad = body.clone();
+        bad[name] = value;
+        let answer = everyone.post("/delegate_delayed_leave", &bad).await;
+        assert_eq!(answer.status, 400, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn other_methods_are_answered_without_a_body() {
     let world = World::new().await;
-    for path in ["/sfu/get", "/get_token"] {
+    let delegation = World::with(
+        Config {
+            delegation: true,
+            ..Config::default()
+        },
+        Rooms::default(),
+        keys(),
+    );
+    let delegation = delegation.await;
+    for (world, path) in [
+        (&world, "/sfu/get"),
+        (&world, "/get_token"),
+        (&delegation, "/delegate_delayed_leave"),
+    ] {
         world.ask(Method::OPTIONS, path, "").await.is(200, "");
         for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE] {
             let answer = world.ask(method, path, "").await;

@@ -28,6 +28,14 @@ impl Watch for Remembered {
         self.push(format!("lookup {result}"));
     }
 
+    fn leaves(&self, jobs: usize) {
+        self.push(format!("leaves {jobs}"));
+    }
+
+    fn leave_ended(&self, end: &'static str) {
+        self.push(format!("leave {end}"));
+    }
+
     fn limit_reached(&self, limit: &'static str) {
         self.push(format!("limit {limit}"));
     }

@@ -68,6 +68,8 @@ pub(super) struct Sessions {
 pub(super) struct Authorization {
     pub(super) decisions: IntCounterVec,
     pub(super) lookups: IntCounterVec,
+    pub(super) leaves: IntGauge,
+    pub(super) leaves_ended: IntCounterVec,
     pub(super) lookup_duration: Histogram,
 }
 
@@ -230,6 +232,12 @@ fn authorization(shelf: &Shelf) -> Authorization {
             "foci_jwt_lookups_total",
             "Homeservers asked about OpenID tokens",
             &["result"],
+        ),
+        leaves: shelf.gauge("foci_jwt_leaves", "Delegated leaves"),
+        leaves_ended: shelf.counters(
+            "foci_jwt_leaves_ended_total",
+            "Delegated leaves that are over, by how",
+            &["end"],
         ),
         lookup_duration: shelf.histogram(
             "foci_jwt_lookup_seconds",

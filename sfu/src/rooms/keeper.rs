@@ -91,10 +91,15 @@ impl Keeper {
         surroundings: Surroundings,
     ) -> (Self, mpsc::Receiver<Event>) {
         let (events, heard) = mpsc::channel(EVENTS_DEPTH);
+        let room_name = name.clone();
         let keeper = Self {
             name,
             room,
-            people: People::new(surroundings.metrics.clone()),
+            people: People::new(
+                room_name,
+                surroundings.metrics.clone(),
+                surroundings.presence.clone(),
+            ),
             surroundings,
             sessions: BTreeMap::new(),
             events,

@@ -12,6 +12,7 @@ use proto::livekit::{DisconnectReason, JoinResponse};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tracing::{Span, info, info_span};
 
 /// One participant.
@@ -35,9 +36,26 @@ impl Person {
     }
 }
 
+/// Somebody came or went, for those who are told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presence {
+    /// The room's name.
+    pub room: String,
+    /// The participant.
+    pub identity: String,
+    /// Under which sid he is there now; `None`: nobody of this identity is any more.
+    pub sid: Option<String>,
+}
+
+/// Changes of presence that may wait for whoever is told: all participants of a process come and go.
+pub const PRESENCE_DEPTH: usize = 65_536;
+
 /// The participants of one room; as many as the room has.
 pub(super) struct People {
+    room: String,
     metrics: Metrics,
+    /// Who is told of them.
+    told: Option<mpsc::Sender<Presence>>,
     present: BTreeMap<PeerId, Person>,
     /// Whose join the room is deciding about.
     joining: Option<(PeerId, Person)>,
@@ -46,9 +64,15 @@ pub(super) struct People {
 }
 
 impl People {
-    pub(super) const fn new(metrics: Metrics) -> Self {
+    pub(super) const fn new(
+        room: String,
+        metrics: Metrics,
+        told: Option<mpsc::Sender<Presence>>,
+    ) -> Self {
         Self {
+            room,
             metrics,
+            told,
             present: BTreeMap::new(),
             joining: None,
             leaving: None,
@@ -130,6 +154,8 @@ impl People {
                 if let Some(person) = person {
                     person.active = true;
                     activated(&self.metrics, person, *after_ms);
+                    let (identity, sid) = (person.identity.clone(), person.sid.clone());
+                    self.tell(identity, Some(sid));
                 }
             }
             Count::ParticipantLeft {
@@ -137,9 +163,35 @@ impl People {
             } => {
                 if let Some(person) = self.leaving.take() {
                     left(&self.metrics, &person, *reason, *after_ms);
+                    self.tell_left(person, *reason);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// He has gone, unless he is back under the same identity, or will be after our restart.
+    fn tell_left(&mut self, person: Person, reason: DisconnectReason) {
+        let same = |other: &Person| other.identity == person.identity;
+        let joins = self.joining.as_ref().is_some_and(|(_, other)| same(other));
+        let stays = matches!(
+            reason,
+            DisconnectReason::ServerShutdown | DisconnectReason::Migration
+        );
+        if !(stays || joins || self.present.values().any(same)) {
+            self.tell(person.identity, None);
+        }
+    }
+
+    fn tell(&self, identity: String, sid: Option<String>) {
+        let Some(told) = &self.told else { return };
+        let presence = Presence {
+            room: self.room.clone(),
+            identity,
+            sid,
+        };
+        if let Err(mpsc::error::TrySendError::Full(_)) = told.try_send(presence) {
+            self.metrics.limit_reached("presence");
         }
     }
 }

@@ -7,11 +7,13 @@
 use crate::faults::Faults;
 use crate::metrics::Metrics;
 use crate::room::Settings;
+use crate::rooms::people::Presence;
 use crate::worker::Workers;
 use proto::livekit::ServerInfo;
 use proto::token::Keys;
 use std::sync::Arc;
 use std::time::SystemTime;
+use tokio::sync::mpsc;
 
 /// What every room needs of its surroundings.
 #[derive(Clone)]
@@ -28,6 +30,8 @@ pub struct Surroundings {
     pub server_info: ServerInfo,
     /// What fails on purpose.
     pub faults: Faults,
+    /// Who is told of comings and goings.
+    pub presence: Option<mpsc::Sender<Presence>>,
 }
 
 /// Milliseconds since the Unix epoch; 0 for a clock set before it.
@@ -74,6 +78,7 @@ impl Surroundings {
                 ..ServerInfo::default()
             },
             faults: Faults::default(),
+            presence: None,
         }
     }
 }

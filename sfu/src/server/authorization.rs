@@ -6,11 +6,12 @@
 use crate::auth;
 use crate::config::check::{Config, Matrix, matrix};
 use crate::metrics::Metrics;
-use crate::rooms::{EnterError, Rooms};
+use crate::rooms::{EnterError, Presence, Rooms};
 use crate::server::ServeError;
 use axum::Router;
 use axum::http::request::Parts;
 use jwt_service::config::{self, FullAccess, Homeserver, Restricted, Verification};
+use jwt_service::delegation::{self, Delegations};
 use jwt_service::openid::Verifier;
 use jwt_service::routes::{self, Service};
 use jwt_service::sfu::{DEPARTURE_TIMEOUT_S, EMPTY_TIMEOUT_S, Pending, Sfu, Uncreated};
@@ -20,6 +21,7 @@ use proto::token::Keys;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// The rooms of this process.
 struct Here(Rooms);
@@ -54,6 +56,14 @@ impl Watch for Metrics {
         self.homeserver_asked(result, took.as_secs_f64());
     }
 
+    fn leaves(&self, jobs: usize) {
+        self.delegated_leaves(jobs);
+    }
+
+    fn leave_ended(&self, end: &'static str) {
+        self.delegated_leave_ended(end);
+    }
+
     fn limit_reached(&self, limit: &'static str) {
         Self::limit_reached(self, limit);
     }
@@ -63,7 +73,7 @@ impl Watch for Metrics {
 pub(super) fn router(
     config: &Config,
     keys: &Arc<Keys>,
-    rooms: &Rooms,
+    (rooms, comings): (&Rooms, mpsc::Receiver<Presence>),
     metrics: &Metrics,
 ) -> Result<Option<Router>, ServeError> {
     if !config.matrix.enabled {
@@ -72,13 +82,38 @@ pub(super) fn router(
     let watch: Arc<dyn Watch> = Arc::new(metrics.clone());
     let section = Arc::new(section(&config.matrix));
     let verifier = Verifier::new(Arc::clone(&section), Arc::clone(&watch))?;
+    let delegations = if config.matrix.delegates() {
+        let delegations = Delegations::start(&section, Arc::clone(&watch))?;
+        tokio::spawn(announce(comings, delegations.clone()));
+        Some(delegations)
+    } else {
+        None
+    };
     Ok(Some(routes::router(Arc::new(Service {
         config: section,
         keys: Arc::clone(keys),
         sfu: Arc::new(Here(rooms.clone())),
         watch,
         verifier,
+        delegations,
     }))))
+}
+
+/// Tells of comings and goings as long as there are rooms.
+async fn announce(mut comings: mpsc::Receiver<Presence>, delegations: Delegations) {
+    while let Some(Presence {
+        room,
+        identity,
+        sid,
+    }) = comings.recv().await
+    {
+        let presence = delegation::Presence {
+            room,
+            identity,
+            sid,
+        };
+        delegations.tell(presence).await;
+    }
 }
 
 fn section(matrix: &Matrix) -> config::Config {
@@ -96,6 +131,9 @@ fn section(matrix: &Matrix) -> config::Config {
         },
         token_lifetime: matrix.token_lifetime,
         homeservers: matrix.homeservers.iter().map(homeserver).collect(),
+        delegation: matrix.delegation,
+        store: matrix.store.clone(),
+        client_apis: matrix.client_apis.iter().map(homeserver).collect(),
         ca_file: matrix.ca_file.clone(),
         verify_tls: if matrix.skip_verify_tls {
             Verification::Off

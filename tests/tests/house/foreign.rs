@@ -6,7 +6,7 @@ use super::paths::named;
 use super::source::Tree;
 
 /// Who may name what. An owner with `.rs` is that file alone, without it also the folder.
-const OWNERS: [(&str, &[&str]); 28] = [
+const OWNERS: [(&str, &[&str]); 29] = [
     ("aes", &["sfu/src/media/transport/srtp.rs"]),
     (
         "aws_lc_rs",
@@ -43,6 +43,7 @@ const OWNERS: [(&str, &[&str]); 28] = [
     ("prometheus", &["sfu/src/metrics/series.rs"]),
     ("prost", &["proto/src/signal", "proto/src/data"]),
     ("quinn_udp", &["sfu/src/worker/udp.rs"]),
+    ("redb", &["jwt-service/src/store.rs"]),
     ("rtc_sdp", &["sfu/src/media/transport/sdp.rs"]),
     ("ruma", &["jwt-service/src/matrix.rs"]),
     ("rustix", &["sfu/src/worker/udp.rs"]),

@@ -38,6 +38,12 @@ pub struct Matrix {
     pub restricted: Restricted,
     /// How long a token may be used to connect.
     pub token_lifetime: Duration,
+    /// Delayed leaves are taken over.
+    pub delegation: bool,
+    /// Where they are kept over a restart.
+    pub store: Option<PathBuf>,
+    /// Server names and base URLs of their client-server APIs.
+    pub client_apis: Vec<(String, String)>,
     /// Server names and base URLs.
     pub homeservers: Vec<(String, String)>,
     /// Certificate authorities.
@@ -57,6 +63,9 @@ impl Matrix {
             full_access_homeservers: values.texts("matrix.full_access_homeservers"),
             restricted: restricted(values, complaints),
             token_lifetime: values.duration("matrix.token_lifetime"),
+            delegation: values.flag("matrix.delegation"),
+            store: set("matrix.store").map(PathBuf::from),
+            client_apis: values.map("matrix.client_apis"),
             homeservers: values.map("matrix.homeservers"),
             ca_file: set("matrix.ca_file").map(PathBuf::from),
             allow_private_addresses: values.flag("matrix.allow_private_addresses"),
@@ -67,6 +76,12 @@ impl Matrix {
             matrix.access(values, complaints);
         }
         matrix
+    }
+
+    /// Are delayed leaves taken over?
+    #[must_use]
+    pub const fn delegates(&self) -> bool {
+        self.enabled && self.delegation
     }
 
     /// URLs are used or told to clients much later: what is wrong with one is told now.
@@ -80,11 +95,14 @@ impl Matrix {
             let fix = "write for example wss://rtc.example.org/livekit/sfu";
             complaints.error(URL, values.place(URL), cause, fix);
         }
-        for (name, url) in &self.homeservers {
+        const CLIENT_APIS: &str = "matrix.client_apis";
+        let named = self.homeservers.iter().map(|entry| (HOMESERVERS, entry));
+        let apis = self.client_apis.iter().map(|entry| (CLIENT_APIS, entry));
+        for (key, (name, url)) in named.chain(apis) {
             if !is_url(url, &["https://", "http://"]) {
                 let cause = format!("`{}`: `{}` is no base URL", quoted(name), quoted(url));
                 let fix = "write for example `example.org: http://synapse:8008`";
-                complaints.error(HOMESERVERS, values.place(HOMESERVERS), cause, fix);
+                complaints.error(key, values.place(key), cause, fix);
             }
         }
     }

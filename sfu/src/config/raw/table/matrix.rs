@@ -47,6 +47,24 @@ pub(super) const KEYS: &[Key] = &[
         "Where homeservers are that cannot or should not be found by their name, `server.name: http://host:8008`: the base URL of a listener with the federation or openid resource.",
     ),
     Key::built(
+        "matrix.delegation",
+        Bool,
+        "true",
+        "Take over delayed leaves of full-access users (`/delegate_delayed_leave`, and `delay_id` with a token request): they are kept from firing while a participant is in the call, and sent when he has gone.",
+    ),
+    Key::built(
+        "matrix.store",
+        Text,
+        "",
+        "File that keeps delegated leaves over a restart, for example /var/lib/foci/matrix.redb; it holds secrets. Unset: a restart forgets them, and homeservers send the leaves by themselves.",
+    ),
+    Key::built(
+        "matrix.client_apis",
+        TextMap,
+        "",
+        "Where client-server APIs are that the well-known file of the server name does not tell, `server.name: https://host`; for delegated leaves.",
+    ),
+    Key::built(
         "matrix.ca_file",
         Text,
         "",

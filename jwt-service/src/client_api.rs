@@ -1,0 +1,147 @@
+//! The client-server API of a homeserver: where it is, and the two requests of delegated leaves.
+//!
+//! Owns finding it by the operator's word or the well-known file, and what an answer means. Used by
+//! `delegation`. (Matrix: client-server API, Server discovery; LK: jwt-service §7.2, §8)
+
+use crate::config::Config;
+use crate::fetch::{Answer as Fetched, Fetch};
+use crate::leave::{Action, Answer};
+use crate::matrix::{self, ServerName};
+use crate::openid::Endpoint;
+use crate::reach::Reach;
+use http::{StatusCode, header};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+/// The whole of finding one.
+const FOUND_WITHIN: Duration = Duration::from_secs(10);
+/// One request.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+/// How long a well-known file is believed. (LK: jwt-service §8)
+const KNOWN_FOR: Duration = Duration::from_secs(4 * 3600);
+/// Homeservers remembered; when there are more, all are looked for again.
+const KNOWN_MOST: usize = 10_000;
+/// The well-known file.
+const MAX_WELL_KNOWN_BYTES: usize = 64 * 1024;
+/// The answer to a request; an error body.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// Longer waits that a homeserver asks for mean: give up.
+const RETRY_MOST: Duration = Duration::from_secs(24 * 3600);
+
+/// Client-server APIs.
+pub(crate) struct ClientApi {
+    config: Arc<Config>,
+    fetch: Fetch,
+    known: Mutex<HashMap<String, (Arc<Endpoint>, Instant)>>,
+}
+
+impl ClientApi {
+    pub(crate) fn new(config: Arc<Config>, fetch: Fetch) -> Self {
+        Self {
+            config,
+            fetch,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Where the API of `server` is.
+    pub(crate) async fn find(&self, server: &str) -> Option<Arc<Endpoint>> {
+        if let Some(url) = self.config.client_api(server) {
+            return Endpoint::parse(url).map(Arc::new);
+        }
+        let now = Instant::now();
+        let known = self.known().get(server).cloned();
+        if let Some((endpoint, _)) = known.filter(|(_, until)| *until > now) {
+            return Some(endpoint);
+        }
+        let told = timeout(FOUND_WITHIN, self.well_known(server)).await;
+        let url = told.ok().flatten();
+        // One that is named for OpenID mostly serves clients too.
+        let url = url.as_deref().or_else(|| self.config.base_url(server));
+        let endpoint = Arc::new(Endpoint::parse(url?)?);
+        let mut known = self.known();
+        if known.len() >= KNOWN_MOST {
+            known.clear();
+        }
+        known.insert(server.to_owned(), (Arc::clone(&endpoint), now + KNOWN_FOR));
+        Some(endpoint)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Arc<Endpoint>, Instant)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reach(&self, server: &str) -> Reach {
+        if self.config.is_named(server) || self.config.allow_private_addresses {
+            Reach::Anywhere
+        } else {
+            Reach::Public
+        }
+    }
+
+    async fn well_known(&self, server: &str) -> Option<String> {
+        let to = ServerName::parse(server)?.direct(443);
+        let path = "/.well-known/matrix/client";
+        let answer = self
+            .fetch
+            .get(&to, self.reach(server), path, MAX_WELL_KNOWN_BYTES)
+            .await;
+        match answer {
+            Ok(answer) if answer.status.is_success() => matrix::client_api(&answer.body),
+            Ok(_) => None,
+            Err(error) => {
+                debug!(server, %error, "no well-known file for clients");
+                None
+            }
+        }
+    }
+
+    /// Asks the homeserver to restart or send a delayed event.
+    pub(crate) async fn update(&self, server: &str, delay_id: &str, action: Action) -> Answer {
+        let Some(endpoint) = self.find(server).await else {
+            return Answer::Later(None);
+        };
+        let Some(path) = matrix::delayed_event_path(delay_id, action) else {
+            return Answer::Gone;
+        };
+        let path = format!("{}{path}", endpoint.prefix);
+        let asked = self
+            .fetch
+            .post(&endpoint.to, self.reach(server), &path, MAX_ANSWER_BYTES);
+        match timeout(ANSWERED_WITHIN, asked).await {
+            Ok(Ok(answer)) => meaning(&answer),
+            Ok(Err(error)) => {
+                debug!(server, %error, "homeserver not reached");
+                Answer::Later(None)
+            }
+            Err(_) => Answer::Later(None),
+        }
+    }
+}
+
+fn meaning(answer: &Fetched) -> Answer {
+    match answer.status {
+        status if status.is_success() => Answer::Done,
+        // It was sent or cancelled, or never was.
+        StatusCode::NOT_FOUND | StatusCode::CONFLICT => Answer::Gone,
+        // It wants its owner's token, as MSC4140 has it since July 2026.
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Answer::Denied,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            Answer::Later(retry_after(answer))
+        }
+        _ => Answer::Later(None),
+    }
+}
+
+/// Seconds of the header, else milliseconds of the body.
+fn retry_after(answer: &Fetched) -> Option<Duration> {
+    let header = answer.headers.get(header::RETRY_AFTER);
+    let seconds = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let asked = seconds
+        .map(Duration::from_secs)
+        .or_else(|| matrix::retry_after(&answer.body))?;
+    Some(asked.min(RETRY_MOST))
+}

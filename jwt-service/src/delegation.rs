@@ -1,0 +1,587 @@
+//! Delegated leaves at work: one task has all jobs, asks the homeservers, and hears of participants.
+//!
+//! Owns the jobs, their timers and how many requests are under way. What a job does is decided in
+//! `leave`; where a homeserver is, in `client_api`; what survives a restart, in `store`. Called by
+//! `routes`, and told of participants by the server. (MSC4140, MSC4195; LK: jwt-service §7)
+#![allow(
+    clippy::disallowed_methods,
+    reason = "shell: when an event was restarted is kept by the wall clock"
+)]
+
+use crate::client_api::ClientApi;
+use crate::config::Config;
+use crate::dns::Dns;
+use crate::fetch::Fetch;
+use crate::leave::kept::Kept;
+use crate::leave::{Action, Answer, Fact, Job, Leave};
+use crate::openid::SetupError;
+use crate::store::Store;
+use crate::tls::Tls;
+use crate::watch::Watch;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+/// Jobs at a time, some 600 bytes each: more participants than a process serves.
+const JOBS_MOST: usize = 50_000;
+/// Requests under way; others wait their turn.
+const REQUESTS_MOST: usize = 64;
+/// Orders that wait for the task, which answers each at once.
+const ORDERS: usize = 1024;
+
+/// Room and identity.
+type Key = (String, String);
+
+/// What the SFU tells of somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presence {
+    /// The SFU's name of the room.
+    pub room: String,
+    /// The participant.
+    pub identity: String,
+    /// Under which sid he is there now; `None`: nobody of this identity is any more.
+    pub sid: Option<String>,
+}
+
+/// Why a leave was not taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Untaken {
+    /// As many as we take.
+    #[error("as many delegated leaves as this server takes")]
+    Full,
+    /// It could not be kept.
+    #[error("the leave could not be kept")]
+    Store,
+    /// The homeserver has no such event, or lets only its owner touch it.
+    #[error("the homeserver does not let others touch the delayed event")]
+    Forbidden,
+}
+
+enum Order {
+    Register(Leave, oneshot::Sender<Result<(), Untaken>>),
+    Presence(Presence),
+}
+
+/// The way to the task; cheap to clone. The task ends with the last one.
+#[derive(Clone)]
+pub struct Delegations {
+    orders: mpsc::Sender<Order>,
+    api: Arc<ClientApi>,
+    store: Store,
+}
+
+impl Delegations {
+    /// Starts the task on the current runtime, with the jobs of before.
+    ///
+    /// # Errors
+    /// A file of the configuration cannot be used.
+    pub fn start(config: &Arc<Config>, watch: Arc<dyn Watch>) -> Result<Self, SetupError> {
+        let tls = Tls::new(config.ca_file.as_deref(), config.verify_tls)?;
+        let fetch = Fetch::new(Dns::of_system(), tls);
+        let api = Arc::new(ClientApi::new(Arc::clone(config), fetch));
+        let (store, kept) = match &config.store {
+            Some(path) => Store::open(path)?,
+            None => (Store::none(), Vec::new()),
+        };
+        let (orders, inbox) = mpsc::channel(ORDERS);
+        let mut desk = Desk {
+            api: Arc::clone(&api),
+            store: store.clone(),
+            watch,
+            jobs: HashMap::new(),
+            keys: HashMap::new(),
+            due: BTreeSet::new(),
+            present: HashMap::new(),
+            asking: JoinSet::new(),
+            serial: 0,
+            chance: StdRng::from_os_rng(),
+        };
+        desk.restore(kept);
+        tokio::spawn(desk.run(inbox));
+        Ok(Self { orders, api, store })
+    }
+
+    /// Is the client-server API of this homeserver known? Without it nothing can be taken over.
+    pub async fn can_reach(&self, server: &str) -> bool {
+        self.api.find(server).await.is_some()
+    }
+
+    /// Takes a leave over; it is kept when this returns. One of the same participant is replaced.
+    ///
+    /// A client that hands its leave over stops caring for it. So the homeserver is asked first whether
+    /// it lets us; one that cannot be reached just now is given the benefit of the doubt.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn register(&self, leave: Leave) -> Result<(), Untaken> {
+        let api = &self.api;
+        let may = api
+            .update(&leave.server, &leave.delay_id, Action::Restart)
+            .await;
+        if matches!(may, Answer::Denied | Answer::Gone) {
+            return Err(Untaken::Forbidden);
+        }
+        let kept = Kept {
+            leave: leave.clone(),
+            restarted: SystemTime::now(),
+        };
+        if let Err(error) = self.store.keep(&kept).await {
+            warn!(%error, "a delegated leave is not taken over");
+            return Err(Untaken::Store);
+        }
+        let (done, taken) = oneshot::channel();
+        let sent = self.orders.send(Order::Register(leave, done)).await;
+        if sent.is_err() {
+            return Err(Untaken::Store);
+        }
+        let taken = taken.await.unwrap_or(Err(Untaken::Store));
+        if taken.is_err() {
+            self.store.forget(&kept.leave.room, &kept.leave.identity);
+        }
+        taken
+    }
+
+    /// The SFU tells of somebody.
+    pub async fn tell(&self, presence: Presence) {
+        // It fails only once the task has ended, with the process.
+        let _ = self.orders.send(Order::Presence(presence)).await;
+    }
+}
+
+struct Entry {
+    job: Job,
+    serial: u64,
+    timer: Option<Instant>,
+}
+
+/// What a request brought.
+struct Asked {
+    serial: u64,
+    action: Action,
+    answer: Answer,
+}
+
+struct Desk {
+    api: Arc<ClientApi>,
+    store: Store,
+    watch: Arc<dyn Watch>,
+    jobs: HashMap<Key, Entry>,
+    /// The key of a job by its number, so that an answer for a replaced one finds nobody.
+    keys: HashMap<u64, Key>,
+    due: BTreeSet<(Instant, u64)>,
+    /// Who is in a room now: a leave may be handed over late. As many as the SFU has.
+    present: HashMap<Key, String>,
+    asking: JoinSet<Asked>,
+    serial: u64,
+    chance: StdRng,
+}
+
+impl Desk {
+    /// Jobs of before the restart wait for their participants anew; those whose event has fired
+    /// meanwhile are over.
+    fn restore(&mut self, kept: Vec<Kept>) {
+        let now = SystemTime::now();
+        for kept in kept {
+            if kept.has_fired(now) || self.jobs.len() >= JOBS_MOST {
+                self.store.forget(&kept.leave.room, &kept.leave.identity);
+                continue;
+            }
+            self.insert(kept.leave);
+        }
+        if !self.jobs.is_empty() {
+            info!(jobs = self.jobs.len(), "delegated leaves taken up again");
+        }
+    }
+
+    async fn run(mut self, mut inbox: mpsc::Receiver<Order>) {
+        loop {
+            self.attend();
+            let next = self.due.first().map(|(at, _)| *at);
+            let free = self.asking.len() < REQUESTS_MOST;
+            tokio::select! {
+                order = inbox.recv() => match order {
+                    Some(order) => self.obey(order),
+                    None => return,
+                },
+                Some(asked) = self.asking.join_next() => match asked {
+                    Ok(asked) => self.answered(&asked),
+                    Err(error) => warn!(%error, "a request for a delegated leave failed"),
+                },
+                () = until(next), if free => {}
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Register(leave, done) => {
+                // Whoever asked may have gone; the job is there all the same.
+                let _ = done.send(self.register(leave));
+            }
+            Order::Presence(presence) => self.presence(presence),
+        }
+    }
+
+    fn register(&mut self, leave: Leave) -> Result<(), Untaken> {
+        let key = (leave.room.clone(), leave.identity.clone());
+        if self.jobs.len() >= JOBS_MOST && !self.jobs.contains_key(&key) {
+            self.watch.limit_reached("jwt_leaves");
+            return Err(Untaken::Full);
+        }
+        if let Some(before) = self.jobs.remove(&key) {
+            self.unlist(&before);
+            self.watch.leave_ended("replaced");
+        }
+        self.insert(leave);
+        Ok(())
+    }
+
+    fn insert(&mut self, leave: Leave) {
+        let key = (leave.room.clone(), leave.identity.clone());
+        let now = Instant::now();
+        let chance = StdRng::seed_from_u64(self.chance.random());
+        let mut job = Job::new(leave, chance, now.into_std());
+        if let Some(sid) = self.present.get(&key) {
+            job.handle_fact(Fact::Joined(sid.clone()), now.into_std());
+        }
+        self.serial += 1;
+        let serial = self.serial;
+        info!(
+            room = key.0,
+            participant = key.1,
+            "delegated leave taken over"
+        );
+        self.keys.insert(serial, key.clone());
+        let entry = Entry {
+            job,
+            serial,
+            timer: None,
+        };
+        self.jobs.insert(key, entry);
+        self.arm(serial);
+        self.watch.leaves(self.jobs.len());
+    }
+
+    fn presence(&mut self, presence: Presence) {
+        let key = (presence.room, presence.identity);
+        let fact = match presence.sid {
+            Some(sid) => {
+                self.present.insert(key.clone(), sid.clone());
+                Fact::Joined(sid)
+            }
+            None => {
+                self.present.remove(&key);
+                Fact::Absent
+            }
+        };
+        if let Some(entry) = self.jobs.get_mut(&key) {
+            entry.job.handle_fact(fact, Instant::now().into_std());
+            let serial = entry.serial;
+            self.arm(serial);
+        }
+    }
+
+    fn answered(&mut self, asked: &Asked) {
+        let Some(entry) = self.entry(asked.serial) else {
+            return;
+        };
+        let now = Instant::now().into_std();
+        entry.job.handle_answer(asked.action, asked.answer, now);
+        let restarted = asked.action == Action::Restart && asked.answer == Answer::Done;
+        if restarted && entry.job.end().is_none() {
+            let kept = Kept {
+                leave: entry.job.leave().clone(),
+                restarted: SystemTime::now(),
+            };
+            self.store.update(&kept);
+        }
+        self.arm(asked.serial);
+    }
+
+    /// Does what is due, as far as requests may be made.
+    fn attend(&mut self) {
+        let now = Instant::now();
+        while let Some(&(at, serial)) = self.due.first()
+            && at <= now
+            && self.asking.len() < REQUESTS_MOST
+        {
+            self.due.remove(&(at, serial));
+            let Some(entry) = self.entry(serial) else {
+                continue;
+            };
+            entry.timer = None;
+            entry.job.handle_timeout(now.into_std());
+            let action = entry.job.poll_action(now.into_std());
+            let leave = entry.job.leave().clone();
+            if let Some(action) = action {
+                let api = Arc::clone(&self.api);
+                self.asking.spawn(async move {
+                    let answer = api.update(&leave.server, &leave.delay_id, action).await;
+                    Asked {
+                        serial,
+                        action,
+                        answer,
+                    }
+                });
+            }
+            self.arm(serial);
+        }
+    }
+
+    fn entry(&mut self, serial: u64) -> Option<&mut Entry> {
+        let key = self.keys.get(&serial)?;
+        self.jobs.get_mut(key)
+    }
+
+    /// Sets a job's timer, or takes it away if it is over.
+    fn arm(&mut self, serial: u64) {
+        let Some(entry) = self.entry(serial) else {
+            return;
+        };
+        let before = entry.timer.take();
+        let end = entry.job.end();
+        entry.timer = match end {
+            None => entry.job.poll_timeout().map(Instant::from_std),
+            Some(_) => None,
+        };
+        let timer = entry.timer;
+        if let Some(before) = before {
+            self.due.remove(&(before, serial));
+        }
+        if let Some(timer) = timer {
+            self.due.insert((timer, serial));
+        }
+        let Some(end) = end else { return };
+        let Some(entry) = self.keys.get(&serial).and_then(|key| self.jobs.remove(key)) else {
+            return;
+        };
+        self.unlist(&entry);
+        let leave = entry.job.leave();
+        self.store.forget(&leave.room, &leave.identity);
+        let (room, participant) = (&leave.room, &leave.identity);
+        info!(
+            room,
+            participant,
+            server = leave.server,
+            end = end.label(),
+            "delegated leave is over"
+        );
+        self.watch.leave_ended(end.label());
+        self.watch.leaves(self.jobs.len());
+    }
+
+    fn unlist(&mut self, entry: &Entry) {
+        self.keys.remove(&entry.serial);
+        if let Some(timer) = entry.timer {
+            self.due.remove(&(timer, entry.serial));
+        }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Homeserver as Configured;
+    use crate::stand_in::homeserver::{Homeserver, Reply};
+    use crate::stand_in::watch::Remembered;
+    use std::time::Duration;
+
+    /// Delegations that ask a homeserver which answers so.
+    async fn started(
+        store: Option<std::path::PathBuf>,
+        reply: impl Fn(&str) -> Reply + Send + Sync + 'static,
+    ) -> (Delegations, Homeserver, Arc<Remembered>) {
+        let homeserver = Homeserver::start(None, move |asked| reply(&asked.path)).await;
+        let config = Arc::new(Config {
+            client_apis: vec![Configured {
+                name: "example.com".into(),
+                url: format!("http://{}/base", homeserver.address),
+            }],
+            store,
+            ..Config::default()
+        });
+        let watch = Arc::<Remembered>::default();
+        let watched: Arc<dyn Watch> = Arc::<Remembered>::clone(&watch);
+        let delegations = Delegations::start(&config, watched).expect("started");
+        (delegations, homeserver, watch)
+    }
+
+    fn leave(delay_id: &str, timeout: Duration) -> Leave {
+        Leave {
+            delay_id: delay_id.into(),
+            timeout,
+            server: "example.com".into(),
+            room: "room".into(),
+            identity: "alice".into(),
+        }
+    }
+
+    fn presence(sid: Option<&str>) -> Presence {
+        Presence {
+            room: "room".into(),
+            identity: "alice".into(),
+            sid: sid.map(str::to_owned),
+        }
+    }
+
+    async fn asked(homeserver: &Homeserver, count: usize) -> Vec<String> {
+        let all = async {
+            while homeserver.asked().len() < count {
+                homeserver.was_asked.notified().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), all)
+            .await
+            .expect("it is asked in time");
+        let prefix = "/base/_matrix/client/unstable/org.matrix.msc4140/delayed_events/";
+        let paths = homeserver.asked().into_iter().map(|asked| asked.path);
+        paths
+            .map(|path| path.strip_prefix(prefix).unwrap_or(&path).to_owned())
+            .collect()
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_leave_is_restarted_when_its_participant_comes_and_sent_when_he_goes() {
+        let (delegations, homeserver, watch) = started(None, |_| Reply::body("{}")).await;
+        assert!(delegations.can_reach("example.com").await);
+        delegations
+            .register(leave("id", LONG))
+            .await
+            .expect("taken");
+        assert_eq!(asked(&homeserver, 1).await, ["id/restart"]);
+        delegations.tell(presence(Some("PA_1"))).await;
+        assert_eq!(asked(&homeserver, 2).await[1], "id/restart");
+        delegations.tell(presence(None)).await;
+        assert_eq!(asked(&homeserver, 3).await[2], "id/send");
+        while !watch.all().contains(&"leave sent".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_is_handed_over_late_knows_that_he_is_there_and_replaces_the_one_before() {
+        let (delegations, homeserver, watch) = started(None, |_| Reply::body("{}")).await;
+        delegations.tell(presence(Some("PA_1"))).await;
+        delegations
+            .register(leave("first", LONG))
+            .await
+            .expect("taken");
+        assert_eq!(asked(&homeserver, 2).await, ["first/restart"; 2]);
+        delegations
+            .register(leave("second", LONG))
+            .await
+            .expect("taken");
+        asked(&homeserver, 4).await;
+        delegations.tell(presence(None)).await;
+        assert_eq!(asked(&homeserver, 5).await[4], "second/send");
+        assert!(watch.all().contains(&"leave replaced".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_homeserver_that_has_no_time_is_asked_again() {
+        let limited = r#"{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":50}"#;
+        let reply = move |_: &str| Reply::Says(429, String::new(), limited.into());
+        let (delegations, homeserver, _) = started(None, reply).await;
+        delegations.tell(presence(Some("PA_1"))).await;
+        delegations
+            .register(leave("busy", LONG))
+            .await
+            .expect("taken");
+        assert_eq!(asked(&homeserver, 3).await, ["busy/restart"; 3]);
+    }
+
+    #[tokio::test]
+    async fn what_the_homeserver_forbids_is_not_taken_over() {
+        for status in [401, 403, 404] {
+            let reply = move |_: &str| Reply::Says(status, String::new(), "{}".into());
+            let (delegations, homeserver, watch) = started(None, reply).await;
+            let taken = delegations.register(leave("id", LONG)).await;
+            assert_eq!(taken, Err(Untaken::Forbidden), "{status}");
+            assert_eq!(asked(&homeserver, 1).await, ["id/restart"]);
+            assert!(watch.all().is_empty(), "no job was begun");
+        }
+    }
+
+    #[tokio::test]
+    async fn jobs_survive_a_restart_unless_their_event_has_fired() {
+        let name = format!("foci-delegation-{}.redb", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_file(&path);
+        let (delegations, _homeserver, _) =
+            started(Some(path.clone()), |_| Reply::body("{}")).await;
+        delegations
+            .register(leave("id", LONG))
+            .await
+            .expect("taken");
+        let short = Leave {
+            identity: "bob".into(),
+            ..leave("short", Duration::from_millis(1))
+        };
+        delegations
+            .store
+            .keep(&Kept {
+                leave: short,
+                restarted: SystemTime::UNIX_EPOCH,
+            })
+            .await
+            .expect("kept");
+        drop(delegations);
+        // The file is free once the task and the store's thread have ended.
+        let (delegations, homeserver, _) = loop {
+            let free = Store::open(&path).is_ok();
+            tokio::task::yield_now().await;
+            if free {
+                break started_again(&path).await;
+            }
+        };
+        // Bob's is over: only Alice is heard of.
+        for identity in ["bob", "alice"] {
+            let presence = Presence {
+                identity: identity.into(),
+                ..presence(Some("PA_1"))
+            };
+            delegations.tell(presence).await;
+        }
+        assert_eq!(asked(&homeserver, 1).await, ["id/restart"]);
+        let _ = std::fs::remove_file(&path);
+    }
+
+    async fn started_again(path: &std::path::Path) -> (Delegations, Homeserver, Arc<Remembered>) {
+        // The store that was opened to see whether the file is free ends a moment later.
+        while Store::open(path).is_err() {
+            tokio::task::yield_now().await;
+        }
+        loop {
+            let homeserver = Homeserver::start(None, |_| Reply::body("{}")).await;
+            let config = Arc::new(Config {
+                client_apis: vec![Configured {
+                    name: "example.com".into(),
+                    url: format!("http://{}/base", homeserver.address),
+                }],
+                store: Some(path.to_owned()),
+                ..Config::default()
+            });
+            let watch = Arc::<Remembered>::default();
+            let watched: Arc<dyn Watch> = Arc::<Remembered>::clone(&watch);
+            if let Ok(delegations) = Delegations::start(&config, watched) {
+                return (delegations, homeserver, watch);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
