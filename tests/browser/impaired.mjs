@@ -22,10 +22,13 @@ const every = (cast, what, ...args) =>
 async function spell(cast, what, ms) {
   await every(cast, 'mark');
   await pause(ms);
-  const told = Object.assign({}, ...(await every(cast, 'told')));
-  console.log(`  ${what}: ${JSON.stringify(told)}`);
-  for (const [id, { longest }] of Object.entries(told)) {
-    if (longest > FROZEN_MOST) throw new Error(`${what}: ${id} was away for ${longest} ms`);
+  for (const { told, own } of await every(cast, 'told')) {
+    console.log(`  ${what}: ${JSON.stringify(told)}, the page itself ${own}`);
+    for (const [id, { longest }] of Object.entries(told)) {
+      // The page looks each 50 ms; what it stood still for longer is the machine's.
+      const allowed = FROZEN_MOST + Math.max(0, own - 100);
+      if (longest > allowed) throw new Error(`${what}: ${id} was away for ${longest} ms`);
+    }
   }
 }
 
@@ -41,7 +44,7 @@ async function outage(cast) {
   await every(cast, 'mark');
   const began = Date.now();
   await until('all is back after the outage', async () => {
-    const told = Object.assign({}, ...(await every(cast, 'told')));
+    const told = Object.assign({}, ...(await every(cast, 'told')).map(({ told }) => told));
     return { ok: Object.values(told).every(({ count }) => count > 2), ...told };
   });
   const took = Date.now() - began;

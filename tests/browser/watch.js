@@ -11,6 +11,10 @@ window.watch = (() => {
     sense.count += 1;
   }
 
+  // How long this page itself stood still: a busy machine is not the server's fault.
+  const own = fresh(performance.now());
+  setInterval(() => note(own, performance.now()), 50);
+
   function fresh(now) {
     return { longest: 0, last: now, count: 0 };
   }
@@ -44,12 +48,17 @@ window.watch = (() => {
     /** What is told from now on begins now. */
     mark() {
       for (const id of senses.keys()) senses.set(id, fresh(performance.now()));
+      Object.assign(own, fresh(performance.now()));
     },
-    /** Of each: the longest pause since the mark in ms, the one that lasts included, and how often it came. */
+    /**
+     * Of each: the longest pause since the mark in ms, the one that lasts included, and how often it came;
+     * and the longest pause of the page itself.
+     */
     told() {
       const now = performance.now();
       const tell = ({ longest, last, count }) => ({ longest: Math.round(Math.max(longest, now - last)), count });
-      return Object.fromEntries([...senses].map(([id, sense]) => [id, tell(sense)]));
+      const told = Object.fromEntries([...senses].map(([id, sense]) => [id, tell(sense)]));
+      return { told, own: tell(own).longest };
     },
   };
 })();

@@ -37,7 +37,7 @@ class Attentive(Listener):
 
     def mark(self):
         now = time.monotonic()
-        self.noticed = {sense: [now, 0.0, 0] for sense in ("picture", "tone")}
+        self.noticed = {sense: [now, 0.0, 0] for sense in ("picture", "tone", "self")}
 
     def notice(self, sense, when):
         last, longest, count = self.noticed[sense]
@@ -47,6 +47,8 @@ class Attentive(Listener):
         """Looks at what the listener keeps, which is short of nothing in so little time."""
         seen = {"picture": 0.0, "tone": 0.0}
         while True:
+            # How long this script itself stood still: a busy machine is not the server's fault.
+            self.notice("self", time.monotonic())
             camera = self.frames.get(rtc.TrackSource.SOURCE_CAMERA, [])
             came = {
                 "picture": [frame[0] for frame in camera],
@@ -69,8 +71,10 @@ async def spell(listener, what, seconds):
     await asyncio.sleep(seconds)
     told = listener.told()
     print(f"  {what}: {told}", flush=True)
+    own, _ = told.pop("self")
     for sense, (longest, _) in told.items():
-        if longest > FROZEN_MOST:
+        # It looks each 100 ms; what it stood still for longer is the machine's.
+        if longest > FROZEN_MOST + max(0, own - 0.15):
             raise SystemExit(f"FAILED: {what}: the {sense} was away for {longest} s")
 
 
