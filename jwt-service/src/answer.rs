@@ -19,6 +19,9 @@ pub enum Refusal {
     /// The body does not come.
     #[error("Request body did not arrive in time")]
     TooSlow,
+    /// He asks too often: to come again after this.
+    #[error("Too many requests")]
+    Limited(Duration),
     /// Too many ask at a time.
     #[error("Too many requests")]
     Busy,
@@ -74,7 +77,7 @@ impl Refusal {
             Self::Unrecognized => 404,
             Self::TooSlow => 408,
             Self::TooLarge => 413,
-            Self::Busy => 429,
+            Self::Busy | Self::Limited(_) => 429,
             Self::Room | Self::Internal => 500,
             Self::Draining => 503,
         }
@@ -85,7 +88,7 @@ impl Refusal {
             Self::NotJson => "M_NOT_JSON",
             Self::BadJson(_) | Self::Delegation | Self::NoClientApi => "M_BAD_JSON",
             Self::TooLarge => "M_TOO_LARGE",
-            Self::Busy => "M_LIMIT_EXCEEDED",
+            Self::Busy | Self::Limited(_) => "M_LIMIT_EXCEEDED",
             Self::Unauthorized => "M_UNAUTHORIZED",
             Self::Restricted | Self::DelegationForbidden => "M_FORBIDDEN",
             Self::Unrecognized => "M_UNRECOGNIZED",
@@ -102,6 +105,7 @@ impl Refusal {
             Self::TooLarge => "too_large",
             Self::TooSlow => "too_slow",
             Self::Busy => "busy",
+            Self::Limited(_) => "limited",
             Self::Unauthorized => "unauthorized",
             Self::Restricted => "restricted",
             Self::Delegation | Self::DelegationForbidden => "delegation",
@@ -113,14 +117,24 @@ impl Refusal {
         }
     }
 
+    /// How long to wait before asking again, if that helps.
+    #[must_use]
+    pub const fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::Busy => Some(RETRY_AFTER),
+            Self::Limited(wait) => Some(wait),
+            _ => None,
+        }
+    }
+
     /// The JSON body.
     #[must_use]
     pub fn body(self) -> String {
         let body = Body {
             errcode: self.code(),
             error: self.to_string(),
-            retry_after_ms: (self == Self::Busy).then(|| {
-                let ms = RETRY_AFTER.as_millis();
+            retry_after_ms: self.retry_after().map(|wait| {
+                let ms = wait.as_millis();
                 u64::try_from(ms).unwrap_or(u64::MAX)
             }),
         };

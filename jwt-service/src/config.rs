@@ -1,5 +1,6 @@
 //! What the operator settled. Checked by whoever read it; plain data here.
 
+use crate::limits::Rates;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub store: Option<PathBuf>,
     /// Base URLs of client-server APIs that are not looked for.
     pub client_apis: Vec<Homeserver>,
+    /// How often who may ask.
+    pub rates: Rates,
     /// PEM file of authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
     /// Certificates of homeservers are checked.
@@ -44,6 +47,7 @@ impl Default for Config {
             delegation: false,
             store: None,
             client_apis: Vec::new(),
+            rates: Rates::DEFAULT,
             ca_file: None,
             verify_tls: Verification::default(),
             allow_private_addresses: false,

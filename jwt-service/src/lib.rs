@@ -6,6 +6,7 @@
 //! (The protocol is MSC4195 as the lk-jwt-service of July 2026 speaks it.)
 
 // Pure ring.
+pub mod limits;
 pub mod config;
 pub mod leave;
 pub mod matrix;

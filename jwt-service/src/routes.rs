@@ -10,11 +10,12 @@
 
 mod url;
 
-use crate::answer::{self, RETRY_AFTER, Refusal};
+use crate::answer::{self, Refusal};
 use crate::config::{Config, Restricted};
 use crate::delegation::{Delegations, Untaken};
 use crate::grant::{Grant, ROOM_SLOT, Terms};
 use crate::leave::Leave;
+use crate::limits::Limits;
 use crate::openid::{Doubt, Verifier};
 use crate::request::{Asked, Delay, Member};
 use crate::sfu::{Sfu, Uncreated};
@@ -30,7 +31,7 @@ use axum::routing::any;
 use proto::token::Keys;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::info;
 
 /// A request's body; a real one has half a KiB.
@@ -76,6 +77,8 @@ pub struct Service {
     pub watch: Arc<dyn Watch>,
     /// Who asks homeservers.
     pub verifier: Verifier,
+    /// Who has asked how often.
+    pub limits: Limits,
     /// Who takes delayed leaves over, if they are.
     pub delegations: Option<Delegations>,
 }
@@ -155,8 +158,9 @@ async fn with_headers(request: Request, next: Next) -> Response {
 fn refused(refusal: Refusal) -> Response {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or_default();
     let mut response = (status, refusal.body()).into_response();
-    if refusal == Refusal::Busy {
-        let seconds = HeaderValue::from(RETRY_AFTER.as_secs());
+    if let Some(wait) = refusal.retry_after() {
+        // Whole seconds, and not too soon.
+        let seconds = HeaderValue::from(wait.as_millis().div_ceil(1000) as u64);
         response.headers_mut().insert(header::RETRY_AFTER, seconds);
     }
     response
@@ -198,8 +202,17 @@ impl Service {
         body: Body,
         decision: &mut Decision,
     ) -> Result<String, Refusal> {
+        if let Some(ip) = self.sfu.limited_address(parts) {
+            let admitted = self.limits.address(ip, Instant::now().into_std());
+            admitted.map_err(|wait| self.limited("jwt_address", wait))?;
+        }
         let body = read(body).await?;
         let asked = decision.asked.insert((endpoint.read)(&body)?);
+        let server = &asked.open_id.server;
+        if !self.config.is_named(server) {
+            let admitted = self.limits.server(server, Instant::now().into_std());
+            admitted.map_err(|wait| self.limited("jwt_server", wait))?;
+        }
         let user = match self.verify(asked).await {
             Ok(user) => decision.user.insert(user),
             Err(doubt) => {
@@ -212,6 +225,8 @@ impl Service {
                 });
             }
         };
+        let admitted = self.limits.user(user, Instant::now().into_std());
+        admitted.map_err(|wait| self.limited("jwt_user", wait))?;
         decision.full_access = self.config.full_access.includes(&asked.open_id.server);
         let delay = self.delay(endpoint, asked, decision.full_access).await?;
         let grant = decision.grant.insert(grant(asked, user));
@@ -239,6 +254,11 @@ impl Service {
         }
         self.take_over(endpoint, delay, asked, grant).await?;
         Ok(answer::issued(&url, &jwt))
+    }
+
+    fn limited(&self, limit: &'static str, wait: Duration) -> Refusal {
+        self.watch.limit_reached(limit);
+        Refusal::Limited(wait)
     }
 
     /// The delayed leave to take over, if that is asked for and possible.

@@ -17,6 +17,10 @@ pub trait Sfu: Send + Sync + 'static {
     /// Makes the room `alias` unless it is there, with the timeouts above.
     fn create_room<'a>(&'a self, alias: &'a str) -> Pending<'a, Result<(), Uncreated>>;
 
+    /// Where a request came from, as far as that is believed, to limit how often one address asks. `None`
+    /// where that would limit everybody behind a proxy.
+    fn limited_address(&self, request: &http::request::Parts) -> Option<IpAddr>;
+
     /// Where a request came from, for the log only.
     fn client_address(&self, request: &http::request::Parts) -> Option<IpAddr>;
 }

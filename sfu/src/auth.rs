@@ -4,6 +4,7 @@
 //! part, what it permits the handler's. Never logs a token or a query. Called by `http/router`.
 //! (LK: signalling §1.3, operation §1)
 
+use crate::config::cidr::Cidr;
 use axum::extract::{ConnectInfo, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
@@ -77,6 +78,37 @@ pub fn client_address(request: &Parts) -> Option<IpAddr> {
         .or_else(socket)
 }
 
+/// Where the client is, as far as that can be believed: what a header says counts only if the request
+/// came from a proxy that is trusted. `None` for a private address where no proxy is: it is one most
+/// likely, and has everybody behind it.
+#[must_use]
+pub fn believed_address(request: &Parts, trusted: &[Cidr]) -> Option<IpAddr> {
+    let ConnectInfo(socket) = request.extensions.get::<ConnectInfo<SocketAddr>>()?;
+    let socket = socket.ip().to_canonical();
+    let is_trusted = |ip: IpAddr| trusted.iter().any(|block| block.contains(ip));
+    if !is_trusted(socket) {
+        return (!trusted.is_empty() || !is_private(socket)).then_some(socket);
+    }
+    let header = |name: &str| request.headers.get(name)?.to_str().ok();
+    let cloudflare = header("cf-connecting-ip").and_then(|text| text.trim().parse().ok());
+    // The last one that no proxy of ours wrote of another: whatever stands before may be made up.
+    let lines = request.headers.get_all("x-forwarded-for");
+    let lines: Vec<&str> = lines.iter().filter_map(|line| line.to_str().ok()).collect();
+    let hops = lines.iter().rev().flat_map(|line| line.rsplit(','));
+    let forwarded = hops
+        .map_while(|hop| hop.trim().parse().ok())
+        .map(|ip: IpAddr| ip.to_canonical())
+        .find(|ip| !is_trusted(*ip));
+    Some(cloudflare.or(forwarded).unwrap_or(socket))
+}
+
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
 /// The header wins over the parameter, even a useless one.
 fn token(headers: &HeaderMap, uri: &Uri) -> Result<Option<String>, TokenError> {
     let Some(value) = headers.get(header::AUTHORIZATION) else {
@@ -124,6 +156,52 @@ mod tests {
     fn identity(request: &Parts) -> Result<Option<String>, TokenError> {
         let verified = authenticate(&keys(), request, 1000)?;
         Ok(verified.map(|claims| claims.identity.clone()))
+    }
+
+    #[test]
+    fn headers_are_believed_of_trusted_proxies_only() {
+        let trusted: Vec<Cidr> = ["10.0.0.0/8", "::1/128"]
+            .map(|text| text.parse().expect("a block"))
+            .to_vec();
+        let address = |socket: &str, headers: &[(&str, &str)], trusted: &[Cidr]| {
+            let mut request = request("/", headers);
+            let peer: SocketAddr = socket.parse().expect("an address");
+            request.extensions.insert(ConnectInfo(peer));
+            believed_address(&request, trusted).map(|ip| ip.to_string())
+        };
+        let is = |text: &str| Some(text.to_owned());
+        let forged = ("X-Forwarded-For", "192.0.2.1");
+        assert_eq!(
+            address("198.51.100.1:5", &[forged], &trusted),
+            is("198.51.100.1")
+        );
+        assert_eq!(
+            address("198.51.100.1:5", &[forged], &[]),
+            is("198.51.100.1")
+        );
+        // Behind a proxy that nobody named everybody would be one.
+        assert_eq!(address("127.0.0.1:5", &[forged], &[]), None);
+        assert_eq!(address("10.0.0.2:5", &[forged], &trusted), is("192.0.2.1"));
+        assert_eq!(
+            address("[::ffff:10.0.0.2]:5", &[forged], &trusted),
+            is("192.0.2.1")
+        );
+        // What the client wrote itself stands before what our proxies wrote.
+        let chain = ("X-Forwarded-For", "203.0.113.9, 192.0.2.1, 10.0.0.3");
+        assert_eq!(address("10.0.0.2:5", &[chain], &trusted), is("192.0.2.1"));
+        let added = ("X-Forwarded-For", "198.51.100.4");
+        assert_eq!(
+            address("10.0.0.2:5", &[chain, added], &trusted),
+            is("198.51.100.4")
+        );
+        let cloudflare = ("CF-Connecting-IP", "192.0.2.7");
+        assert_eq!(
+            address("[::1]:5", &[cloudflare, chain], &trusted),
+            is("192.0.2.7")
+        );
+        assert_eq!(address("10.0.0.2:5", &[], &trusted), is("10.0.0.2"));
+        let nonsense = ("X-Forwarded-For", "192.0.2.1, nonsense");
+        assert_eq!(address("10.0.0.2:5", &[nonsense], &trusted), is("10.0.0.2"));
     }
 
     #[test]

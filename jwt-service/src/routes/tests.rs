@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::{FullAccess, Homeserver as Configured};
+use crate::limits::Rates;
 use crate::sfu::Pending;
 use crate::stand_in::homeserver::{Asked as AskedOf, Homeserver, Reply};
 use crate::stand_in::watch::Remembered;
@@ -30,6 +31,16 @@ impl Sfu for Rooms {
 
     fn client_address(&self, _request: &Parts) -> Option<IpAddr> {
         None
+    }
+
+    fn limited_address(&self, request: &Parts) -> Option<IpAddr> {
+        request
+            .headers
+            .get("x-test-address")?
+            .to_str()
+            .ok()?
+            .parse()
+            .ok()
     }
 }
 
@@ -87,6 +98,7 @@ impl World {
         let counted: Arc<dyn Watch> = Arc::<Remembered>::clone(&watch);
         let service = Arc::new(Service {
             verifier: Verifier::new(Arc::clone(&config), Arc::clone(&counted)).expect("set up"),
+            limits: Limits::new(config.rates),
             delegations: config
                 .delegation
                 .then(|| Delegations::start(&config, Arc::clone(&counted)).expect("set up")),
@@ -406,6 +418,71 @@ async fn a_leave_is_taken_over_with_a_token_or_alone_from_full_access_users_only
         let answer = everyone.post("/delegate_delayed_leave", &bad).await;
         assert_eq!(answer.status, 400, "{name}");
     }
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_when_to_come_again() {
+    let few = |change: fn(&mut Rates)| {
+        let mut rates = Rates::DEFAULT;
+        change(&mut rates);
+        Config {
+            rates,
+            ..Config::default()
+        }
+    };
+    let with = |config| World::with(config, Rooms::default(), keys());
+    for (world, limit) in [
+        (with(few(|rates| rates.user = 2)).await, "limit jwt_user"),
+        (
+            with(few(|rates| rates.address = 2)).await,
+            "limit jwt_address",
+        ),
+    ] {
+        let ask = || async {
+            let request = Request::builder()
+                .method(Method::POST)
+                .uri("/sfu/get")
+                .header("Host", "rtc.example.com")
+                .header("x-test-address", "192.0.2.7")
+                .body(Body::from(older().to_string()))
+                .expect("a request");
+            world.send(request).await
+        };
+        for _ in 0..2 {
+            assert_eq!(ask().await.status, 200);
+        }
+        let answer = ask().await;
+        assert_eq!(answer.status, 429);
+        let body: Value = serde_json::from_str(&answer.body).expect("JSON");
+        assert_eq!(body["errcode"], "M_LIMIT_EXCEEDED");
+        let ms = body["retry_after_ms"].as_u64().expect("a number");
+        assert!((20_000..=30_000).contains(&ms), "{ms}");
+        let seconds = answer.headers.get(header::RETRY_AFTER).expect("a header");
+        let seconds: u64 = seconds.to_str().expect("text").parse().expect("a number");
+        assert_eq!(seconds, ms.div_ceil(1000));
+        assert!(world.watch.all().contains(&limit.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn users_of_one_strange_homeserver_do_not_have_it_asked_without_end() {
+    let rates = Rates {
+        server: 1,
+        ..Rates::DEFAULT
+    };
+    let config = Config {
+        rates,
+        ..Config::default()
+    };
+    let world = World::with(config, Rooms::default(), keys()).await;
+    let mut body = older();
+    // No look-up is made of such a name, yet it counts.
+    body["openid_token"]["matrix_server_name"] = json!("strange..example");
+    assert_eq!(world.post("/sfu/get", &body).await.status, 401);
+    assert_eq!(world.post("/sfu/get", &body).await.status, 429);
+    // Those the operator named are not limited so.
+    assert_eq!(world.post("/sfu/get", &older()).await.status, 200);
+    assert_eq!(world.post("/sfu/get", &older()).await.status, 200);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 
 use crate::auth;
 use crate::config::check::{Config, Matrix, matrix};
+use crate::config::cidr::Cidr;
 use crate::metrics::Metrics;
 use crate::rooms::{EnterError, Presence, Rooms};
 use crate::server::ServeError;
@@ -12,6 +13,7 @@ use axum::Router;
 use axum::http::request::Parts;
 use jwt_service::config::{self, FullAccess, Homeserver, Restricted, Verification};
 use jwt_service::delegation::{self, Delegations};
+use jwt_service::limits::{Limits, Rates};
 use jwt_service::openid::Verifier;
 use jwt_service::routes::{self, Service};
 use jwt_service::sfu::{DEPARTURE_TIMEOUT_S, EMPTY_TIMEOUT_S, Pending, Sfu, Uncreated};
@@ -23,8 +25,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// The rooms of this process.
-struct Here(Rooms);
+/// The rooms of this process, and whose word on addresses is believed.
+struct Here {
+    rooms: Rooms,
+    trusted_proxies: Vec<Cidr>,
+}
 
 impl Sfu for Here {
     fn create_room<'a>(&'a self, alias: &'a str) -> Pending<'a, Result<(), Uncreated>> {
@@ -34,7 +39,7 @@ impl Sfu for Here {
                 departure_timeout: DEPARTURE_TIMEOUT_S,
                 ..RoomConfiguration::default()
             };
-            let made = self.0.create(alias, config).await;
+            let made = self.rooms.create(alias, config).await;
             made.map_err(|error| match error {
                 EnterError::Full | EnterError::Closed => Uncreated::Full,
                 EnterError::Draining => Uncreated::Draining,
@@ -44,6 +49,10 @@ impl Sfu for Here {
 
     fn client_address(&self, request: &Parts) -> Option<IpAddr> {
         auth::client_address(request)
+    }
+
+    fn limited_address(&self, request: &Parts) -> Option<IpAddr> {
+        auth::believed_address(request, &self.trusted_proxies)
     }
 }
 
@@ -82,6 +91,12 @@ pub(super) fn router(
     let watch: Arc<dyn Watch> = Arc::new(metrics.clone());
     let section = Arc::new(section(&config.matrix));
     let verifier = Verifier::new(Arc::clone(&section), Arc::clone(&watch))?;
+    let limits = Limits::new(section.rates);
+    if config.http.trusted_proxies.is_empty() {
+        tracing::info!(
+            "token requests from private addresses are not limited by address: set http.trusted_proxies to limit those behind a proxy"
+        );
+    }
     let delegations = if config.matrix.delegates() {
         let delegations = Delegations::start(&section, Arc::clone(&watch))?;
         tokio::spawn(announce(comings, delegations.clone()));
@@ -92,7 +107,11 @@ pub(super) fn router(
     Ok(Some(routes::router(Arc::new(Service {
         config: section,
         keys: Arc::clone(keys),
-        sfu: Arc::new(Here(rooms.clone())),
+        sfu: Arc::new(Here {
+            rooms: rooms.clone(),
+            trusted_proxies: config.http.trusted_proxies.clone(),
+        }),
+        limits,
         watch,
         verifier,
         delegations,
@@ -131,6 +150,11 @@ fn section(matrix: &Matrix) -> config::Config {
         },
         token_lifetime: matrix.token_lifetime,
         homeservers: matrix.homeservers.iter().map(homeserver).collect(),
+        rates: Rates {
+            address: matrix.requests[0],
+            user: matrix.requests[1],
+            server: matrix.requests[2],
+        },
         delegation: matrix.delegation,
         store: matrix.store.clone(),
         client_apis: matrix.client_apis.iter().map(homeserver).collect(),

@@ -1,6 +1,7 @@
 //! The main port.
 
 use crate::config::check::addresses;
+use crate::config::cidr::Cidr;
 use crate::config::complaint::{Complaints, quoted};
 use crate::config::raw::Values;
 use proto::signal::MAX_FRAME_BYTES;
@@ -35,6 +36,8 @@ pub struct Http {
     pub bind_addresses: Vec<IpAddr>,
     /// Paths under which everything is served once more, `/a/b` each.
     pub path_prefixes: Vec<String>,
+    /// Proxies whose word on where a request came from is believed.
+    pub trusted_proxies: Vec<Cidr>,
     /// Bytes of an API request's body.
     pub max_api_request_body_size: usize,
     /// Bytes of one signalling message.
@@ -51,10 +54,30 @@ impl Http {
             port: values.port("port"),
             bind_addresses: addresses("bind_addresses", values, complaints),
             path_prefixes: prefixes(values, complaints),
+            trusted_proxies: trusted_proxies(values, complaints),
             max_api_request_body_size: size("limit.max_api_request_body_size"),
             signal_message_size_limit: message_size(values, complaints),
         }
     }
+}
+
+/// Blocks, or single addresses.
+fn trusted_proxies(values: &Values, complaints: &mut Complaints) -> Vec<Cidr> {
+    const KEY: &str = "http.trusted_proxies";
+    let mut list = Vec::new();
+    for text in values.texts(KEY).iter().filter(|text| !text.is_empty()) {
+        let single = |ip: IpAddr| Cidr::new(ip, if ip.is_ipv4() { 32 } else { 128 }).ok();
+        let block = text.parse().ok().or_else(|| single(text.parse().ok()?));
+        match block {
+            Some(block) => list.push(block),
+            None => {
+                let cause = format!("`{}` is no address or block", quoted(text));
+                let fix = "write for example 127.0.0.1, ::1 or 10.0.0.0/8";
+                complaints.error(KEY, values.place(KEY), cause, fix);
+            }
+        }
+    }
+    list
 }
 
 /// Bytes of a message: what the operator allows, as far as a frame can hold it.

@@ -38,6 +38,8 @@ pub struct Matrix {
     pub restricted: Restricted,
     /// How long a token may be used to connect.
     pub token_lifetime: Duration,
+    /// Requests a minute of one address, user and homeserver.
+    pub requests: [u32; 3],
     /// Delayed leaves are taken over.
     pub delegation: bool,
     /// Where they are kept over a restart.
@@ -63,6 +65,11 @@ impl Matrix {
             full_access_homeservers: values.texts("matrix.full_access_homeservers"),
             restricted: restricted(values, complaints),
             token_lifetime: values.duration("matrix.token_lifetime"),
+            requests: [
+                values.count("matrix.requests_per_address"),
+                values.count("matrix.requests_per_user"),
+                values.count("matrix.requests_per_homeserver"),
+            ],
             delegation: values.flag("matrix.delegation"),
             store: set("matrix.store").map(PathBuf::from),
             client_apis: values.map("matrix.client_apis"),

@@ -1,7 +1,7 @@
 //! Keys below `matrix`: the MatrixRTC authorization service. All are Foci's own.
 
 use crate::config::raw::key::Key;
-use crate::config::raw::key::Kind::{Bool, Duration, Text, TextMap, Texts};
+use crate::config::raw::key::Kind::{Bool, Duration, Text, TextMap, Texts, Uint};
 
 pub(super) const KEYS: &[Key] = &[
     Key::built(
@@ -45,6 +45,24 @@ pub(super) const KEYS: &[Key] = &[
         TextMap,
         "",
         "Where homeservers are that cannot or should not be found by their name, `server.name: http://host:8008`: the base URL of a listener with the federation or openid resource.",
+    ),
+    Key::built(
+        "matrix.requests_per_address",
+        Uint(u32::MAX as u64),
+        "300",
+        "Token requests a minute of one address, of IPv6 one /64; as many may come at once. More are answered 429. 0: any number.",
+    ),
+    Key::built(
+        "matrix.requests_per_user",
+        Uint(u32::MAX as u64),
+        "60",
+        "The same of one Matrix user.",
+    ),
+    Key::built(
+        "matrix.requests_per_homeserver",
+        Uint(u32::MAX as u64),
+        "1200",
+        "The same about users of one homeserver that is named nowhere here.",
     ),
     Key::built(
         "matrix.delegation",

@@ -42,6 +42,12 @@ pub(super) const KEYS: &[Key] = &[
         "Paths under which the whole main port is served once more, for proxies that pass the prefix on. (Foci only)",
     ),
     Key::built(
+        "http.trusted_proxies",
+        Texts,
+        "",
+        "Addresses or blocks of the proxies in front, such as `127.0.0.1, ::1`: their X-Forwarded-For and CF-Connecting-IP say which address is limited. Unset: requests are limited by the socket's address, and those from private addresses are not. (Foci only)",
+    ),
+    Key::built(
         "shutdown.drain_timeout",
         Duration,
         "5s",

@@ -1,0 +1,193 @@
+//! How often one address, one user and one homeserver may ask for a token.
+//!
+//! Owns what each has used up lately. It keeps no clock and refuses nobody itself: `routes` asks, and
+//! tells who is told to wait. A request that is refused for another reason counts too.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Names remembered of each kind, some 100 bytes each. When there are more, those that have not used
+/// up anything are forgotten, and if all have, all: a flood then is limited by what it may ask of whom.
+const NAMES_MOST: usize = 50_000;
+
+/// How many requests a minute, and as many at once. 0 is any number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// From one address, of IPv6 one network of 64 bits.
+    pub address: u32,
+    /// For one user.
+    pub user: u32,
+    /// About users of one homeserver that the operator did not name.
+    pub server: u32,
+}
+
+impl Rates {
+    /// A client asks once or twice for a call, and again with each reconnect; a whole office may share
+    /// an address, and a large homeserver has thousands of users in calls.
+    pub const DEFAULT: Self = Self {
+        address: 300,
+        user: 60,
+        server: 1200,
+    };
+}
+
+/// What each has used up.
+#[derive(Debug)]
+pub struct Limits {
+    rates: Rates,
+    addresses: Mutex<Used<IpAddr>>,
+    users: Mutex<Used<String>>,
+    servers: Mutex<Used<String>>,
+}
+
+/// When each would have nothing used up any more.
+#[derive(Debug)]
+struct Used<K>(HashMap<K, Instant>);
+
+impl<K: Eq + Hash> Used<K> {
+    /// One request more, if `rate` allows it; else how long to wait. (GCRA: each costs 1/rate of a
+    /// minute, and a minute may be owed.)
+    fn admit(&mut self, key: K, rate: u32, now: Instant) -> Result<(), Duration> {
+        if rate == 0 {
+            return Ok(());
+        }
+        if self.0.len() >= NAMES_MOST && !self.0.contains_key(&key) {
+            self.0.retain(|_, free| *free > now);
+            if self.0.len() >= NAMES_MOST {
+                self.0.clear();
+            }
+        }
+        let minute = Duration::from_secs(60);
+        let cost = minute / rate;
+        let free = self.0.entry(key).or_insert(now);
+        let used_up = (*free).max(now) + cost;
+        let owed = used_up.saturating_duration_since(now);
+        if owed > minute {
+            return Err(owed - minute);
+        }
+        *free = used_up;
+        Ok(())
+    }
+}
+
+fn admit<K: Eq + Hash>(
+    used: &Mutex<Used<K>>,
+    key: K,
+    rate: u32,
+    now: Instant,
+) -> Result<(), Duration> {
+    let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
+    used.admit(key, rate, now)
+}
+
+impl Limits {
+    /// Nobody has used up anything.
+    #[must_use]
+    pub fn new(rates: Rates) -> Self {
+        Self {
+            rates,
+            addresses: Mutex::new(Used(HashMap::new())),
+            users: Mutex::new(Used(HashMap::new())),
+            servers: Mutex::new(Used(HashMap::new())),
+        }
+    }
+
+    /// A request from this address.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn address(&self, ip: IpAddr, now: Instant) -> Result<(), Duration> {
+        let network = match ip {
+            IpAddr::V4(_) => ip,
+            // Whoever has one address has its whole network.
+            IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() >> 64 << 64).into()),
+        };
+        admit(&self.addresses, network, self.rates.address, now)
+    }
+
+    /// A request about a user of this homeserver.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn server(&self, server: &str, now: Instant) -> Result<(), Duration> {
+        admit(&self.servers, server.to_owned(), self.rates.server, now)
+    }
+
+    /// A request of this user, whom his homeserver has vouched for.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn user(&self, user: &str, now: Instant) -> Result<(), Duration> {
+        admit(&self.users, user.to_owned(), self.rates.user, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin() -> Instant {
+        #[expect(clippy::disallowed_methods, reason = "an arbitrary origin for a test")]
+        Instant::now()
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_minute_s_worth_may_come_at_once_and_then_what_time_brings() {
+        let limits = Limits::new(Rates {
+            user: 6,
+            ..Rates::DEFAULT
+        });
+        let now = origin();
+        assert!((0..6).all(|_| limits.user("@a:b", now).is_ok()));
+        assert_eq!(limits.user("@a:b", now), Err(10 * SECOND));
+        assert_eq!(limits.user("@a:b", now + 4 * SECOND), Err(6 * SECOND));
+        assert_eq!(limits.user("@a:b", now + 10 * SECOND), Ok(()));
+        assert!(limits.user("@a:b", now + 10 * SECOND).is_err());
+        assert_eq!(limits.user("@c:b", now), Ok(()), "somebody else");
+        // Being refused costs nothing.
+        assert_eq!(limits.user("@a:b", now + 20 * SECOND), Ok(()));
+    }
+
+    #[test]
+    fn zero_is_any_number() {
+        let limits = Limits::new(Rates {
+            address: 0,
+            user: 0,
+            server: 0,
+        });
+        let now = origin();
+        for _ in 0..10_000 {
+            assert_eq!(limits.server("a.example", now), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_address() {
+        let limits = Limits::new(Rates {
+            address: 1,
+            ..Rates::DEFAULT
+        });
+        let now = origin();
+        let ask = |text: &str| limits.address(text.parse().expect("an address"), now);
+        assert!(ask("2001:db8::1").is_ok());
+        assert!(ask("2001:db8::2").is_err());
+        assert!(ask("2001:db8:0:1::1").is_ok());
+        assert!(ask("192.0.2.1").is_ok() && ask("192.0.2.2").is_ok());
+        assert!(ask("192.0.2.1").is_err());
+    }
+
+    #[test]
+    fn a_flood_of_names_takes_no_more_than_its_place() {
+        let mut used = Used(HashMap::new());
+        let now = origin();
+        for n in 0..NAMES_MOST + 1000 {
+            assert!(used.admit(n, 60, now).is_ok());
+            assert!(used.0.len() <= NAMES_MOST);
+        }
+    }
+}
