@@ -48,12 +48,30 @@ async function fidget(cast, turn) {
   }
 }
 
+/**
+ * Switches a camera on again that livekit-client gave up: it asks once to publish after a full
+ * reconnect, and where that request broke with its connection nobody asks again but the user.
+ */
+async function camera(cast, name, gone) {
+  if (await cast.ask(name, 'hasCamera')) {
+    delete gone[name];
+    return;
+  }
+  gone[name] ??= Date.now();
+  if (Date.now() - gone[name] < 15_000) return;
+  console.log(`  ${name} switches the camera on again, its client gave it up`);
+  delete gone[name];
+  await Promise.race([cast.ask(name, 'publish', COLOURS[name], { width: 640, height: 360 }), pause(10_000)]);
+}
+
 async function back(cast) {
+  const gone = {};
   await until('each sees and hears the other again', async () => {
     const seen = {};
     for (const name of cast.names) {
       const other = name === 'a' ? 'b' : 'a';
       try {
+        await camera(cast, name, gone);
         await Promise.race([cast.ask(name, 'mute', false), pause(1000)]);
         await Promise.race([cast.ask(name, 'muteCamera', false), pause(1000)]);
         seen[name] = { ...(await cast.sees(name, other)), loud: await cast.ask(name, 'loudness', other) };

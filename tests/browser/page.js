@@ -133,6 +133,7 @@ window.call = {
     const track = room.localParticipant.getTrackPublication('camera').track;
     return muted ? track.mute() : track.unmute();
   },
+  hasCamera: () => room.localParticipant.getTrackPublication('camera') !== undefined,
   leave: () => room.disconnect(),
   simulate: (scenario) => {
     log.events.length = 0;
