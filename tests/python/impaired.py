@@ -76,8 +76,8 @@ async def spell(listener, what, seconds, again=False):
         # It looks each 100 ms; what it stood still for longer is the machine's.
         if longest > FROZEN_MOST + max(0, own - 0.15):
             if again:
-                # Losses are drawn anew each time, and this SDK publishes without RTX: one spell in
-                # some ten is a little over the limit. Two in a row are a fault.
+                # Losses are drawn anew each time, and this SDK publishes without RTX: some spells are
+                # a little over the limit (2.2 s). Two in a row are a fault.
                 print(f"  {what}: the {sense} was away for {longest} s, once more", flush=True)
                 return await spell(listener, what, seconds)
             raise SystemExit(f"FAILED: {what}: the {sense} was away for {longest} s")
