@@ -32,6 +32,9 @@ use tracing::{info, warn};
 const JOBS_MOST: usize = 50_000;
 /// Requests under way; others wait their turn.
 const REQUESTS_MOST: usize = 64;
+/// Participants remembered of whom no leave is known yet, some 200 bytes each. Whoever is one more
+/// counts as not there if his leave is handed over late.
+const PRESENT_MOST: usize = 100_000;
 /// Orders that wait for the task, which answers each at once.
 const ORDERS: usize = 1024;
 
@@ -64,7 +67,7 @@ pub enum Untaken {
 }
 
 enum Order {
-    Register(Leave, oneshot::Sender<Result<(), Untaken>>),
+    Register(Kept, oneshot::Sender<Result<(), Untaken>>),
     Presence(Presence),
 }
 
@@ -127,8 +130,9 @@ impl Delegations {
         if matches!(may, Answer::Denied | Answer::Gone) {
             return Err(Untaken::Forbidden);
         }
+        let (room, identity) = (leave.room.clone(), leave.identity.clone());
         let kept = Kept {
-            leave: leave.clone(),
+            leave,
             restarted: SystemTime::now(),
         };
         if let Err(error) = self.store.keep(&kept).await {
@@ -136,13 +140,13 @@ impl Delegations {
             return Err(Untaken::Store);
         }
         let (done, taken) = oneshot::channel();
-        let sent = self.orders.send(Order::Register(leave, done)).await;
+        let sent = self.orders.send(Order::Register(kept, done)).await;
         if sent.is_err() {
             return Err(Untaken::Store);
         }
         let taken = taken.await.unwrap_or(Err(Untaken::Store));
         if taken.is_err() {
-            self.store.forget(&kept.leave.room, &kept.leave.identity);
+            self.store.forget(&room, &identity);
         }
         taken
     }
@@ -175,7 +179,7 @@ struct Desk {
     /// The key of a job by its number, so that an answer for a replaced one finds nobody.
     keys: HashMap<u64, Key>,
     due: BTreeSet<(Instant, u64)>,
-    /// Who is in a room now: a leave may be handed over late. As many as the SFU has.
+    /// Who is in a room now: a leave may be handed over late.
     present: HashMap<Key, String>,
     asking: JoinSet<Asked>,
     serial: u64,
@@ -220,15 +224,16 @@ impl Desk {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Register(leave, done) => {
+            Order::Register(kept, done) => {
                 // Whoever asked may have gone; the job is there all the same.
-                let _ = done.send(self.register(leave));
+                let _ = done.send(self.register(kept));
             }
             Order::Presence(presence) => self.presence(presence),
         }
     }
 
-    fn register(&mut self, leave: Leave) -> Result<(), Untaken> {
+    fn register(&mut self, kept: Kept) -> Result<(), Untaken> {
+        let leave = &kept.leave;
         let key = (leave.room.clone(), leave.identity.clone());
         if self.jobs.len() >= JOBS_MOST && !self.jobs.contains_key(&key) {
             self.watch.limit_reached("jwt_leaves");
@@ -238,7 +243,9 @@ impl Desk {
             self.unlist(&before);
             self.watch.leave_ended("replaced");
         }
-        self.insert(leave);
+        // Since it was kept, the end of the one before may have struck its name out.
+        self.store.update(&kept);
+        self.insert(kept.leave);
         Ok(())
     }
 
@@ -272,7 +279,11 @@ impl Desk {
         let key = (presence.room, presence.identity);
         let fact = match presence.sid {
             Some(sid) => {
-                self.present.insert(key.clone(), sid.clone());
+                if self.present.len() < PRESENT_MOST || self.present.contains_key(&key) {
+                    self.present.insert(key.clone(), sid.clone());
+                } else {
+                    self.watch.limit_reached("jwt_present");
+                }
                 Fact::Joined(sid)
             }
             None => {
@@ -558,6 +569,45 @@ mod tests {
             delegations.tell(presence).await;
         }
         assert_eq!(asked(&homeserver, 1).await, ["id/restart"]);
+        let _ = std::fs::remove_file(&path);
+    }
+
+    #[tokio::test]
+    async fn a_leave_that_replaces_one_is_kept_though_the_one_before_ends_meanwhile() {
+        let name = format!("foci-replaced-{}.redb", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_file(&path);
+        let (delegations, homeserver, watch) =
+            started(Some(path.clone()), |_| Reply::body("{}")).await;
+        delegations
+            .register(leave("first", LONG))
+            .await
+            .expect("taken");
+        delegations.tell(presence(Some("PA_1"))).await;
+        asked(&homeserver, 2).await;
+        // The next one is on the disk, and the task has not heard of it yet.
+        let second = Kept {
+            leave: leave("second", LONG),
+            restarted: SystemTime::now(),
+        };
+        delegations.store.keep(&second).await.expect("kept");
+        delegations.tell(presence(None)).await;
+        while !watch.all().contains(&"leave sent".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+        let (done, taken) = oneshot::channel();
+        let order = Order::Register(second, done);
+        assert!(delegations.orders.send(order).await.is_ok());
+        assert_eq!(taken.await, Ok(Ok(())));
+        drop(delegations);
+        let (_store, kept) = loop {
+            if let Ok(opened) = Store::open(&path) {
+                break opened;
+            }
+            tokio::task::yield_now().await;
+        };
+        let kept: Vec<String> = kept.into_iter().map(|kept| kept.leave.delay_id).collect();
+        assert_eq!(kept, ["second"]);
         let _ = std::fs::remove_file(&path);
     }
 

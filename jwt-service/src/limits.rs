@@ -4,12 +4,12 @@
 //! tells who is told to wait. A request that is refused for another reason counts too.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Names remembered of each kind, some 100 bytes each. When there are more, those that have not used
+/// Names remembered of each kind, some 40 bytes each, however long they are. When there are more, those that have not used
 /// up anything are forgotten, and if all have, all: a flood then is limited by what it may ask of whom.
 const NAMES_MOST: usize = 50_000;
 
@@ -38,31 +38,36 @@ impl Rates {
 #[derive(Debug)]
 pub struct Limits {
     rates: Rates,
-    addresses: Mutex<Used<IpAddr>>,
-    users: Mutex<Used<String>>,
-    servers: Mutex<Used<String>>,
+    addresses: Mutex<Used>,
+    users: Mutex<Used>,
+    servers: Mutex<Used>,
 }
 
-/// When each would have nothing used up any more.
-#[derive(Debug)]
-struct Used<K>(HashMap<K, Instant>);
+/// When each would have nothing used up any more. Names come from the network in any length: their
+/// hashes stand for them, which nobody outside can foresee.
+#[derive(Debug, Default)]
+struct Used {
+    names: RandomState,
+    free: HashMap<u64, Instant>,
+}
 
-impl<K: Eq + Hash> Used<K> {
+impl Used {
     /// One request more, if `rate` allows it; else how long to wait. (GCRA: each costs 1/rate of a
     /// minute, and a minute may be owed.)
-    fn admit(&mut self, key: K, rate: u32, now: Instant) -> Result<(), Duration> {
+    fn admit(&mut self, name: impl Hash, rate: u32, now: Instant) -> Result<(), Duration> {
         if rate == 0 {
             return Ok(());
         }
-        if self.0.len() >= NAMES_MOST && !self.0.contains_key(&key) {
-            self.0.retain(|_, free| *free > now);
-            if self.0.len() >= NAMES_MOST {
-                self.0.clear();
+        let key = self.names.hash_one(name);
+        if self.free.len() >= NAMES_MOST && !self.free.contains_key(&key) {
+            self.free.retain(|_, free| *free > now);
+            if self.free.len() >= NAMES_MOST {
+                self.free.clear();
             }
         }
         let minute = Duration::from_secs(60);
         let cost = minute / rate;
-        let free = self.0.entry(key).or_insert(now);
+        let free = self.free.entry(key).or_insert(now);
         let used_up = (*free).max(now) + cost;
         let owed = used_up.saturating_duration_since(now);
         if owed > minute {
@@ -73,14 +78,9 @@ impl<K: Eq + Hash> Used<K> {
     }
 }
 
-fn admit<K: Eq + Hash>(
-    used: &Mutex<Used<K>>,
-    key: K,
-    rate: u32,
-    now: Instant,
-) -> Result<(), Duration> {
+fn admit(used: &Mutex<Used>, name: impl Hash, rate: u32, now: Instant) -> Result<(), Duration> {
     let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
-    used.admit(key, rate, now)
+    used.admit(name, rate, now)
 }
 
 impl Limits {
@@ -89,9 +89,9 @@ impl Limits {
     pub fn new(rates: Rates) -> Self {
         Self {
             rates,
-            addresses: Mutex::new(Used(HashMap::new())),
-            users: Mutex::new(Used(HashMap::new())),
-            servers: Mutex::new(Used(HashMap::new())),
+            addresses: Mutex::default(),
+            users: Mutex::default(),
+            servers: Mutex::default(),
         }
     }
 
@@ -113,7 +113,7 @@ impl Limits {
     /// # Errors
     /// How long to wait.
     pub fn server(&self, server: &str, now: Instant) -> Result<(), Duration> {
-        admit(&self.servers, server.to_owned(), self.rates.server, now)
+        admit(&self.servers, server, self.rates.server, now)
     }
 
     /// A request of this user, whom his homeserver has vouched for.
@@ -121,7 +121,7 @@ impl Limits {
     /// # Errors
     /// How long to wait.
     pub fn user(&self, user: &str, now: Instant) -> Result<(), Duration> {
-        admit(&self.users, user.to_owned(), self.rates.user, now)
+        admit(&self.users, user, self.rates.user, now)
     }
 }
 
@@ -183,11 +183,11 @@ mod tests {
 
     #[test]
     fn a_flood_of_names_takes_no_more_than_its_place() {
-        let mut used = Used(HashMap::new());
+        let mut used = Used::default();
         let now = origin();
         for n in 0..NAMES_MOST + 1000 {
             assert!(used.admit(n, 60, now).is_ok());
-            assert!(used.0.len() <= NAMES_MOST);
+            assert!(used.free.len() <= NAMES_MOST);
         }
     }
 }
