@@ -34,6 +34,15 @@ pub struct Packet {
     pub span: Span,
 }
 
+impl Packet {
+    /// Carries it nothing? Then it fills a hole that padding left: those who wait for its number, as
+    /// decoders do that go by sequence numbers, need to be told.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.span.len == 0
+    }
+}
+
 /// A payload's place in the history ring of its upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {

@@ -118,6 +118,8 @@ pub struct Rewriter {
     previous: Option<Stream>,
     /// Highest source number seen of the stream.
     highest: u64,
+    /// Numbers are missing between the newest picture's packet and the highest.
+    gap_before: bool,
     places: SequenceMap<SEQUENCE_RUNS>,
     sent: SentWindow,
     /// The next number of the copy.
@@ -141,6 +143,7 @@ impl Rewriter {
             stream: None,
             previous: None,
             highest: 0,
+            gap_before: false,
             places: SequenceMap::default(),
             sent: SentWindow::default(),
             next: u64::from(first_seq & 0x7fff),
@@ -215,6 +218,7 @@ impl Rewriter {
         let seq = self.next + u64::from(cut);
         self.places.restart(packet.seq.0, seq);
         self.highest = packet.seq.0;
+        self.gap_before = false;
         self.stream = Some(stream);
         self.previous = Some(stream);
         let mut head = (Head::EMPTY, 0);
@@ -275,8 +279,10 @@ impl Rewriter {
     ) -> Result<Numbers, Refusal> {
         let before = self.highest;
         let mut head = (Head::EMPTY, 0);
+        self.gap_before |= gap > 0;
         if let (Some(pictures), CodecInfo::Vp8(descriptor)) = (&mut self.pictures, packet.codec) {
-            match pictures.follow(&descriptor, gap > 0, filter) {
+            let missing = std::mem::take(&mut self.gap_before);
+            match pictures.follow(&descriptor, missing, filter) {
                 pictures::Verdict::Keep(bytes) => head = (bytes, descriptor.len),
                 pictures::Verdict::Drop => {
                     self.leave_out(packet, gap);
@@ -315,6 +321,7 @@ impl Rewriter {
     /// Notes a packet of the stream that the subscriber cannot use at all, so that it leaves no hole.
     pub fn skip(&mut self, packet: &Packet, order: Order) {
         if let Order::Fresh { gap } = order {
+            self.gap_before |= gap > 0;
             self.leave_out(packet, gap);
         }
     }
@@ -330,7 +337,8 @@ impl Rewriter {
         // A late packet may be the copy's newest, if those after it were left out.
         if seq >= self.next {
             self.next = seq + 1;
-            self.last_marker = packet.marker;
+            // Padding never stands in the middle of a frame.
+            self.last_marker = packet.marker || packet.is_empty();
         }
         Numbers {
             seq: ExtSeq(seq),

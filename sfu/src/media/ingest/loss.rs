@@ -20,6 +20,12 @@ pub const MAX_RETRY: Duration = Duration::from_millis(400);
 pub const TRIES: u8 = 5;
 /// NACKs for one packet on a short path, where each costs little time.
 pub const TRIES_SHORT: u8 = 10;
+/// So many NACKs in vain, of a stream that pads, mean padding, which is never sent again: that each
+/// question or its answer was lost is a matter of one in ten thousand with 5 % lost each way, and the
+/// last but one had time to be answered.
+pub const UNANSWERED: u8 = 4;
+/// The same on a short path, where they follow each other within less than a burst of losses.
+pub const UNANSWERED_SHORT: u8 = 8;
 /// Paths below this are short.
 pub const SHORT_RTT: Duration = Duration::from_millis(30);
 /// Assumed until measured.
@@ -138,19 +144,25 @@ impl Losses {
     }
 
     /// Appends the numbers to ask for now, ascending, at most [`MISSING_LIMIT`]. Those asked for
-    /// often enough are given up.
+    /// often enough are given up. With `unanswered`, those asked for [`UNANSWERED`] times are appended
+    /// there, once; they are asked for all the same, but nobody waits for them any more.
     pub fn poll_nacks(
         &mut self,
         rtt: Option<Duration>,
         now: Instant,
         out: &mut Vec<u16>,
+        mut unanswered: Option<&mut Vec<ExtSeq>>,
     ) -> GivenUp {
         let mut given_up = GivenUp::default();
         if self.poll_timeout().is_none_or(|due| now < due) {
             return given_up;
         }
         let rtt = rtt.unwrap_or(DEFAULT_RTT);
-        let tries = if rtt < SHORT_RTT { TRIES_SHORT } else { TRIES };
+        let (tries, hopeless) = if rtt < SHORT_RTT {
+            (TRIES_SHORT, UNANSWERED_SHORT)
+        } else {
+            (TRIES, UNANSWERED)
+        };
         let key_frame = self.newest_key_frame;
         self.missing.retain(|entry| {
             let keeps = entry.due > now || entry.tries < tries;
@@ -165,6 +177,13 @@ impl Losses {
         let mut next_due = None::<Instant>;
         for entry in &mut self.missing {
             if entry.due <= now {
+                if entry.tries >= hopeless
+                    && !entry.idle
+                    && let Some(unanswered) = unanswered.as_deref_mut()
+                {
+                    entry.idle = true;
+                    unanswered.push(entry.seq);
+                }
                 out.push(entry.seq.wire());
                 entry.due = now + retry_delay(rtt, entry.tries);
                 entry.tries += 1;
@@ -225,7 +244,7 @@ mod tests {
         let (mut times, mut harmed) = (Vec::new(), false);
         while let Some(due) = losses.poll_timeout() {
             let mut out = Vec::new();
-            harmed |= losses.poll_nacks(Some(rtt), due, &mut out).media;
+            harmed |= losses.poll_nacks(Some(rtt), due, &mut out, None).media;
             times.extend(out.iter().map(|_| (due - start).as_millis() as u64));
         }
         assert_eq!((losses.abandoned(), harmed), (1, true));
@@ -249,13 +268,13 @@ mod tests {
         assert!(!losses.handle_gap(ExtSeq(1)..ExtSeq(3), false, now));
         let mut out = Vec::new();
         assert_eq!(
-            losses.poll_nacks(None, now + ms(19), &mut out),
+            losses.poll_nacks(None, now + ms(19), &mut out, None),
             GivenUp::default()
         );
         assert!(out.is_empty());
         losses.handle_arrival(ExtSeq(1));
         assert_eq!(
-            losses.poll_nacks(None, now + ms(20), &mut out),
+            losses.poll_nacks(None, now + ms(20), &mut out, None),
             GivenUp::default()
         );
         assert_eq!(out, [2]);
@@ -287,7 +306,7 @@ mod tests {
         while let Some(due) = losses.poll_timeout() {
             now = due;
             assert_eq!(
-                losses.poll_nacks(None, now, &mut Vec::new()),
+                losses.poll_nacks(None, now, &mut Vec::new(), None),
                 GivenUp::default()
             );
         }
@@ -302,7 +321,7 @@ mod tests {
         losses.handle_settled(ExtSeq(3), ExtSeq(6));
         let mut out = Vec::new();
         assert_eq!(
-            losses.poll_nacks(None, now + ms(20), &mut out),
+            losses.poll_nacks(None, now + ms(20), &mut out, None),
             GivenUp::default()
         );
         assert_eq!(out, [1, 2, 6]);
@@ -315,10 +334,26 @@ mod tests {
         assert!(!losses.handle_gap(ExtSeq(1)..ExtSeq(2), true, instant()));
         let (mut out, mut told) = (Vec::new(), GivenUp::default());
         while let Some(due) = losses.poll_timeout() {
-            told = losses.poll_nacks(None, due, &mut out);
+            told = losses.poll_nacks(None, due, &mut out, None);
         }
         assert!(told.likely_nothing && !told.media);
         assert_eq!((out.len(), losses.abandoned()), (usize::from(TRIES), 1));
+    }
+
+    #[test]
+    fn what_was_asked_for_often_in_vain_is_told_once_and_asked_for_all_the_same() {
+        let mut losses = Losses::default();
+        assert!(!losses.handle_gap(ExtSeq(1)..ExtSeq(3), false, instant()));
+        losses.handle_arrival(ExtSeq(2));
+        let (mut out, mut unanswered, mut told) = (Vec::new(), Vec::new(), GivenUp::default());
+        while let Some(due) = losses.poll_timeout() {
+            told = losses.poll_nacks(None, due, &mut out, Some(&mut unanswered));
+            let hopeless = out.len() > usize::from(UNANSWERED);
+            assert_eq!(unanswered.len(), usize::from(hopeless));
+        }
+        assert_eq!(unanswered, [ExtSeq(1)]);
+        assert_eq!(out.len(), usize::from(TRIES));
+        assert!(told.likely_nothing && !told.media);
     }
 
     #[test]
@@ -346,7 +381,7 @@ mod tests {
                 losses.handle_arrival(ExtSeq(next.saturating_sub(3)));
                 prop_assert!(losses.len() <= MISSING_LIMIT);
                 let mut out = Vec::new();
-                let _ = losses.poll_nacks(Some(ms(wait)), now, &mut out);
+                let _ = losses.poll_nacks(Some(ms(wait)), now, &mut out, None);
                 prop_assert!(out.len() <= MISSING_LIMIT);
                 let seqs: Vec<_> = losses.missing.iter().map(|entry| entry.seq).collect();
                 prop_assert!(seqs.is_sorted());

@@ -27,7 +27,8 @@ const RANGES: usize = 64;
 pub struct Place {
     /// Extended number in the publisher's numbering.
     pub raw: ExtSeq,
-    /// Number in the forwarded numbering; `None` if the packet was taken out, or carries nothing.
+    /// Number in the forwarded numbering; `None` if the packet was taken out. Padding has one only if
+    /// it came late.
     pub seq: Option<ExtSeq>,
     /// Extended timestamp.
     pub time: RtpTime,
@@ -64,7 +65,7 @@ pub enum Arrival {
     Media,
     /// No payload at all.
     Padding,
-    /// Received, but not to be forwarded.
+    /// Received, but not to be forwarded. Late, it leaves a hole: decoders lack what it carried.
     Empty,
     /// Media that came on the RTX stream: it never begins nor advances a stream.
     Repair,
@@ -81,6 +82,8 @@ impl Arrival {
 struct Progress {
     first: ExtSeq,
     highest: ExtSeq,
+    /// The highest one that got a number of the forwarded numbering.
+    given: Option<ExtSeq>,
     time: RtpTime,
 }
 
@@ -156,20 +159,50 @@ impl Order {
             let media = kind.carries();
             return Err(Rejected::Settled { raw, media });
         }
+        let passed = progress.given.is_some_and(|given| raw < given);
         let offset = self.offset(raw).ok_or(Rejected::TooOld)?;
         self.mark(raw);
         if kind.carries() {
             self.gaps.handle_late(raw);
+            self.give(raw);
+        } else if !passed {
+            self.take_out_late(raw, offset + 1);
         }
+        // Late padding fills the hole that subscribers see by now.
+        let numbered = kind.carries() || (kind == Arrival::Padding && passed);
         Ok(Place {
             raw,
-            // A late empty packet's number was promised to subscribers already: a hole remains.
-            seq: kind.carries().then(|| ExtSeq(raw.0 - offset)),
+            seq: numbered.then(|| ExtSeq(raw.0 - offset)),
             time,
             late: true,
             gap: 0,
             settled: None,
         })
+    }
+
+    /// Does the sender put padding into this stream?
+    #[must_use]
+    pub const fn pads(&self) -> bool {
+        self.gaps.pads()
+    }
+
+    /// Takes it that a number carried nothing: a packet that comes with it all the same is refused
+    /// ([`Rejected::Settled`]). Its forwarded number, if others have passed it, is to be filled.
+    pub fn give_up(&mut self, raw: ExtSeq) -> Option<ExtSeq> {
+        let progress = self.progress.as_ref()?;
+        let (word, bit) = Self::bit(raw);
+        let known = progress.first <= raw && raw <= progress.highest;
+        if !known || progress.highest.0 - raw.0 >= WINDOW || self.seen[word] & bit != 0 {
+            return None;
+        }
+        let passed = progress.given.is_some_and(|given| raw < given);
+        let offset = self.offset(raw)?;
+        self.seen[word] |= bit;
+        self.settled[word] |= bit;
+        if !passed {
+            self.take_out_late(raw, offset + 1);
+        }
+        passed.then(|| ExtSeq(raw.0 - offset))
     }
 
     /// The newest timestamp.
@@ -185,6 +218,7 @@ impl Order {
         self.progress = Some(Progress {
             first: raw,
             highest: raw,
+            given: None,
             time,
         });
         self.take(raw, time, 0, what)
@@ -221,6 +255,8 @@ impl Order {
         let seq = kind.carries().then(|| ExtSeq(raw.0 - offset));
         if seq.is_none() {
             self.take_out(raw, offset + 1);
+        } else {
+            self.give(raw);
         }
         self.gaps.note(raw, time, (kind, frame));
         Place {
@@ -261,6 +297,29 @@ impl Order {
             // A run of empty packets is one range.
             Some(last) if last.0 == raw && offset > 1 => *last = (from, offset),
             _ => self.begin_range(from, offset),
+        }
+    }
+
+    /// The same for one that is not the newest, while no higher one has a number.
+    fn take_out_late(&mut self, raw: ExtSeq, offset: u64) {
+        let from = ExtSeq(raw.0 + 1);
+        let mut at = self.ranges.partition_point(|range| range.0 < from);
+        for later in self.ranges.range_mut(at..) {
+            later.1 += 1;
+        }
+        if self.ranges.get(at).is_some_and(|range| range.0 == from) {
+            return;
+        }
+        if self.ranges.len() == RANGES {
+            self.ranges.pop_front();
+            at = at.saturating_sub(1);
+        }
+        self.ranges.insert(at, (from, offset));
+    }
+
+    fn give(&mut self, raw: ExtSeq) {
+        if let Some(progress) = &mut self.progress {
+            progress.given = progress.given.max(Some(raw));
         }
     }
 

@@ -14,7 +14,7 @@ use crate::media::packet::{CodecInfo, Packet};
 use crate::rtp::extension::Extensions;
 use crate::rtp::header::Header;
 use crate::units::Bitrate;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Spatial layers of a track.
 pub const SPATIAL_LAYERS: usize = 3;
@@ -197,13 +197,31 @@ impl Track {
         }
     }
 
+    /// [`Upstream::poll_nacks`] of a layer; what fills its numbers goes into the batch.
+    pub fn poll_nacks(
+        &mut self,
+        spatial: u8,
+        rtt: Option<Duration>,
+        now: Instant,
+        out: &mut Vec<u16>,
+    ) {
+        if let Some(layer) = self.layer_mut(spatial) {
+            layer.poll_nacks(rtt, now, out);
+        }
+        while let Some(filler) = self.layer_mut(spatial).and_then(Upstream::poll_filler) {
+            self.forward(filler, 0, now);
+        }
+    }
+
     fn forward(&mut self, packet: Packet, bytes: usize, now: Instant) {
         let index = usize::from(packet.spatial).min(SPATIAL_LAYERS - 1);
         let temporal = match packet.codec {
             CodecInfo::Vp8(found) => found.temporal.map_or(0, |temporal| temporal.layer),
             CodecInfo::None | CodecInfo::Red { .. } => 0,
         };
+        // Padding does not make a layer live.
         if self.kind() == MediaKind::Video
+            && !packet.is_empty()
             && let Some(change) = self.trackers[index].handle_packet(temporal, bytes, now)
         {
             self.handle_change(index, change, !packet.key_frame, now);

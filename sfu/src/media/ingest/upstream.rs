@@ -92,6 +92,18 @@ struct Content<'a> {
 }
 
 impl Content<'_> {
+    /// Padding: nothing but its number.
+    const fn empty(payload_type: u8) -> Self {
+        Self {
+            payload_type,
+            marker: false,
+            codec: CodecInfo::None,
+            key_frame: false,
+            trailer: 0,
+            payload: &[],
+        }
+    }
+
     /// Its frame, if the codec tells.
     fn frame(&self) -> Option<Frame> {
         let CodecInfo::Vp8(descriptor) = self.codec else {
@@ -126,6 +138,12 @@ pub struct Upstream {
     /// When a packet came last, and when one last came after a long pause.
     heard: Option<Instant>,
     resumed: Option<Instant>,
+    /// The payload type that came last.
+    payload_type: u8,
+    /// Numbers asked for in vain, and the empty packets that fill them: at most
+    /// [`MISSING_LIMIT`](crate::media::ingest::loss::MISSING_LIMIT), emptied with each poll.
+    unanswered: Vec<ExtSeq>,
+    fillers: Vec<Packet>,
 }
 
 impl Upstream {
@@ -151,6 +169,9 @@ impl Upstream {
             harmed: false,
             heard: None,
             resumed: None,
+            payload_type: 0,
+            unanswered: Vec::new(),
+            fillers: Vec::new(),
         }
     }
 
@@ -187,7 +208,10 @@ impl Upstream {
         }
         self.reception.handle_packet(&place, payload.len(), now);
         self.note_losses(&place, now);
-        self.keep(&place, &content?, now)
+        self.payload_type = format.payload_type;
+        let filler = Content::empty(format.payload_type);
+        let filler = (kind == Arrival::Padding).then_some(filler);
+        self.keep(&place, &content.or(filler)?, now)
     }
 
     /// A packet came on the RTX stream (RFC 4588 §4); `payload` is without padding.
@@ -408,17 +432,46 @@ impl Upstream {
     /// decoders stand still until a key frame: libwebrtc asks for one after three seconds, we at once.
     pub fn poll_nacks(&mut self, rtt: Option<Duration>, now: Instant, out: &mut Vec<u16>) {
         let before = out.len();
-        let given_up = self.losses.poll_nacks(rtt, now, out);
         // A sender that answers has nothing to send again; one that cannot be heard tells nothing.
         let lately = |at: Instant| now.saturating_duration_since(at) < LATELY;
         let silent = self
             .heard
             .is_some_and(|at| now.saturating_duration_since(at) >= PAUSE);
         let broken = silent || self.resumed.is_some_and(lately);
+        let fills = !broken && self.order.pads();
+        let unanswered = fills.then_some(&mut self.unanswered);
+        let given_up = self.losses.poll_nacks(rtt, now, out, unanswered);
+        self.fill(now);
         if given_up.media || (given_up.likely_nothing && broken) {
             self.harm(now);
         }
         self.counters.nacked += (out.len() - before) as u64;
+    }
+
+    /// Decoders that go by sequence numbers wait for padding as for anything else.
+    fn fill(&mut self, now: Instant) {
+        for raw in std::mem::take(&mut self.unanswered) {
+            let seq = self.order.give_up(raw);
+            let Some((seq, time)) = seq.zip(self.order.newest_time()) else {
+                continue;
+            };
+            let place = Place {
+                raw,
+                seq: Some(seq),
+                time,
+                late: true,
+                gap: 0,
+                settled: None,
+            };
+            let filler = self.keep(&place, &Content::empty(self.payload_type), now);
+            self.fillers.extend(filler);
+        }
+    }
+
+    /// An empty packet that fills a number for which nothing will come, after
+    /// [`poll_nacks`](Self::poll_nacks).
+    pub fn poll_filler(&mut self) -> Option<Packet> {
+        self.fillers.pop()
     }
 
     /// When [`poll_nacks`](Self::poll_nacks) or

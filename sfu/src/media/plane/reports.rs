@@ -69,17 +69,18 @@ impl Plane {
         let rtt = peer.link.measured_rtt();
         let sender = peer.link.ssrc;
         for at in 0..peer.uplink.tracks().len() {
-            let Some(fanout) = self.tracks.at_mut(peer.uplink.tracks()[at]) else {
+            let at = peer.uplink.tracks()[at];
+            let Some(fanout) = self.tracks.at_mut(at) else {
                 continue;
             };
             let track = &mut fanout.track;
             track.handle_timeout(now);
             for spatial in 0..SPATIAL_LAYERS as u8 {
+                self.lost.clear();
+                track.poll_nacks(spatial, rtt, now, &mut self.lost);
                 let Some(layer) = track.layer_mut(spatial) else {
                     continue;
                 };
-                self.lost.clear();
-                layer.poll_nacks(rtt, now, &mut self.lost);
                 let key_frame = layer.poll_key_frame_request(now);
                 let media = layer.setup().ssrc;
                 if !self.lost.is_empty() {
@@ -105,6 +106,10 @@ impl Plane {
                         },
                     );
                 }
+            }
+            if !track.batch().is_empty() && !fanout.touched {
+                fanout.touched = true;
+                self.touched.push(at);
             }
             if let Some(loudness) = track.poll_level() {
                 self.events.push_back(Event::Level {

@@ -102,6 +102,55 @@ fn a_late_packet_behind_one_left_out_is_not_overtaken_by_a_new_start() {
 }
 
 #[test]
+fn late_padding_fills_its_hole_and_cuts_no_frame() {
+    let now = epoch();
+    let source = Source::default();
+    let mut rewriter = begun(now);
+    let padding = |seq| Packet {
+        marker: false,
+        late: true,
+        codec: CodecInfo::None,
+        span: Span { start: 0, len: 0 },
+        ..packet(0, seq, 51_000, now)
+    };
+    follow(&mut rewriter, &packet(0, 12, 51_000, now), &source).expect("fresh");
+    let filler = follow(&mut rewriter, &padding(11), &source).expect("a hole");
+    assert_eq!((filler.seq, filler.skip), (ExtSeq(101), 0));
+    assert!(filler.head.as_slice().is_empty());
+    assert_eq!(rewriter.holes(), 0);
+    // As the copy's newest, too.
+    let left_out = packet(0, 14, 51_000, now);
+    let order = rewriter.order(&left_out, &source);
+    rewriter.skip(&left_out, order);
+    let filler = follow(&mut rewriter, &padding(13), &source).expect("a hole");
+    assert_eq!(filler.seq, ExtSeq(103));
+    rewriter.pause(false);
+    let next = rewriter.begin(&packet(0, 20, 60_000, now), &source, now);
+    assert_eq!(next.expect("resumed").seq, ExtSeq(104));
+}
+
+#[test]
+fn a_picture_is_not_left_out_if_some_of_it_may_be_missing_before_padding() {
+    let now = epoch();
+    let source = Source::default();
+    for (gap, kept) in [(1, true), (0, false)] {
+        let mut rewriter = begun(now);
+        // Late already, but newer than all that was sent.
+        let padding = Packet {
+            late: true,
+            codec: CodecInfo::None,
+            span: Span { start: 0, len: 0 },
+            ..packet(0, 11 + gap, 53_000, now)
+        };
+        follow(&mut rewriter, &padding, &source).expect("fresh");
+        let unwanted = packet(0, 12 + gap, 53_000, now);
+        let order = rewriter.order(&unwanted, &source);
+        let sent = rewriter.follow(&unwanted, order, true);
+        assert_eq!(sent.is_ok(), kept, "{gap} missing");
+    }
+}
+
+#[test]
 fn audio_behind_one_left_out_keeps_its_number_to_itself() {
     let now = epoch();
     let source = Source::default();

@@ -168,6 +168,10 @@ impl Gaps {
         since(newest.raw, false).filter(|_| likely)
     }
 
+    pub(super) const fn pads(&self) -> bool {
+        self.pads
+    }
+
     /// Something that carried media came late: if it belongs behind the frame's end, more may.
     pub(super) fn handle_late(&mut self, raw: ExtSeq) {
         if self.frame_end.is_some_and(|end| end.raw < raw) {

@@ -82,6 +82,34 @@ fn a_late_empty_packet_is_tolerated() {
 }
 
 #[test]
+fn late_padding_takes_the_number_that_was_kept_for_it() {
+    let mut order = Order::default();
+    assert_eq!(forwarded(&mut order, 10, 10, Media), Some(0));
+    assert_eq!(forwarded(&mut order, 10, 12, Media), Some(2));
+    assert_eq!(forwarded(&mut order, 10, 11, Padding), Some(1));
+    // In its turn it needs none.
+    assert_eq!(forwarded(&mut order, 10, 13, Padding), None);
+    assert_eq!(forwarded(&mut order, 10, 14, Media), Some(3));
+}
+
+#[test]
+fn late_padding_that_nothing_has_passed_needs_no_number() {
+    let mut order = Order::default();
+    assert_eq!(forwarded(&mut order, 10, 10, Media), Some(0));
+    // A picture (11, 12), then padding that comes in the wrong order, before the picture.
+    assert_eq!(forwarded(&mut order, 10, 15, Padding), None);
+    assert_eq!(forwarded(&mut order, 10, 13, Padding), None);
+    assert_eq!(forwarded(&mut order, 10, 14, Padding), None);
+    assert_eq!(forwarded(&mut order, 10, 11, Media), Some(1));
+    assert_eq!(forwarded(&mut order, 10, 12, Media), Some(2));
+    assert_eq!(forwarded(&mut order, 10, 16, Media), Some(3));
+    // A malformed one likewise.
+    assert_eq!(forwarded(&mut order, 10, 18, Empty), None);
+    assert_eq!(forwarded(&mut order, 10, 17, Empty), None);
+    assert_eq!(forwarded(&mut order, 10, 19, Media), Some(4));
+}
+
+#[test]
 fn a_stream_may_begin_with_empty_packets() {
     let mut order = Order::default();
     assert_eq!(forwarded(&mut order, 10, 10, Empty), None);
@@ -339,7 +367,8 @@ proptest! {
             };
             prop_assert_eq!(place.seq.is_none(), empty);
             prop_assert_eq!(place.late, highest > Some(i));
-            if empty && !place.late {
+            let passed = map.last_key_value().is_some_and(|(raw, _)| *raw > place.raw);
+            if empty && !passed {
                 closed += 1;
             }
             highest = highest.max(Some(i));
@@ -377,6 +406,10 @@ proptest! {
             let frame = Some(Frame { picture, starts, ends });
             if let Ok(Place { raw, seq: Some(seq), .. }) = order.place(seq, u32::from(seq), kind, frame) {
                 prop_assert_eq!(given.insert(seq, raw), None);
+            }
+            let unanswered = ExtSeq(0x1_0000 + u64::from(at) - u64::from(step));
+            if starts && let Some(seq) = order.give_up(unanswered) {
+                prop_assert_eq!(given.insert(seq, unanswered), None);
             }
             prop_assert!(order.ranges.len() <= RANGES);
         }

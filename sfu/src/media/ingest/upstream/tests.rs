@@ -68,13 +68,9 @@ impl Audio {
         self.upstream.handle_packet(&header, &payload, self.now)
     }
 
-    fn padding(&mut self, seq: u16) {
+    fn padding(&mut self, seq: u16) -> Option<Packet> {
         let header = header(96, seq, u32::from(seq) * 960);
-        assert!(
-            self.upstream
-                .handle_packet(&header, &[], self.now)
-                .is_none()
-        );
+        self.upstream.handle_packet(&header, &[], self.now)
     }
 
     fn rtx(&mut self, original: u16, payload: &[u8]) -> Option<Packet> {
@@ -150,13 +146,18 @@ fn the_lost_end_of_a_burst_is_asked_for_by_the_timer() {
 fn padding_leaves_no_hole_and_is_not_missed() {
     let mut audio = Audio::new();
     let first = audio.media(1).expect("forwarded");
-    audio.padding(2);
-    audio.padding(3);
+    assert!(audio.padding(2).is_none());
+    assert!(audio.padding(3).is_none());
     let second = audio.media(4).expect("forwarded");
     assert_eq!(second.seq.0, first.seq.0 + 1);
-    // Late padding ends the search for it.
+    // Late padding ends the search for it, and fills the hole that was left for it.
     audio.media(6);
-    audio.padding(5);
+    let filler = audio.padding(5).expect("forwarded");
+    assert!(filler.late && filler.is_empty());
+    assert_eq!(filler.seq.0, second.seq.0 + 1);
+    assert_eq!(audio.payload(&filler), Some(&[][..]));
+    let found = audio.upstream.find(filler.seq).expect("kept");
+    assert!(found.is_empty());
     assert!(audio.nacks_after(ms(100)).is_empty());
     assert_eq!(audio.upstream.counters().padding, 3);
 }
@@ -471,6 +472,46 @@ fn padding_guessed_rightly_is_given_up_in_silence_unless_the_road_was_broken() {
             key_frame,
             "{pause} ms"
         );
+    }
+}
+
+#[test]
+fn what_a_stream_that_pads_does_not_send_again_is_filled_before_it_is_given_up() {
+    for (pads, fills) in [(true, 1), (false, 0)] {
+        let mut upstream = Upstream::new(setup(Codec::Vp8));
+        let mut now = instant();
+        let first = upstream.handle_packet(&header(96, 9, 0), KEY, now);
+        let first = first.expect("forwarded");
+        if pads {
+            upstream.handle_packet(&header(96, 10, 0), &[], now);
+        }
+        // 11 is missing, and nothing tells what it was.
+        let next = picture(&mut upstream, 12, 3, now).expect("forwarded");
+        let (mut asked, mut fillers) = (Vec::new(), Vec::new());
+        for step in 0..25_u8 {
+            now += ms(20);
+            picture(&mut upstream, 13 + u16::from(step), 4 + step, now);
+            upstream.poll_nacks(None, now, &mut asked);
+            fillers.extend(std::iter::from_fn(|| upstream.poll_filler()));
+            if !fillers.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(fillers.len(), fills);
+        let Some(filler) = fillers.first() else {
+            continue;
+        };
+        assert!(filler.is_empty() && filler.late && filler.payload_type == 96);
+        assert!(first.seq < filler.seq && filler.seq < next.seq);
+        assert!(upstream.find(filler.seq).is_some());
+        assert!(!upstream.poll_key_frame_request(now), "nothing is harmed");
+        // It was media after all.
+        assert!(
+            upstream
+                .handle_packet(&header(96, 11, 1500), DELTA, now)
+                .is_none()
+        );
+        assert!(upstream.poll_key_frame_request(now));
     }
 }
 
