@@ -12,6 +12,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 const BROKEN_MAX: usize = 20;
 /// Numbers of a stream remembered, to tell what is sent again.
 const REMEMBERED: usize = 20_000;
+/// What SRTP puts behind a payload: AES-GCM's tag. (RFC 7714 §5.2)
+const TAG_BYTES: usize = 16;
 
 /// A rule. (See `ARCHITECTURE.md`, invariants)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,10 +91,11 @@ impl Checks {
         }
         seen.repairs |= repairs;
         seen.count += 1;
+        let empty = datagram.len() <= header.header_len + TAG_BYTES;
         if seen.count > 1 && seq > seen.highest {
             let forward = header.timestamp.wrapping_sub(seen.timestamp) as i32;
             // The marker ends a picture; of sound it begins a spurt, and each packet has its time.
-            let stands = forward == 0 && seen.marker && seq == seen.highest + 1;
+            let stands = forward == 0 && seen.marker && seq == seen.highest + 1 && !empty;
             if !repairs && (forward < 0 || stands) {
                 let what = format!("{}: by {forward}", what());
                 self.note(Rule::TimeRunsForward, what);
@@ -102,7 +105,8 @@ impl Checks {
         if seen.count == 1 || seq > seen.highest {
             seen.highest = seq;
             seen.timestamp = header.timestamp;
-            seen.marker = header.marker;
+            // Padding belongs to the picture before it.
+            seen.marker = header.marker || (empty && seen.marker);
         }
     }
 

@@ -50,6 +50,9 @@ pub struct Manner {
     pub tracks: Vec<Kind>,
     /// Payloads are encrypted end to end.
     pub encrypted: bool,
+    /// It has no RTX: what is sent again, and padding behind each frame, share the pictures' numbers,
+    /// as with the SDKs on libwebrtc that do not offer it.
+    pub pads: bool,
 }
 
 /// One client at one server.
@@ -113,7 +116,7 @@ impl Client {
             .then(|| Connection::new(format!("{name}2xx"), now));
         let tracks: Vec<Track> = (0..)
             .zip(&manner.tracks)
-            .map(|(n, kind)| Track::new(*kind, n, manner.encrypted, seed, now))
+            .map(|(n, kind)| Track::new(*kind, n, &manner, seed, now))
             .collect();
         Self {
             sid: String::new(),

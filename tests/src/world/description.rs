@@ -35,8 +35,8 @@ pub const fn rtx_of(payload_type: u8) -> u8 {
 /// A section of a client's offer, by its mid's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Section {
-    /// It sends a track: cid, kind, first SSRC, first SSRC of RTX.
-    Sends(String, Kind, u32, u32),
+    /// It sends a track: cid, kind, first SSRC, first SSRC of RTX if it has that.
+    Sends(String, Kind, u32, Option<u32>),
     /// It receives sound, or pictures.
     Receives {
         /// Sound?
@@ -50,12 +50,12 @@ impl Section {
     pub fn text(&self) -> String {
         match self {
             Self::Receives { sound: true } => audio("recvonly"),
-            Self::Receives { sound: false } => video("recvonly"),
+            Self::Receives { sound: false } => video("recvonly", true),
             Self::Sends(cid, kind, ssrc, rtx) => {
                 let mut text = if kind.is_sound() {
                     audio("sendonly")
                 } else {
-                    video("sendonly")
+                    video("sendonly", rtx.is_some())
                 };
                 let _ = write!(text, "a=msid:- {cid}\r\n");
                 if kind.layers() > 1 {
@@ -64,13 +64,14 @@ impl Section {
                         let _ = write!(text, "a=rid:{rid} send\r\n");
                     }
                     let _ = write!(text, "a=simulcast:send {}\r\n", rids.join(";"));
-                } else if kind.is_sound() {
-                    let _ = write!(text, "a=ssrc:{ssrc} cname:c\r\n");
                 } else {
-                    let _ = write!(
-                        text,
-                        "a=ssrc-group:FID {ssrc} {rtx}\r\na=ssrc:{ssrc} cname:c\r\na=ssrc:{rtx} cname:c\r\n"
-                    );
+                    if let Some(rtx) = rtx.filter(|_| !kind.is_sound()) {
+                        let _ = write!(
+                            text,
+                            "a=ssrc-group:FID {ssrc} {rtx}\r\na=ssrc:{rtx} cname:c\r\n"
+                        );
+                    }
+                    let _ = write!(text, "a=ssrc:{ssrc} cname:c\r\n");
                 }
                 text
             }
@@ -84,14 +85,11 @@ fn audio(direction: &str) -> String {
     )
 }
 
-fn video(direction: &str) -> String {
-    let mut text = format!(
-        "m=video 9 UDP/TLS/RTP/SAVPF {VP8} {} {H264} {}\r\n",
-        rtx_of(VP8),
-        rtx_of(H264)
-    );
+fn video(direction: &str, with_rtx: bool) -> String {
+    let mut types = Vec::new();
+    let mut text = String::new();
     for (media, name) in [(VP8, "VP8"), (H264, "H264")] {
-        let rtx = rtx_of(media);
+        types.push(media.to_string());
         let _ = write!(text, "a=rtpmap:{media} {name}/90000\r\n");
         for feedback in ["nack", "nack pli", "ccm fir", "transport-cc"] {
             let _ = write!(text, "a=rtcp-fb:{media} {feedback}\r\n");
@@ -102,12 +100,17 @@ fn video(direction: &str) -> String {
                 "a=fmtp:{media} level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n"
             );
         }
-        let _ = write!(
-            text,
-            "a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={media}\r\n"
-        );
+        if with_rtx {
+            let rtx = rtx_of(media);
+            types.push(rtx.to_string());
+            let _ = write!(
+                text,
+                "a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={media}\r\n"
+            );
+        }
     }
-    format!("{text}{EXTENSIONS}a={direction}\r\n")
+    let types = types.join(" ");
+    format!("m=video 9 UDP/TLS/RTP/SAVPF {types}\r\n{text}{EXTENSIONS}a={direction}\r\n")
 }
 
 const EXTENSIONS: &str = "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\r\na=extmap:2 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\na=extmap:3 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id\r\na=extmap:4 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\na=extmap:5 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\n";

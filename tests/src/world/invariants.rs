@@ -100,11 +100,10 @@ pub struct Sent {
 struct Stream {
     /// Fingerprints by index.
     sent: BTreeMap<u64, u64>,
-    holes: BTreeSet<u64>,
+    /// What is missing, and since when unless it is being mended.
+    holes: BTreeMap<u64, Option<Instant>>,
     /// Holes a key picture made harmless.
     passed: BTreeSet<u64>,
-    /// Since when something is missing that nothing mends.
-    owed: Option<Instant>,
     last: Option<(u64, u32)>,
     pictures: Pictures,
     /// Highest layer wanted, and since when.
@@ -152,9 +151,11 @@ impl Invariants {
         if !self.ready {
             return broken(Invariant::Ready, format!("stream {:08x}", sent.ssrc));
         }
-        if !self
-            .published
-            .contains(&print(pictures::body(&sent.payload, sent.vp8)))
+        // Padding only fills a number.
+        if !sent.payload.is_empty()
+            && !self
+                .published
+                .contains(&print(pictures::body(&sent.payload, sent.vp8)))
         {
             return broken(
                 Invariant::Payload,
@@ -200,8 +201,8 @@ impl Invariants {
 
     /// A key picture was asked for, of whomever: what is missing is being mended.
     pub fn mended(&mut self) {
-        for stream in self.streams.values_mut() {
-            stream.owed = None;
+        for hole in self.streams.values_mut().flat_map(|s| s.holes.values_mut()) {
+            *hole = None;
         }
     }
 
@@ -210,14 +211,12 @@ impl Invariants {
     /// # Errors
     /// [`Invariant::Mended`].
     pub fn poll(&mut self, now: Instant) -> Result<(), Broken> {
-        let late = |stream: &&Stream| {
-            let overdue = |at: Instant| now.saturating_duration_since(at) > MENDED_WITHIN;
-            stream.owed.is_some_and(overdue)
-        };
-        match self.streams.values().find(late) {
-            Some(stream) => broken(
+        let overdue = |at: Instant| now.saturating_duration_since(at) > MENDED_WITHIN;
+        let mut holes = self.streams.values().flat_map(|stream| &stream.holes);
+        match holes.find(|(_, since)| since.is_some_and(overdue)) {
+            Some((hole, _)) => broken(
                 Invariant::Mended,
-                format!("{:?} missing and no key picture", stream.holes),
+                format!("{hole} missing and no key picture"),
             ),
             None => Ok(()),
         }
@@ -302,16 +301,13 @@ impl Stream {
         if let Some((last, _)) = self.last
             && sent.index > last + 1
         {
-            self.holes.extend(last + 1..sent.index);
-            if sent.vp8 {
-                self.owed.get_or_insert(now);
-            }
+            let since = sent.vp8.then_some(now);
+            let holes = (last + 1..sent.index).map(|hole| (hole, since));
+            self.holes.extend(holes);
         }
         if sent.vp8 && pictures::is_key(&sent.payload) {
-            self.passed.append(&mut self.holes);
-        }
-        if self.holes.is_empty() {
-            self.owed = None;
+            self.passed
+                .extend(std::mem::take(&mut self.holes).into_keys());
         }
         Ok(())
     }
@@ -328,6 +324,8 @@ impl Stream {
         }
         if sent.vp8 {
             self.pictures.sent(sent, contiguous)?;
+        } else if self.last.is_some_and(|(last, _)| sent.index > last + 1) {
+            self.pictures.interrupted();
         }
         if self.last.is_none_or(|(last, _)| sent.index > last) {
             self.last = Some((sent.index, sent.timestamp));

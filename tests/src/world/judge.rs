@@ -83,6 +83,8 @@ pub struct Judge {
     waiting: BTreeMap<u64, Piece>,
     missing: BTreeMap<u64, Missing>,
     seen: BTreeSet<u64>,
+    /// Numbers of padding.
+    empty: BTreeSet<u64>,
     newest: Option<u64>,
     /// The next number of a frame that is to be shown.
     cursor: Option<u64>,
@@ -110,6 +112,7 @@ impl Judge {
             waiting: BTreeMap::new(),
             missing: BTreeMap::new(),
             seen: BTreeSet::new(),
+            empty: BTreeSet::new(),
             newest: None,
             cursor: None,
             intact: false,
@@ -176,6 +179,11 @@ impl Judge {
         }
         self.note_missing(seq, now);
         self.missing.remove(&seq);
+        if payload.is_empty() {
+            self.empty.insert(seq);
+            self.advance(now);
+            return;
+        }
         self.figures.packets += 1;
         if self.codec != Codec::Opus && !self.intact {
             self.broken_since.get_or_insert(now);
@@ -256,6 +264,7 @@ impl Judge {
         self.newest = Some(newest);
         let oldest = newest.saturating_sub(AGE_PACKETS);
         self.seen = self.seen.split_off(&oldest);
+        self.empty = self.empty.split_off(&oldest);
         self.missing = self.missing.split_off(&oldest);
     }
 
@@ -272,7 +281,12 @@ impl Judge {
 
     /// The number the next frame begins with, if it is there: after the last one shown, or a key
     /// picture.
-    fn first(&self) -> Option<u64> {
+    fn first(&mut self) -> Option<u64> {
+        while let Some(cursor) = &mut self.cursor
+            && self.empty.contains(cursor)
+        {
+            *cursor += 1;
+        }
         if let Some(cursor) = self.cursor.filter(|_| self.intact) {
             return self.waiting.contains_key(&cursor).then_some(cursor);
         }

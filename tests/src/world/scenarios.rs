@@ -30,6 +30,8 @@ pub struct Person {
     pub dual: bool,
     /// End-to-end encryption.
     pub encrypted: bool,
+    /// No RTX, but padding among the pictures.
+    pub pads: bool,
     /// From it.
     pub up: Conditions,
     /// To it.
@@ -169,6 +171,7 @@ fn join(world: &mut World, person: &Person) {
         dual: person.dual,
         tracks: person.tracks.clone(),
         encrypted: person.encrypted,
+        pads: person.pads,
     };
     world.join(manner, person.server, &person.up, &person.down);
 }

@@ -40,7 +40,7 @@ pub enum Kind {
     Vp8 {
         /// Simulcast layers, 1 to 3.
         layers: u8,
-        /// Temporal layers, 1 to 3.
+        /// Temporal layers, 1 to 3; 0 for pictures without numbers of any kind.
         temporal: u8,
     },
     /// Pictures in one layer.
@@ -414,10 +414,13 @@ const fn rhythm(beat: u32, temporal: u8) -> u8 {
 fn vp8_front(truth: Truth, picture_id: u16, tl0: u8, kind: Kind) -> Vec<u8> {
     let layered = matches!(kind, Kind::Vp8 { temporal, .. } if temporal > 1);
     let start = u8::from(truth.piece == 0) << 4;
+    let numbered = !matches!(kind, Kind::Vp8 { temporal: 0, .. });
     let non_reference = u8::from(layered && truth.temporal > 0 && is_top(truth, kind)) << 5;
-    let mut front = vec![0x80 | non_reference | start];
-    front.push(if layered { 0xE0 } else { 0x80 });
-    front.extend([0x80 | (picture_id >> 8) as u8, picture_id as u8]);
+    let mut front = vec![(u8::from(numbered) << 7) | non_reference | start];
+    if numbered {
+        front.push(if layered { 0xE0 } else { 0x80 });
+        front.extend([0x80 | (picture_id >> 8) as u8, picture_id as u8]);
+    }
     if layered {
         front.extend([tl0, truth.temporal << 6]);
     }

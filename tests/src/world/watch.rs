@@ -158,7 +158,7 @@ impl Watch {
         };
         // A stream is judged from its first packet on that was named when it was sent.
         let before = self.unnamed.get(&ssrc).is_some_and(|last| index <= *last);
-        if payload.is_empty() || before {
+        if before {
             return Ok(());
         }
         if named.repeats.is_none() {

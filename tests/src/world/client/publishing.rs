@@ -1,6 +1,6 @@
 //! What a client sends: its tracks, and packets sent again.
 
-use super::{Client, Leg, Output};
+use super::{Client, Leg, Manner, Output};
 use crate::world::description::{self, Section};
 use crate::world::source::{Kind, Packet, Source};
 use crate::world::wire::Rtp;
@@ -11,6 +11,8 @@ use std::time::Instant;
 
 /// Packets kept to be sent again.
 const HISTORY: usize = 1024;
+/// Packets of padding after a frame, of who pads.
+const PADDING: usize = 2;
 
 /// A published track.
 pub struct Track {
@@ -27,6 +29,7 @@ pub struct Track {
     kind: Kind,
     n: u32,
     encrypted: bool,
+    pads: bool,
     /// The last packets of each layer, by number; of sound as sealed.
     history: BTreeMap<(u8, u16), (Packet, Vec<u8>)>,
     order: std::collections::VecDeque<(u8, u16)>,
@@ -35,17 +38,18 @@ pub struct Track {
 }
 
 impl Track {
-    pub(super) fn new(kind: Kind, n: u32, encrypted: bool, seed: u64, now: Instant) -> Self {
+    pub(super) fn new(kind: Kind, n: u32, manner: &Manner, seed: u64, now: Instant) -> Self {
         let seed = seed.wrapping_mul(31).wrapping_add(u64::from(n));
         Self {
             sid: String::new(),
-            source: Source::new(kind, seed, now).encrypted(encrypted),
+            source: Source::new(kind, seed, now).encrypted(manner.encrypted),
             asked: Vec::new(),
             resent: 0,
             sent: 0,
             kind,
             n,
-            encrypted,
+            encrypted: manner.encrypted,
+            pads: manner.pads && !kind.is_sound(),
             history: BTreeMap::new(),
             order: std::collections::VecDeque::new(),
             totals: BTreeMap::new(),
@@ -79,7 +83,8 @@ impl Track {
     }
 
     pub(super) fn section(&self) -> Section {
-        Section::Sends(self.cid(), self.kind, self.ssrc(0), self.rtx(0))
+        let rtx = (!self.pads).then(|| self.rtx(0));
+        Section::Sends(self.cid(), self.kind, self.ssrc(0), rtx)
     }
 
     pub(super) fn announcement(&self) -> livekit::AddTrackRequest {
@@ -175,8 +180,24 @@ impl Client {
             packet.timestamp,
         );
         track.sent += 1;
+        let padding = if track.pads && packet.marker {
+            PADDING
+        } else {
+            0
+        };
+        let empty = Rtp {
+            ssrc: track.ssrc(packet.layer),
+            payload_type: track.payload_type(),
+            timestamp: packet.timestamp,
+            marker: false,
+            extensions: &extensions,
+            payload: &[],
+        };
+        let padding: Vec<_> = (0..padding).map(|_| self.first.seal(&empty).1).collect();
         track.remember(packet.layer, seq, packet, sealed.clone());
-        self.out.push(Output::Datagram(Leg::First, sealed));
+        let sealed = std::iter::once(sealed).chain(padding);
+        self.out
+            .extend(sealed.map(|sealed| Output::Datagram(Leg::First, sealed)));
     }
 
     /// What the server asks of a sender.
@@ -219,7 +240,7 @@ impl Client {
             return;
         };
         track.resent += 1;
-        if track.kind.is_sound() {
+        if track.kind.is_sound() || track.pads {
             self.out.push(Output::Datagram(Leg::First, sealed));
             return;
         }

@@ -31,6 +31,11 @@ pub(super) fn is_key(payload: &[u8]) -> bool {
 }
 
 impl Pictures {
+    /// Something is missing, and what came after it is no picture.
+    pub(super) const fn interrupted(&mut self) {
+        self.newest = None;
+    }
+
     /// A packet; `contiguous` if it follows the newest one before.
     pub(super) fn sent(&mut self, sent: &Sent, contiguous: bool) -> Result<(), Broken> {
         let Some(descriptor) = Descriptor::parse(&sent.payload) else {

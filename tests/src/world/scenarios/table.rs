@@ -76,6 +76,7 @@ fn person(tracks: &[Kind]) -> Person {
         tracks: tracks.to_vec(),
         dual: false,
         encrypted: false,
+        pads: false,
         up: good(),
         down: good(),
         server: 0,
@@ -114,6 +115,13 @@ fn dual(person: Person) -> Person {
 fn encrypted(person: Person) -> Person {
     Person {
         encrypted: true,
+        ..person
+    }
+}
+
+fn padding(person: Person) -> Person {
+    Person {
+        pads: true,
         ..person
     }
 }
@@ -203,6 +211,11 @@ scenarios! {
     "down-duplicates" [1] trio(camera(SIMULCAST), down(road(|r| r.duplicate = 0.1), watcher()), 0.99, 300);
     "both-impaired" [1] trio(up(impaired(), camera(SIMULCAST)), down(impaired(), watcher()), 0.75, 2000);
     "both-impaired-dual" [1] trio(up(impaired(), dual(camera(SIMULCAST))), down(impaired(), dual(watcher())), 0.75, 2000);
+    "padding" [1] trio(padding(camera(vp8(2, 0))), watcher(), 0.99, 300).seeing(1, 1);
+    "padding-up-reorder" [1] trio(up(road(|r| r.reorder = 0.05), padding(camera(vp8(2, 0)))), watcher(), 0.97, 400);
+    "padding-up-reorder-numbered" [1] trio(up(road(|r| r.reorder = 0.05), padding(camera(vp8(2, 3)))), watcher(), 0.97, 400);
+    "padding-up-reorder-h264" [1] trio(up(road(|r| r.reorder = 0.05), padding(camera(Kind::H264))), watcher(), 0.97, 400);
+    "padding-impaired" [1] trio(up(impaired(), padding(camera(vp8(2, 0)))), down(impaired(), watcher()), 0.7, 3000);
     "small-mtu" [1] trio(up(road(|r| r.mtu = 1252), camera(SIMULCAST)), down(road(|r| r.mtu = 1252), watcher()), 0.99, 300);
     "publisher-rebinds" [1] trio(camera(SIMULCAST), watcher(), 0.75, 600).with(6000, Act::Rebind(0));
     "subscriber-rebinds" [1] trio(camera(SIMULCAST), watcher(), 0.75, 2000).with(6000, Act::Rebind(1));
