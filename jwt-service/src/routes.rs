@@ -8,6 +8,7 @@
     reason = "shell: a token begins to be valid when the clock says so"
 )]
 
+pub mod transports;
 mod url;
 
 use crate::answer::{self, Refusal};
@@ -372,22 +373,26 @@ async fn read(body: Body) -> Result<Vec<u8>, Refusal> {
 }
 
 impl Decision {
-    /// One line for each decision: who, where to, from where, and why not. No token.
-    fn log(&self, service: &Service, endpoint: Endpoint, parts: &Parts, outcome: &'static str) {
+    /// One line for each decision: who, where to, from where, and why not. No token. Others parse it:
+    /// the first four fields keep their names, order and form. `ip` is what may be banned for it,
+    /// `clientIP` what anybody may claim.
+    fn log(&self, service: &Service, endpoint: Endpoint, parts: &Parts, reason: &'static str) {
         let asked = self.asked.as_ref();
         let claimed = asked.and_then(|asked| match &asked.member {
             Member::Claimed { user, .. } => Some(user.as_str()),
             Member::Device { .. } => None,
         });
+        let ip = service.sfu.limited_address(parts).map(|ip| ip.to_string());
         let address = service.sfu.client_address(parts).map(|ip| ip.to_string());
         let origin = parts.headers.get(header::ORIGIN);
         let origin = origin.and_then(|value| value.to_str().ok());
         info!(
+            ip = %ip.as_deref().unwrap_or("unknown"),
+            user = logged(self.user.as_deref().or(claimed)).unwrap_or_default(),
+            server = logged(asked.map(|asked| asked.open_id.server.as_str())).unwrap_or_default(),
+            reason = %reason,
             endpoint = endpoint.name,
-            outcome,
-            user = logged(self.user.as_deref().or(claimed)),
             device = logged(asked.map(|asked| asked.member.device())),
-            server = logged(asked.map(|asked| asked.open_id.server.as_str())),
             matrixRoom = logged(asked.map(|asked| asked.room.as_str())),
             slot = logged(asked.and_then(|asked| asked.slot.as_deref())),
             room = self.grant.as_ref().map(|grant| grant.alias.as_str()),

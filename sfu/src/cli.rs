@@ -45,6 +45,7 @@ pub fn run() -> ExitCode {
                 ))
             })
             .unwrap_or(ExitCode::FAILURE),
+        Some("well-known") => usable(&loaded).unwrap_or_else(|| well_known(&loaded)),
         Some("ports") => {
             usable(&loaded).unwrap_or_else(|| show::out(&show::port_list(&loaded.config)))
         }
@@ -68,6 +69,18 @@ fn check(loaded: &Loaded) -> ExitCode {
         return ExitCode::from(CONFIGURATION);
     }
     shown
+}
+
+/// What older clients look for on the server name's host.
+fn well_known(loaded: &Loaded) -> ExitCode {
+    let transports = &loaded.config.matrix.transports;
+    if transports.is_empty() {
+        show::err(
+            "error: matrix.transports: no authorization service is named; write for example [https://rtc.example.org/livekit/jwt]\n",
+        );
+        return ExitCode::from(CONFIGURATION);
+    }
+    show::out(&jwt_service::routes::transports::well_known(transports))
 }
 
 fn serve(loaded: &Loaded, sources: &crate::settings::Sources, record: Option<Target>) -> ExitCode {

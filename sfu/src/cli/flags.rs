@@ -68,6 +68,10 @@ pub(super) fn command() -> Command {
         .subcommand(Command::new("check").about("Print complaints and the configuration in effect"))
         .subcommand(crate::cli::token::command())
         .subcommand(Command::new("ports").about("List the ports in use"))
+        .subcommand(
+            Command::new("well-known")
+                .about("Print what /.well-known/matrix/client says of matrix.transports"),
+        )
         .subcommand(Command::new("generate-keys").about("Print a new API key and secret"))
         .subcommand(
             Command::new("config-docs")

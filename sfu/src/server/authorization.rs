@@ -15,7 +15,7 @@ use jwt_service::config::{self, FullAccess, Homeserver, Restricted, Verification
 use jwt_service::delegation::{self, Delegations};
 use jwt_service::limits::{Limits, Rates};
 use jwt_service::openid::Verifier;
-use jwt_service::routes::{self, Service};
+use jwt_service::routes::{self, Service, transports};
 use jwt_service::sfu::{DEPARTURE_TIMEOUT_S, EMPTY_TIMEOUT_S, Pending, Sfu, Uncreated};
 use jwt_service::watch::Watch;
 use proto::livekit::RoomConfiguration;
@@ -104,7 +104,8 @@ pub(super) fn router(
     } else {
         None
     };
-    Ok(Some(routes::router(Arc::new(Service {
+    let told = transports::router(&config.matrix.transports);
+    Ok(Some(told.merge(routes::router(Arc::new(Service {
         config: section,
         keys: Arc::clone(keys),
         sfu: Arc::new(Here {
@@ -115,7 +116,7 @@ pub(super) fn router(
         watch,
         verifier,
         delegations,
-    }))))
+    })))))
 }
 
 /// Tells of comings and goings as long as there are rooms.

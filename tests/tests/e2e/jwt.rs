@@ -154,10 +154,33 @@ async fn who_the_homeserver_does_not_vouch_for_gets_nothing_and_no_secret_is_log
     for cause in ["status", "foreign_user", "private_address"] {
         assert!(log.contains(cause), "{cause}");
     }
+    // As filters of fail2ban find it (docs/matrix.md).
+    let audited =
+        "MatrixRTC token decision ip=unknown user=\"\" server=\"127.0.0.1:1\" reason=unauthorized ";
+    assert!(log.contains(audited), "{log}");
     let (_, jwt, _) = issued(&ask(&server, "/sfu/get", &older("of-alice", "D")).await);
     let log = server.log();
     assert!(!log.contains("nobody-s-secret") && !log.contains("of-alice"));
     assert!(!log.contains(&jwt));
+}
+
+#[tokio::test]
+async fn transports_are_told_in_the_place_of_a_homeserver() {
+    let more = "matrix: {transports: ['https://rtc.example.org/livekit/jwt']}";
+    let server = Server::start_with(more).await;
+    let path = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports";
+    // The token is the homeserver's: no token of ours.
+    let told = server.get(
+        path,
+        "Origin: https://call.example\r\nAuthorization: Bearer syt_x\r\n",
+    );
+    let told = told.await;
+    assert_eq!(told.status, 200, "{told:?}");
+    let read: Value = serde_json::from_str(&told.body).expect("JSON");
+    let url = &read["rtc_transports"][0]["livekit_service_url"];
+    assert_eq!(url, "https://rtc.example.org/livekit/jwt");
+    assert!(!server.log().contains("syt_x"));
+    assert_eq!(server.get(path, "").await.status, 401);
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ const OWNERS: [(&str, &[&str]); 29] = [
             "sfu/src/auth",
             "sfu/src/http",
             "sfu/src/server",
-            "jwt-service/src/routes.rs",
+            "jwt-service/src/routes",
         ],
     ),
     ("clap", &["sfu/src/cli"]),

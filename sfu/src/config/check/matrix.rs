@@ -48,6 +48,8 @@ pub struct Matrix {
     pub client_apis: Vec<(String, String)>,
     /// Server names and base URLs.
     pub homeservers: Vec<(String, String)>,
+    /// Authorization services told to clients in the place of a homeserver.
+    pub transports: Vec<String>,
     /// Certificate authorities.
     pub ca_file: Option<PathBuf>,
     /// Any homeserver may be at a private address.
@@ -74,6 +76,7 @@ impl Matrix {
             store: set("matrix.store").map(PathBuf::from),
             client_apis: values.map("matrix.client_apis"),
             homeservers: values.map("matrix.homeservers"),
+            transports: values.texts("matrix.transports"),
             ca_file: set("matrix.ca_file").map(PathBuf::from),
             allow_private_addresses: values.flag("matrix.allow_private_addresses"),
             skip_verify_tls: skip_verify(values, complaints),
@@ -101,6 +104,14 @@ impl Matrix {
             let cause = format!("`{}` is no URL that a client can open", quoted(url));
             let fix = "write for example wss://rtc.example.org/livekit/sfu";
             complaints.error(URL, values.place(URL), cause, fix);
+        }
+        const TRANSPORTS: &str = "matrix.transports";
+        let service =
+            |url: &str| is_url(url, &["https://", "http://"]) && !url.ends_with("/sfu/get");
+        for url in self.transports.iter().filter(|url| !service(url)) {
+            let cause = format!("`{}` is no URL of an authorization service", quoted(url));
+            let fix = "write for example https://rtc.example.org/livekit/jwt, to which clients add /sfu/get";
+            complaints.error(TRANSPORTS, values.place(TRANSPORTS), cause, fix);
         }
         const CLIENT_APIS: &str = "matrix.client_apis";
         let named = self.homeservers.iter().map(|entry| (HOMESERVERS, entry));
@@ -258,6 +269,12 @@ mod tests {
             ("matrix: {url: 'wss://h:99999'}", true),
             ("matrix: {url: 'wss://a..example'}", true),
             ("matrix: {url: 'wss://[::1'}", true),
+            ("matrix: {transports: [rtc.example.org]}", true),
+            (
+                "matrix: {transports: ['https://h/livekit/jwt/sfu/get']}",
+                true,
+            ),
+            ("matrix: {transports: ['https://h/livekit/jwt']}", false),
             ("matrix: {url: 'wss://h:1/livekit/sfu'}", false),
             ("matrix: {url: 'wss://192.0.2.1'}", false),
             ("matrix: {homeservers: {a.example: 'synapse:8008'}}", true),

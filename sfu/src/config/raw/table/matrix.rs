@@ -83,6 +83,12 @@ pub(super) const KEYS: &[Key] = &[
         "Where client-server APIs are that the well-known file of the server name does not tell, `server.name: https://host`; for delegated leaves.",
     ),
     Key::built(
+        "matrix.transports",
+        Texts,
+        "",
+        "URLs of authorization services, such as `https://rtc.example.org/livekit/jwt`, told at `/_matrix/client/unstable/org.matrix.msc4143/rtc/transports` for a homeserver that lacks this document; route that path here.",
+    ),
+    Key::built(
         "matrix.ca_file",
         Text,
         "",
