@@ -133,6 +133,20 @@ impl Config {
         Some(&apis.find(|api| api.name == server)?.url)
     }
 
+    /// The homeservers whose users are known to come: all that the operator named for them.
+    #[must_use]
+    pub fn named(&self) -> Vec<&str> {
+        let listed: &[String] = match &self.full_access {
+            FullAccess::Everyone => &[],
+            FullAccess::Servers(names) => names,
+        };
+        let located = self.homeservers.iter().map(|homeserver| &homeserver.name);
+        let mut all: Vec<&str> = listed.iter().chain(located).map(String::as_str).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     /// Did the operator name `server`, in whatever key?
     #[must_use]
     pub fn is_named(&self, server: &str) -> bool {
@@ -181,6 +195,7 @@ mod tests {
         };
         assert!(config.is_named("a.example") && config.is_named("b.example"));
         assert!(!config.is_named("c.example"));
+        assert_eq!(config.named(), ["a.example", "b.example"]);
         assert!(!Config::default().is_named("c.example"));
     }
 }

@@ -26,6 +26,7 @@ mod discovery;
 
 pub mod store;
 pub mod openid;
+pub mod standing;
 mod client_api;
 pub mod delegation;
 pub mod routes;

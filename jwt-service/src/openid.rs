@@ -29,6 +29,9 @@ const DECIDED_WITHIN: Duration = Duration::from_secs(30);
 /// The answer to the question; it holds a user id.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
+/// No homeserver hands this out.
+const NOBODY: &str = "foci-asks-whether-you-answer";
+
 /// Asks homeservers.
 pub struct Verifier {
     config: Arc<Config>,
@@ -163,6 +166,24 @@ impl Verifier {
         let result = answer.as_ref().map_or_else(Doubt::label, |_| "ok");
         self.watch.looked_up(result, began.elapsed());
         answer
+    }
+
+    /// Does the homeserver of a name that the operator gave answer? It is asked with a token that nobody
+    /// has, and must refuse it.
+    ///
+    /// # Errors
+    /// Why its users cannot be let in.
+    pub async fn probe(&self, server: &str) -> Result<(), Doubt> {
+        let open_id = OpenId {
+            access_token: NOBODY.to_owned(),
+            server: server.to_owned(),
+        };
+        let _place = self.places.take(server, true).ok_or(Doubt::Busy)?;
+        let asked = timeout(DECIDED_WITHIN, self.ask(&open_id, true)).await;
+        match asked.unwrap_or(Err(Doubt::Late)) {
+            Ok(_) | Err(Doubt::Status(401 | 403)) => Ok(()),
+            Err(doubt) => Err(doubt),
+        }
     }
 
     /// Takes every place of a named server, for tests.

@@ -20,6 +20,7 @@ use crate::limits::Limits;
 use crate::openid::{Doubt, Verifier};
 use crate::request::{Asked, Delay, Member};
 use crate::sfu::{Sfu, Uncreated};
+use crate::standing::Standing;
 use crate::watch::Watch;
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -28,7 +29,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
+use axum::routing::{any, get};
 use proto::token::Keys;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -77,7 +78,9 @@ pub struct Service {
     /// Counters.
     pub watch: Arc<dyn Watch>,
     /// Who asks homeservers.
-    pub verifier: Verifier,
+    pub verifier: Arc<Verifier>,
+    /// Whether those that the operator named answer.
+    pub standing: Standing,
     /// Who has asked how often.
     pub limits: Limits,
     /// Who takes delayed leaves over, if they are.
@@ -140,12 +143,30 @@ pub fn router(service: Arc<Service>) -> Router {
             Some(_) => handle(&service, LEAVE, request).await,
         }
     };
+    let homeservers = Arc::clone(&service);
+    let homeservers = move || async move { readiness(&homeservers.standing) };
     Router::new()
         .route(OLDER.path, any(older))
         .route(NEWER.path, any(newer))
         .route(LEAVE.path, any(leave))
         .layer(from_fn(with_headers))
+        .route("/readyz/homeservers", get(homeservers))
         .with_state(service)
+}
+
+/// 200 if all homeservers that the operator named answer. Not part of `/readyz`: a call goes on without
+/// its homeserver, and a restart of us does not bring that back.
+fn readiness(standing: &Standing) -> Response {
+    let homeservers = standing.list();
+    let ready = homeservers.iter().all(|homeserver| homeserver.reachable);
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let body = serde_json::json!({ "ready": ready, "homeservers": homeservers });
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (status, json, body.to_string()).into_response()
 }
 
 async fn with_headers(request: Request, next: Next) -> Response {

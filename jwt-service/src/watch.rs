@@ -10,6 +10,9 @@ pub trait Watch: Send + Sync + 'static {
     /// A homeserver was asked: `ok` or what went wrong, in one word, and how long it took.
     fn looked_up(&self, result: &'static str, took: Duration);
 
+    /// A homeserver that the operator named answers, or does not.
+    fn homeserver(&self, name: &str, reachable: bool);
+
     /// So many delegated leaves there are now.
     fn leaves(&self, jobs: usize);
 

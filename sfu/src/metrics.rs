@@ -237,6 +237,14 @@ impl Metrics {
         decisions.with_label_values(&[endpoint, outcome]).inc();
     }
 
+    /// A homeserver that the operator named answers, or does not. There are a few at most.
+    pub fn homeserver_answers(&self, name: &str, reachable: bool) {
+        let homeservers = &self.0.series.authorization.homeservers;
+        homeservers
+            .with_label_values(&[name])
+            .set(i64::from(reachable));
+    }
+
     /// So many delegated leaves there are.
     pub fn delegated_leaves(&self, jobs: usize) {
         let jobs = i64::try_from(jobs).unwrap_or(i64::MAX);

@@ -97,7 +97,10 @@ impl World {
         let watch = Arc::<Remembered>::default();
         let counted: Arc<dyn Watch> = Arc::<Remembered>::clone(&watch);
         let service = Arc::new(Service {
-            verifier: Verifier::new(Arc::clone(&config), Arc::clone(&counted)).expect("set up"),
+            verifier: Arc::new(
+                Verifier::new(Arc::clone(&config), Arc::clone(&counted)).expect("set up"),
+            ),
+            standing: Standing::default(),
             limits: Limits::new(config.rates),
             delegations: config
                 .delegation

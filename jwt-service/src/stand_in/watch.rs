@@ -28,6 +28,10 @@ impl Watch for Remembered {
         self.push(format!("lookup {result}"));
     }
 
+    fn homeserver(&self, name: &str, reachable: bool) {
+        self.push(format!("{name} reachable {reachable}"));
+    }
+
     fn leaves(&self, jobs: usize) {
         self.push(format!("leaves {jobs}"));
     }

@@ -68,6 +68,7 @@ pub(super) struct Sessions {
 pub(super) struct Authorization {
     pub(super) decisions: IntCounterVec,
     pub(super) lookups: IntCounterVec,
+    pub(super) homeservers: IntGaugeVec,
     pub(super) leaves: IntGauge,
     pub(super) leaves_ended: IntCounterVec,
     pub(super) lookup_duration: Histogram,
@@ -232,6 +233,11 @@ fn authorization(shelf: &Shelf) -> Authorization {
             "foci_jwt_lookups_total",
             "Homeservers asked about OpenID tokens",
             &["result"],
+        ),
+        homeservers: shelf.gauges(
+            "foci_jwt_homeserver_up",
+            "Homeservers that the configuration names: 1 if they answer",
+            &["server"],
         ),
         leaves: shelf.gauge("foci_jwt_leaves", "Delegated leaves"),
         leaves_ended: shelf.counters(

@@ -17,6 +17,7 @@ use jwt_service::limits::{Limits, Rates};
 use jwt_service::openid::Verifier;
 use jwt_service::routes::{self, Service, transports};
 use jwt_service::sfu::{DEPARTURE_TIMEOUT_S, EMPTY_TIMEOUT_S, Pending, Sfu, Uncreated};
+use jwt_service::standing::Standing;
 use jwt_service::watch::Watch;
 use proto::livekit::RoomConfiguration;
 use proto::token::Keys;
@@ -65,6 +66,10 @@ impl Watch for Metrics {
         self.homeserver_asked(result, took.as_secs_f64());
     }
 
+    fn homeserver(&self, name: &str, reachable: bool) {
+        self.homeserver_answers(name, reachable);
+    }
+
     fn leaves(&self, jobs: usize) {
         self.delegated_leaves(jobs);
     }
@@ -90,7 +95,10 @@ pub(super) fn router(
     }
     let watch: Arc<dyn Watch> = Arc::new(metrics.clone());
     let section = Arc::new(section(&config.matrix));
-    let verifier = Verifier::new(Arc::clone(&section), Arc::clone(&watch))?;
+    let verifier = Arc::new(Verifier::new(Arc::clone(&section), Arc::clone(&watch))?);
+    let standing = Standing::default();
+    let kept = standing.clone();
+    tokio::spawn(kept.keep(section.clone(), Arc::clone(&verifier), watch.clone()));
     let limits = Limits::new(section.rates);
     if config.http.trusted_proxies.is_empty() {
         tracing::info!(
@@ -115,6 +123,7 @@ pub(super) fn router(
         limits,
         watch,
         verifier,
+        standing,
         delegations,
     })))))
 }

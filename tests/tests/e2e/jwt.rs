@@ -164,6 +164,46 @@ async fn who_the_homeserver_does_not_vouch_for_gets_nothing_and_no_secret_is_log
     assert!(!log.contains(&jwt));
 }
 
+/// What is known of homeservers once the first round has ended with this status.
+async fn homeservers(server: &Server, status: u16) -> Value {
+    let told = async {
+        let mut asked = interval(Duration::from_millis(50));
+        loop {
+            asked.tick().await;
+            let answer = server.get("/livekit/jwt/readyz/homeservers", "").await;
+            let read: Value = serde_json::from_str(&answer.body).expect("JSON");
+            if answer.status == status && read["homeservers"] != json!([]) {
+                return read["homeservers"].clone();
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), told)
+        .await
+        .expect("a round")
+}
+
+#[tokio::test]
+async fn a_named_homeserver_that_does_not_answer_is_told_before_anybody_asks() {
+    let (server, homeserver) = started("").await;
+    let told = homeservers(&server, 200).await;
+    assert_eq!(told, json!([{"name": NAME, "reachable": true}]));
+    let up = format!("server=\"{NAME}\"");
+    assert_eq!(server.metric("foci_jwt_homeserver_up", &[&up]).await, 1.0);
+    drop(homeserver);
+
+    let config = format!("matrix: {{homeservers: {{\"{NAME}\": \"http://127.0.0.1:1\"}}}}");
+    let server = Server::start_with(&config).await;
+    let told = homeservers(&server, 503).await;
+    let expected = json!({"name": NAME, "reachable": false, "cause": "connect"});
+    assert_eq!(told, json!([expected]));
+    assert_eq!(server.get("/readyz", "").await.status, 200, "calls go on");
+    assert!(
+        server
+            .log()
+            .contains("homeserver cannot be asked about its users")
+    );
+}
+
 #[tokio::test]
 async fn transports_are_told_in_the_place_of_a_homeserver() {
     let more = "matrix: {transports: ['https://rtc.example.org/livekit/jwt']}";

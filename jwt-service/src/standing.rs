@@ -1,0 +1,147 @@
+//! Whether the homeservers that the operator named answer our question.
+//!
+//! Owns what the last round of questions found, and tells the log of changes. Asks with a token that
+//! nobody has: a homeserver that refuses it is there and has the right listener. Started by the server,
+//! read by `routes`.
+
+use crate::config::Config;
+use crate::openid::{Doubt, Verifier};
+use crate::watch::Watch;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch::Sender;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+/// Between two rounds. Who watches it asks about as often.
+const EVERY: Duration = Duration::from_secs(60);
+/// Homeservers asked at most; an operator names one, or a few.
+const MOST: usize = 64;
+
+/// One homeserver's standing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Homeserver {
+    /// Its server name.
+    pub name: String,
+    /// It answered, and knows what we ask for.
+    pub reachable: bool,
+    /// Why not, in one word; the log has more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<&'static str>,
+}
+
+/// What is known of all; cheap to clone. Nothing before the first round has ended.
+#[derive(Debug, Clone, Default)]
+pub struct Standing(Arc<Sender<BTreeMap<String, Option<&'static str>>>>);
+
+impl Standing {
+    /// All that are known, by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<Homeserver> {
+        let known = self.0.borrow();
+        let homeserver = |(name, cause): (&String, &Option<&'static str>)| Homeserver {
+            name: name.clone(),
+            reachable: cause.is_none(),
+            cause: *cause,
+        };
+        known.iter().map(homeserver).collect()
+    }
+
+    /// Asks all that the operator named, one after the other, time and again. Never ends.
+    pub async fn keep(self, config: Arc<Config>, verifier: Arc<Verifier>, watch: Arc<dyn Watch>) {
+        let mut rounds = interval(EVERY);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            for name in config.named().into_iter().take(MOST) {
+                let answer = verifier.probe(name).await;
+                watch.homeserver(name, answer.is_ok());
+                self.note(name, answer.err());
+            }
+        }
+    }
+
+    fn note(&self, name: &str, doubt: Option<Doubt>) {
+        let cause = doubt.as_ref().map(Doubt::label);
+        let mut before = None;
+        self.0
+            .send_modify(|known| before = known.insert(name.to_owned(), cause));
+        match doubt {
+            Some(doubt) if before != Some(cause) => warn!(
+                server = name,
+                cause = %format!("{}: {doubt}", doubt.label()),
+                "homeserver cannot be asked about its users: they get no tokens; see docs/matrix.md"
+            ),
+            None if before.is_some_and(|before| before.is_some()) => {
+                info!(server = name, "homeserver answers again");
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Homeserver as Configured;
+    use crate::stand_in::homeserver::{Homeserver as StandIn, Reply};
+    use crate::stand_in::watch::Remembered;
+
+    async fn round(status: u16, url: impl Fn(&StandIn) -> String) -> (Vec<Homeserver>, StandIn) {
+        let there = StandIn::start(None, move |_| {
+            Reply::Says(
+                status,
+                String::new(),
+                r#"{"errcode":"M_UNKNOWN_TOKEN"}"#.into(),
+            )
+        })
+        .await;
+        let config = Arc::new(Config {
+            homeservers: vec![Configured {
+                name: "a.example".into(),
+                url: url(&there),
+            }],
+            ..Config::default()
+        });
+        let watch = Arc::<Remembered>::default();
+        let verifier = Verifier::new(Arc::clone(&config), watch.clone()).expect("usable");
+        let standing = Standing::default();
+        assert_eq!(standing.list(), []);
+        let verifier = Arc::new(verifier);
+        let mut noted = standing.0.subscribe();
+        let task = tokio::spawn(standing.clone().keep(config, verifier, watch.clone()));
+        noted.changed().await.expect("it goes on");
+        task.abort();
+        let up = standing.list()[0].reachable;
+        assert_eq!(watch.all(), [format!("a.example reachable {up}")]);
+        (standing.list(), there)
+    }
+
+    fn found(cause: Option<&'static str>) -> Vec<Homeserver> {
+        vec![Homeserver {
+            name: "a.example".into(),
+            reachable: cause.is_none(),
+            cause,
+        }]
+    }
+
+    #[tokio::test]
+    async fn who_refuses_a_token_that_nobody_has_is_there() {
+        let url = |there: &StandIn| format!("http://{}", there.address);
+        let (list, there) = round(401, url).await;
+        assert_eq!(list, found(None));
+        let asked = there.asked();
+        let path = "/_matrix/federation/v1/openid/userinfo?";
+        assert!(asked[0].path.starts_with(path), "{asked:?}");
+    }
+
+    #[tokio::test]
+    async fn who_has_no_such_listener_or_does_not_answer_is_not() {
+        let url = |there: &StandIn| format!("http://{}", there.address);
+        assert_eq!(round(404, url).await.0, found(Some("status")));
+        let nowhere = |_: &StandIn| "http://127.0.0.1:1".to_owned();
+        assert_eq!(round(401, nowhere).await.0, found(Some("connect")));
+    }
+}
