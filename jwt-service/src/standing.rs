@@ -12,11 +12,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch::Sender;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 /// Between two rounds. Who watches it asks about as often.
 const EVERY: Duration = Duration::from_secs(60);
+/// While one is away.
+const EVERY_WHILE_AWAY: Duration = Duration::from_secs(10);
 /// Homeservers asked at most; an operator names one, or a few.
 const MOST: usize = 64;
 
@@ -34,48 +36,61 @@ pub struct Homeserver {
 
 /// What is known of all; cheap to clone. Nothing before the first round has ended.
 #[derive(Debug, Clone, Default)]
-pub struct Standing(Arc<Sender<BTreeMap<String, Option<&'static str>>>>);
+pub struct Standing(Arc<Sender<BTreeMap<String, Known>>>);
+
+/// Why one did not answer last time, and how often in a row it did not.
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    cause: Option<&'static str>,
+    misses: u32,
+}
 
 impl Standing {
     /// All that are known, by name.
     #[must_use]
     pub fn list(&self) -> Vec<Homeserver> {
         let known = self.0.borrow();
-        let homeserver = |(name, cause): (&String, &Option<&'static str>)| Homeserver {
+        let homeserver = |(name, known): (&String, &Known)| Homeserver {
             name: name.clone(),
-            reachable: cause.is_none(),
-            cause: *cause,
+            reachable: known.cause.is_none(),
+            cause: known.cause,
         };
         known.iter().map(homeserver).collect()
     }
 
     /// Asks all that the operator named, one after the other, time and again. Never ends.
     pub async fn keep(self, config: Arc<Config>, verifier: Arc<Verifier>, watch: Arc<dyn Watch>) {
-        let mut rounds = interval(EVERY);
-        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            rounds.tick().await;
             for name in config.named().into_iter().take(MOST) {
                 let answer = verifier.probe(name).await;
                 watch.homeserver(name, answer.is_ok());
                 self.note(name, answer.err());
             }
+            let away = self.list().iter().any(|homeserver| !homeserver.reachable);
+            sleep(if away { EVERY_WHILE_AWAY } else { EVERY }).await;
         }
     }
 
     fn note(&self, name: &str, doubt: Option<Doubt>) {
-        let cause = doubt.as_ref().map(Doubt::label);
-        let mut before = None;
-        self.0
-            .send_modify(|known| before = known.insert(name.to_owned(), cause));
-        match doubt {
-            Some(doubt) if before != Some(cause) => warn!(
-                server = name,
-                cause = %format!("{}: {doubt}", doubt.label()),
-                "homeserver cannot be asked about its users: they get no tokens; see docs/matrix.md"
-            ),
-            None if before.is_some_and(|before| before.is_some()) => {
+        let mut misses = 0;
+        self.0.send_modify(|all| {
+            let known = all.entry(name.to_owned()).or_default();
+            known.cause = doubt.as_ref().map(Doubt::label);
+            misses = known.misses;
+            known.misses = if doubt.is_some() { misses + 1 } else { 0 };
+        });
+        let Some(doubt) = doubt else {
+            if misses > 0 {
                 info!(server = name, "homeserver answers again");
+            }
+            return;
+        };
+        let cause = format!("{}: {doubt}", doubt.label());
+        // Both may just be starting, or the other one anew: once is no news.
+        match misses {
+            0 => info!(server = name, %cause, "homeserver does not answer"),
+            1 => {
+                warn!(server = name, %cause, "homeserver still does not answer: its users get no tokens");
             }
             _ => {}
         }

@@ -238,7 +238,11 @@ impl Server {
 }
 
 /// One request on a connection of its own.
-async fn request(
+/// One request with extra header lines, and the connection is closed.
+///
+/// # Errors
+/// No answer comes.
+pub async fn request(
     host: SocketAddr,
     method: &str,
     path: &str,
@@ -263,6 +267,12 @@ async fn request(
         .await
         .map_err(std::io::Error::other)??;
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked {
+        unchunked(body)
+    } else {
+        body.to_owned()
+    };
     let status = head
         .split(' ')
         .nth(1)
@@ -271,8 +281,22 @@ async fn request(
     Ok(Answer {
         status,
         head: head.to_owned(),
-        body: body.to_owned(),
+        body,
     })
+}
+
+/// A body in pieces, each after its length in hexadecimal. (RFC 9112 §7.1)
+fn unchunked(mut rest: &str) -> String {
+    let mut body = String::new();
+    while let Some((length, after)) = rest.split_once("\r\n") {
+        let piece = usize::from_str_radix(length, 16).ok();
+        let Some(piece) = piece.and_then(|length| after.get(..length)) else {
+            break;
+        };
+        body += piece;
+        rest = after[piece.len()..].trim_start_matches("\r\n");
+    }
+    body
 }
 
 impl Drop for Server {

@@ -2,8 +2,8 @@
 //! certificate authority that nobody else knows. Stopped when dropped.
 
 use crate::artifacts;
-use crate::server::free_tcp_port;
-use aws_lc_rs::rand;
+use crate::server::{free_tcp_port, request};
+use aws_lc_rs::{hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -49,6 +49,12 @@ impl Site {
     #[must_use]
     pub fn name(&self) -> String {
         format!("localhost:{}", self.federation)
+    }
+
+    /// The base URL of the client API.
+    #[must_use]
+    pub fn client_api(&self) -> String {
+        format!("http://localhost:{}", self.client)
     }
 
     /// The PEM file of the authority.
@@ -168,13 +174,53 @@ impl Homeserver {
     /// The base URL of its client API.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://localhost:{}", self.site.client)
+        self.site.client_api()
     }
 
     /// Its server name.
     #[must_use]
     pub fn name(&self) -> String {
         self.site.name()
+    }
+
+    /// Asks the client API.
+    ///
+    /// # Panics
+    /// When it refuses, or answers no JSON.
+    pub async fn call(&self, method: &str, path: &str, token: &str, body: &Value) -> Value {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.site.client));
+        let headers =
+            format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
+        let body = if method == "GET" {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let answer = request(address, method, path, &headers, &body).await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status, 200, "{method} {path}: {answer:?}");
+        serde_json::from_str(&answer.body).expect("JSON")
+    }
+
+    /// Makes an account; its user id, device and access token.
+    pub async fn register(&self, name: &str) -> [String; 3] {
+        const PATH: &str = "/_synapse/admin/v1/register";
+        let nonce = self.call("GET", PATH, "", &Value::Null).await["nonce"].clone();
+        let password = random();
+        let words = [
+            nonce.as_str().expect("a nonce"),
+            name,
+            &password,
+            "notadmin",
+        ];
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, self.secret.as_bytes());
+        let mac = hmac::sign(&key, words.join("\0").as_bytes());
+        let mac: String = mac.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+        let account = json!({ "nonce": nonce, "username": name, "password": password,
+            "admin": false, "mac": mac });
+        let made = self.call("POST", PATH, "", &account).await;
+        ["user_id", "device_id", "access_token"]
+            .map(|field| made[field].as_str().expect("a text").to_owned())
     }
 
     /// Both listeners take connections: the last thing it does when it starts.

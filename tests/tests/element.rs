@@ -2,9 +2,16 @@
 //! package runs in Chromium, as an application of its own and as a widget; screenshots go to
 //! `FOCI_ARTIFACTS`.
 
+#![allow(clippy::print_stdout, reason = "a test that tells a figure")]
+
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tests::client::{Client, Join};
 use tests::script;
 use tests::server::Server;
 use tests::synapse::Site;
+use tokio::time::{Instant, interval, timeout};
 
 /// The cases of `tests/element/call.mjs`, all or those that `FOCI_CASE` names.
 #[tokio::test]
@@ -20,4 +27,79 @@ async fn element_call_users_see_and_hear_each_other() {
     .await;
     let homeserver = script::homeserver(&server, site).await;
     script::element(&server, &homeserver, "call.mjs").await;
+}
+
+/// MSC4140 and MSC4195 with the real thing: what a client schedules at its homeserver and hands over.
+#[tokio::test]
+async fn a_delayed_leave_is_put_off_at_a_real_homeserver_and_sent_when_its_owner_vanishes() {
+    const DELAY_MS: u64 = 2000;
+    let site = Site::new();
+    let server = Server::start_with(&format!(
+        "matrix:\n  full_access_homeservers: [\"{0}\"]\n  ca_file: \"{1}\"\n  client_apis: {{ \"{0}\": \"{2}\" }}\n",
+        site.name(),
+        site.authority().display(),
+        site.client_api(),
+    ))
+    .await;
+    let homeserver = script::homeserver(&server, site).await;
+    let [user, device, token] = homeserver.register("alice").await;
+    let room = homeserver
+        .call("POST", "/_matrix/client/v3/createRoom", &token, &json!({}))
+        .await;
+    let room = room["room_id"].as_str().expect("a room").to_owned();
+    let member = format!(
+        "/_matrix/client/v3/rooms/{room}/state/org.matrix.msc3401.call.member/_{user}_{device}"
+    );
+    let there = json!({ "application": "m.call", "device_id": device });
+    homeserver.call("PUT", &member, &token, &there).await;
+    let later = format!("{member}?org.matrix.msc4140.delay={DELAY_MS}");
+    let delayed = homeserver.call("PUT", &later, &token, &json!({})).await;
+
+    let path = format!("/_matrix/client/v3/user/{user}/openid/request_token");
+    let open_id = homeserver.call("POST", &path, &token, &json!({})).await;
+    let asked = json!({
+        "room_id": room, "slot_id": "m.call#ROOM", "openid_token": open_id,
+        "member": { "id": "m", "claimed_user_id": user, "claimed_device_id": device },
+        "delay_id": delayed["delay_id"], "delay_timeout": DELAY_MS,
+    });
+    let answer = server.post("/get_token", "", &asked.to_string()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let answer: Value = serde_json::from_str(&answer.body).expect("JSON");
+    let jwt = answer["jwt"].as_str().expect("a token");
+    let alice = Client::join_with(&server, Join::with_token(jwt)).await;
+
+    // It is put off time and again: without that it would have fired after the first two seconds.
+    let mut began = BTreeSet::new();
+    let mut tick = interval(Duration::from_millis(100));
+    let put_off = async {
+        while began.len() < 4 {
+            tick.tick().await;
+            let path = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events";
+            let list = homeserver.call("GET", path, &token, &Value::Null).await;
+            let events = list["delayed_events"].as_array().expect("a list").clone();
+            assert_eq!(events.len(), 1, "it has fired: {list}");
+            began.insert(events[0]["running_since"].as_u64().expect("a time"));
+        }
+    };
+    timeout(Duration::from_secs(30), put_off)
+        .await
+        .expect("put off");
+    assert_eq!(
+        homeserver.call("GET", &member, &token, &Value::Null).await,
+        there
+    );
+
+    drop(alice);
+    let vanished = Instant::now();
+    let sent = async {
+        while homeserver.call("GET", &member, &token, &Value::Null).await != json!({}) {
+            tick.tick().await;
+        }
+    };
+    timeout(Duration::from_secs(60), sent).await.expect("sent");
+    println!(
+        "the leave was sent {:.1} s after she had vanished",
+        vanished.elapsed().as_secs_f64()
+    );
+    server.assert_calm();
 }
