@@ -13,18 +13,22 @@ use tests::server::Server;
 use tests::synapse::Site;
 use tokio::time::{Instant, interval, timeout};
 
+/// The homeserver is found by its name, at a private address, and shows a certificate of an authority
+/// of its own; it has no well-known file for clients.
+fn matrix(site: &Site) -> String {
+    format!(
+        "matrix:\n  full_access_homeservers: [\"{0}\"]\n  ca_file: \"{1}\"\n  client_apis: {{ \"{0}\": \"{2}\" }}\n",
+        site.name(),
+        site.authority().display(),
+        site.client_api(),
+    )
+}
+
 /// The cases of `tests/element/call.mjs`, all or those that `FOCI_CASE` names.
 #[tokio::test]
 async fn element_call_users_see_and_hear_each_other() {
     let site = Site::new();
-    // The homeserver is found by its name, at a private address, and shows a certificate of an
-    // authority of its own.
-    let server = Server::start_with(&format!(
-        "matrix:\n  full_access_homeservers: [\"{}\"]\n  ca_file: \"{}\"\n",
-        site.name(),
-        site.authority().display()
-    ))
-    .await;
+    let server = Server::start_with(&matrix(&site)).await;
     let homeserver = script::homeserver(&server, site).await;
     script::element(&server, &homeserver, "call.mjs").await;
 }
@@ -34,13 +38,7 @@ async fn element_call_users_see_and_hear_each_other() {
 async fn a_delayed_leave_is_put_off_at_a_real_homeserver_and_sent_when_its_owner_vanishes() {
     const DELAY_MS: u64 = 2000;
     let site = Site::new();
-    let server = Server::start_with(&format!(
-        "matrix:\n  full_access_homeservers: [\"{0}\"]\n  ca_file: \"{1}\"\n  client_apis: {{ \"{0}\": \"{2}\" }}\n",
-        site.name(),
-        site.authority().display(),
-        site.client_api(),
-    ))
-    .await;
+    let server = Server::start_with(&matrix(&site)).await;
     let homeserver = script::homeserver(&server, site).await;
     let [user, device, token] = homeserver.register("alice").await;
     let room = homeserver
