@@ -1,6 +1,7 @@
 //! What the operator settled. Checked by whoever read it; plain data here.
 
 use crate::limits::Rates;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct Config {
     pub delegation: bool,
     /// Where they are kept over a restart; `None`: nowhere.
     pub store: Option<PathBuf>,
+    /// Or in Redis, in the reference's form; not both.
+    pub redis: Option<RedisUrl>,
     /// Base URLs of client-server APIs that are not looked for.
     pub client_apis: Vec<Homeserver>,
     /// How often who may ask.
@@ -46,12 +49,23 @@ impl Default for Config {
             homeservers: Vec::new(),
             delegation: false,
             store: None,
+            redis: None,
             client_apis: Vec::new(),
             rates: Rates::DEFAULT,
             ca_file: None,
             verify_tls: Verification::default(),
             allow_private_addresses: false,
         }
+    }
+}
+
+/// Where Redis is. It may hold a password, so it has no readable `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(pub String);
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedisUrl(redacted)")
     }
 }
 

@@ -88,9 +88,10 @@ impl Delegations {
         let tls = Tls::new(config.ca_file.as_deref(), config.verify_tls)?;
         let fetch = Fetch::new(Dns::of_system(), tls);
         let api = Arc::new(ClientApi::new(Arc::clone(config), fetch));
-        let (store, kept) = match &config.store {
-            Some(path) => Store::open(path)?,
-            None => (Store::none(), Vec::new()),
+        let (store, kept) = match (&config.store, &config.redis) {
+            (Some(path), _) => Store::open(path)?,
+            (None, Some(url)) => Store::redis(&url.0)?,
+            (None, None) => (Store::none(), Vec::new()),
         };
         let (orders, inbox) = mpsc::channel(ORDERS);
         let mut desk = Desk {

@@ -1,9 +1,11 @@
-//! Where delegated leaves are kept over a restart: one file of an embedded database, written by a
-//! thread of its own.
+//! Where delegated leaves are kept over a restart: one file of an embedded database, or Redis, written
+//! by a thread of its own.
 //!
-//! Owns the file. What is asked of it is done in order, as much as waits in one transaction; a new job
+//! Owns the file; Redis is for `in_redis`. What is asked of it is done in order, as much as waits in one transaction; a new job
 //! is on the disk before it is acknowledged. The only file that names the database's crate. Used by
 //! `delegation`.
+
+mod in_redis;
 
 use crate::leave::kept::{self, Kept};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
@@ -33,6 +35,14 @@ pub enum StoreError {
         /// Why not.
         cause: String,
     },
+    /// Redis cannot be used.
+    #[error("matrix.redis: cannot connect: {0}")]
+    Redis(String),
+    /// Somebody else uses it.
+    #[error(
+        "matrix.redis: another process has the jobs there and is alive: end it first, or use another database"
+    )]
+    Owned,
     /// The disk is too slow, or the thread is gone.
     #[error("the store does not keep up")]
     Busy,
@@ -77,15 +87,27 @@ impl Store {
             open(path).map_err(|cause| failed(cause.to_string()))
         });
         let (database, jobs) = opened?;
+        let store = Self::run(move |queue| write(&database, &queue))
+            .map_err(|error| failed(error.to_string()))?;
+        Ok((store, jobs))
+    }
+
+    /// Connects to Redis and reads the jobs there. Waits for the claim of a process that has crashed.
+    pub(crate) fn redis(url: &str) -> Result<(Self, Vec<Kept>), StoreError> {
+        let (keeper, jobs) = in_redis::open(url)?;
+        let store = Self::run(move |queue| keeper.run(&queue))
+            .map_err(|error| StoreError::Redis(error.to_string()))?;
+        Ok((store, jobs))
+    }
+
+    fn run(work: impl FnOnce(Receiver<Change>) + Send + 'static) -> io::Result<Self> {
         let (changes, queue) = sync_channel(QUEUE);
         std::thread::Builder::new()
             .name("matrix-store".into())
-            .spawn(move || write(&database, &queue))
-            .map_err(|error| failed(error.to_string()))?;
-        let store = Self {
+            .spawn(move || work(queue))?;
+        Ok(Self {
             changes: Some(changes),
-        };
-        Ok((store, jobs))
+        })
     }
 
     /// Keeps a job; returns once it is on the disk.

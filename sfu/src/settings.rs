@@ -83,7 +83,8 @@ const fn named(
 
 /// Variables of the companion service lk-jwt-service and the keys they set.
 /// (LK: jwt-service §9)
-const COMPANION: [(&str, &str); 3] = [
+const COMPANION: [(&str, &str); 4] = [
+    ("LIVEKIT_REDIS_URL", "matrix.redis"),
     ("LIVEKIT_URL", "matrix.url"),
     (
         "LIVEKIT_FULL_ACCESS_HOMESERVERS",

@@ -353,7 +353,7 @@ fn show(text: &str) {
 }
 
 /// The binary under test, built if it is ours.
-fn binary() -> &'static PathBuf {
+pub fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         #[allow(
@@ -407,7 +407,8 @@ fn binary() -> &'static PathBuf {
 }
 
 /// A port nobody listens on now.
-pub(crate) fn free_tcp_port() -> u16 {
+#[must_use]
+pub fn free_tcp_port() -> u16 {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     socket.local_addr().expect("a bound socket").port()
 }

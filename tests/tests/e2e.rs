@@ -5,6 +5,7 @@ mod e2e {
     mod data;
     mod dual;
     mod jwt;
+    mod kept;
     mod losses;
     mod media;
     mod observed;

@@ -11,7 +11,7 @@ use crate::rooms::{EnterError, Presence, Rooms};
 use crate::server::ServeError;
 use axum::Router;
 use axum::http::request::Parts;
-use jwt_service::config::{self, FullAccess, Homeserver, Restricted, Verification};
+use jwt_service::config::{self, FullAccess, Homeserver, RedisUrl, Restricted, Verification};
 use jwt_service::delegation::{self, Delegations};
 use jwt_service::limits::{Limits, Rates};
 use jwt_service::openid::Verifier;
@@ -167,6 +167,10 @@ fn section(matrix: &Matrix) -> config::Config {
         },
         delegation: matrix.delegation,
         store: matrix.store.clone(),
+        redis: matrix
+            .redis
+            .as_ref()
+            .map(|url| RedisUrl(url.reveal().to_owned())),
         client_apis: matrix.client_apis.iter().map(homeserver).collect(),
         ca_file: matrix.ca_file.clone(),
         verify_tls: if matrix.skip_verify_tls {

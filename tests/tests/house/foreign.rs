@@ -6,7 +6,7 @@ use super::paths::named;
 use super::source::Tree;
 
 /// Who may name what. An owner with `.rs` is that file alone, without it also the folder.
-const OWNERS: [(&str, &[&str]); 29] = [
+const OWNERS: [(&str, &[&str]); 30] = [
     ("aes", &["sfu/src/media/transport/srtp.rs"]),
     (
         "aws_lc_rs",
@@ -44,6 +44,7 @@ const OWNERS: [(&str, &[&str]); 29] = [
     ("prost", &["proto/src/signal", "proto/src/data"]),
     ("quinn_udp", &["sfu/src/worker/udp.rs"]),
     ("redb", &["jwt-service/src/store.rs"]),
+    ("redis", &["jwt-service/src/store/in_redis.rs"]),
     ("rtc_sdp", &["sfu/src/media/transport/sdp.rs"]),
     ("ruma", &["jwt-service/src/matrix.rs"]),
     ("rustix", &["sfu/src/worker/udp.rs"]),

@@ -1,6 +1,7 @@
 //! The MatrixRTC authorization service.
 
 use crate::config::complaint::{Complaints, quoted};
+use crate::config::keys::Secret;
 use crate::config::raw::{Value, Values};
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ pub struct Matrix {
     pub delegation: bool,
     /// Where they are kept over a restart.
     pub store: Option<PathBuf>,
+    /// Or the URL of Redis.
+    pub redis: Option<Secret>,
     /// Server names and base URLs of their client-server APIs.
     pub client_apis: Vec<(String, String)>,
     /// Server names and base URLs.
@@ -74,6 +77,7 @@ impl Matrix {
             ],
             delegation: values.flag("matrix.delegation"),
             store: set("matrix.store").map(PathBuf::from),
+            redis: set("matrix.redis").map(Secret::new),
             client_apis: values.map("matrix.client_apis"),
             homeservers: values.map("matrix.homeservers"),
             transports: values.texts("matrix.transports"),
@@ -84,6 +88,7 @@ impl Matrix {
         if matrix.enabled {
             matrix.urls(values, complaints);
             matrix.access(values, complaints);
+            matrix.kept(values, complaints);
         }
         matrix
     }
@@ -122,6 +127,28 @@ impl Matrix {
                 let fix = "write for example `example.org: http://synapse:8008`";
                 complaints.error(key, values.place(key), cause, fix);
             }
+        }
+    }
+
+    /// Leaves are kept in one place, and no complaint shows a password.
+    fn kept(&self, values: &Values, complaints: &mut Complaints) {
+        const KEY: &str = "matrix.redis";
+        let Some(url) = &self.redis else { return };
+        let known = ["redis://", "redis+unix://", "unix://"];
+        if url.reveal().starts_with("rediss://") {
+            let fix = "use redis:// in a network of your own, or matrix.store";
+            complaints.error(
+                KEY,
+                values.place(KEY),
+                "Redis over TLS is not supported",
+                fix,
+            );
+        } else if !known.iter().any(|scheme| url.reveal().starts_with(scheme)) {
+            let fix = "write for example redis://127.0.0.1:6379/0";
+            complaints.error(KEY, values.place(KEY), "no URL of Redis", fix);
+        } else if self.store.is_some() {
+            let cause = "matrix.store is set too, and leaves are kept in one place";
+            complaints.error(KEY, values.place(KEY), cause, "remove one of the two");
         }
     }
 
@@ -258,6 +285,27 @@ mod tests {
         assert_eq!(matrix.full_access_homeservers, ["*"]);
         assert_eq!((matrix.url, matrix.ca_file), (None, None));
         assert_eq!(complaints, Vec::<String>::new());
+    }
+
+    #[test]
+    fn leaves_are_kept_in_one_place_and_no_complaint_shows_its_password() {
+        for (yaml, cause) in [
+            ("{redis: 'redis://:pass-word@h/0'}", None),
+            ("{redis: 'redis+unix:///run/redis.sock'}", None),
+            ("{redis: 'rediss://:pass-word@h'}", Some("over TLS")),
+            ("{redis: 'h:6379?pass-word'}", Some("no URL")),
+            (
+                "{redis: 'redis://:pass-word@h', store: /s}",
+                Some("one place"),
+            ),
+        ] {
+            let (matrix, complaints) = read(&format!("matrix: {yaml}"));
+            match cause {
+                None => assert!(complaints.is_empty(), "{yaml}: {complaints:?}"),
+                Some(cause) => assert!(complaints[0].contains(cause), "{yaml}: {complaints:?}"),
+            }
+            assert!(!format!("{matrix:?} {complaints:?}").contains("pass-word"));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Keys below `matrix`: the MatrixRTC authorization service. All are Foci's own.
 
 use crate::config::raw::key::Key;
-use crate::config::raw::key::Kind::{Bool, Duration, Text, TextMap, Texts, Uint};
+use crate::config::raw::key::Kind::{Bool, Duration, Secret, Text, TextMap, Texts, Uint};
 
 pub(super) const KEYS: &[Key] = &[
     Key::built(
@@ -75,6 +75,12 @@ pub(super) const KEYS: &[Key] = &[
         Text,
         "",
         "File that keeps delegated leaves over a restart, for example /var/lib/foci/matrix.redb; it holds secrets. Unset: a restart forgets them, and homeservers send the leaves by themselves.",
+    ),
+    Key::built(
+        "matrix.redis",
+        Secret,
+        "",
+        "`redis://[user:password@]host[:port][/database]`, or `redis+unix:///path`: keeps delegated leaves there instead of in `matrix.store`, as lk-jwt-service does, so that either can go on where the other stopped. Never both at a time: whoever starts second is refused. Also `LIVEKIT_REDIS_URL`.",
     ),
     Key::built(
         "matrix.client_apis",
