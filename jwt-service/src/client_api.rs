@@ -11,17 +11,22 @@ use crate::openid::Endpoint;
 use crate::reach::Reach;
 use http::{StatusCode, header};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-/// The whole of finding one.
+/// To get a turn, and to find one.
 const FOUND_WITHIN: Duration = Duration::from_secs(10);
 /// One request.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// How long a well-known file is believed. (LK: jwt-service §8)
 const KNOWN_FOR: Duration = Duration::from_secs(4 * 3600);
+/// How long it is believed that there is none: a client asks again sooner.
+const MISSING_FOR: Duration = Duration::from_secs(60);
+/// Looked for at a time; others wait for their turn within their own time.
+const LOOKUPS_MOST: usize = 64;
 /// Homeservers remembered; when there are more, all are looked for again.
 const KNOWN_MOST: usize = 10_000;
 /// The well-known file.
@@ -35,8 +40,12 @@ const RETRY_MOST: Duration = Duration::from_secs(24 * 3600);
 pub(crate) struct ClientApi {
     config: Arc<Config>,
     fetch: Fetch,
-    known: Mutex<HashMap<String, (Arc<Endpoint>, Instant)>>,
+    known: Mutex<Known>,
+    lookups: Semaphore,
 }
+
+/// What is known of each, and until when.
+type Known = HashMap<String, (Option<Arc<Endpoint>>, Instant)>;
 
 impl ClientApi {
     pub(crate) fn new(config: Arc<Config>, fetch: Fetch) -> Self {
@@ -44,6 +53,7 @@ impl ClientApi {
             config,
             fetch,
             known: Mutex::default(),
+            lookups: Semaphore::new(LOOKUPS_MOST),
         }
     }
 
@@ -52,25 +62,44 @@ impl ClientApi {
         if let Some(url) = self.config.client_api(server) {
             return Endpoint::parse(url).map(Arc::new);
         }
-        let now = Instant::now();
-        let known = self.known().get(server).cloned();
-        if let Some((endpoint, _)) = known.filter(|(_, until)| *until > now) {
-            return Some(endpoint);
+        if let Some(known) = self.remembered(server) {
+            return known;
+        }
+        let turn = timeout(FOUND_WITHIN, self.lookups.acquire()).await;
+        let _turn = turn.ok()?.ok()?;
+        // Somebody may have found it while this one waited.
+        if let Some(known) = self.remembered(server) {
+            return known;
         }
         let told = timeout(FOUND_WITHIN, self.well_known(server)).await;
         let url = told.ok().flatten();
         // One that is named for OpenID mostly serves clients too.
         let url = url.as_deref().or_else(|| self.config.base_url(server));
-        let endpoint = Arc::new(Endpoint::parse(url?)?);
+        self.remember(server, url.and_then(Endpoint::parse))
+    }
+
+    fn remembered(&self, server: &str) -> Option<Option<Arc<Endpoint>>> {
+        let (endpoint, until) = self.known().get(server).cloned()?;
+        (until > Instant::now()).then_some(endpoint)
+    }
+
+    fn remember(&self, server: &str, endpoint: Option<Endpoint>) -> Option<Arc<Endpoint>> {
+        let endpoint = endpoint.map(Arc::new);
+        let long = if endpoint.is_some() {
+            KNOWN_FOR
+        } else {
+            MISSING_FOR
+        };
         let mut known = self.known();
         if known.len() >= KNOWN_MOST {
             known.clear();
         }
-        known.insert(server.to_owned(), (Arc::clone(&endpoint), now + KNOWN_FOR));
-        Some(endpoint)
+        let entry = (endpoint.clone(), Instant::now() + long);
+        known.insert(server.to_owned(), entry);
+        endpoint
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Arc<Endpoint>, Instant)>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -144,4 +173,44 @@ fn retry_after(answer: &Fetched) -> Option<Duration> {
         .map(Duration::from_secs)
         .or_else(|| matrix::retry_after(&answer.body))?;
     Some(asked.min(RETRY_MOST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Verification;
+    use crate::dns::Dns;
+    use crate::tls::Tls;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn many_who_ask_for_one_that_has_none_look_for_it_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let name = listener.local_addr().expect("bound").to_string();
+        let asked = Arc::<AtomicUsize>::default();
+        let count = Arc::clone(&asked);
+        // No TLS and no answer: whoever comes is sent away.
+        tokio::spawn(async move {
+            while listener.accept().await.is_ok() {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let config = Config {
+            allow_private_addresses: true,
+            ..Config::default()
+        };
+        let tls = Tls::new(None, Verification::On).expect("authorities");
+        let fetch = Fetch::new(Dns::of_system(), tls);
+        let mut api = ClientApi::new(Arc::new(config), fetch);
+        api.lookups = Semaphore::new(1);
+        let api = Arc::new(api);
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            let (api, name) = (Arc::clone(&api), name.clone());
+            all.spawn(async move { api.find(&name).await.is_some() });
+        }
+        assert_eq!(all.join_all().await, [false; 50]);
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
 }
