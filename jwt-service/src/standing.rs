@@ -19,6 +19,8 @@ use tracing::{info, warn};
 const EVERY: Duration = Duration::from_secs(60);
 /// While one is away.
 const EVERY_WHILE_AWAY: Duration = Duration::from_secs(10);
+/// Rounds in vain before the one that is worth a warning: who starts takes half a minute.
+const ALARMING: u32 = 3;
 /// Homeservers asked at most; an operator names one, or a few.
 const MOST: usize = 64;
 
@@ -86,10 +88,9 @@ impl Standing {
             return;
         };
         let cause = format!("{}: {doubt}", doubt.label());
-        // Both may just be starting, or the other one anew: once is no news.
         match misses {
             0 => info!(server = name, %cause, "homeserver does not answer"),
-            1 => {
+            ALARMING => {
                 warn!(server = name, %cause, "homeserver still does not answer: its users get no tokens");
             }
             _ => {}

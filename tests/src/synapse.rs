@@ -6,7 +6,7 @@ use crate::server::{free_tcp_port, request};
 use aws_lc_rs::{hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,6 +24,8 @@ pub struct Site {
     folder: PathBuf,
     client: u16,
     federation: u16,
+    /// It federates, on this machine.
+    federates: bool,
 }
 
 impl Site {
@@ -40,6 +42,7 @@ impl Site {
             folder,
             client,
             federation,
+            federates: false,
         };
         site.certify().expect("certificates are made");
         site
@@ -63,9 +66,34 @@ impl Site {
         self.folder.join("authority.pem")
     }
 
+    /// This homeserver and another one federate: it trusts the other's authority, and looks for it on
+    /// this machine.
+    ///
+    /// # Panics
+    /// When a file cannot be read or written.
+    pub fn federate_with(&mut self, other: &Self) {
+        let authorities = [self.authority(), other.authority()];
+        let [own, others] =
+            authorities.map(|path| fs::read_to_string(path).expect("a certificate"));
+        self.write("other.pem", &others);
+        self.write("trusted.pem", &(own + &others));
+        self.federates = true;
+    }
+
+    /// The PEM file of all authorities of those that federate.
+    #[must_use]
+    pub fn trusted(&self) -> PathBuf {
+        self.folder.join("trusted.pem")
+    }
+
     fn certify(&self) -> Result<(), rcgen::Error> {
         let mut of_authority = CertificateParams::new(Vec::new())?;
         of_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Two of one name would be taken for each other.
+        let name = format!("authority of {}", self.name());
+        of_authority
+            .distinguished_name
+            .push(DnType::CommonName, name);
         let authority = CertifiedIssuer::self_signed(of_authority, KeyPair::generate()?)?;
         let key = KeyPair::generate()?;
         let certificate =
@@ -74,6 +102,10 @@ impl Site {
         self.write("tls.pem", &certificate.pem());
         self.write("tls.key", &key.serialize_pem());
         Ok(())
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join(format!("synapse-{}.log", self.federation))
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -87,9 +119,15 @@ impl Site {
     pub async fn open(self, python: &Path, service: &str) -> Homeserver {
         let secret = random();
         self.write("signing.key", &format!("ed25519 a_test {}", random()));
-        let config = self.config(service, &secret);
+        let mut config = self.config(service, &secret);
+        if self.federates {
+            // It reads one certificate of each file.
+            config["federation_custom_ca_list"] = json!(["authority.pem", "other.pem"]);
+            config["ip_range_blacklist"] = json!([]);
+            config["federation_ip_range_blacklist"] = json!([]);
+        }
         self.write("homeserver.yaml", &config.to_string());
-        let out = File::create(self.folder.join("synapse.log")).expect("a log");
+        let out = File::create(self.log()).expect("a log");
         let child = Command::new(python)
             .args(["-m", "synapse.app.homeserver", "-c", "homeserver.yaml"])
             .current_dir(&self.folder)
@@ -245,7 +283,7 @@ impl Drop for Homeserver {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            artifacts::keep(&self.site.folder.join("synapse.log"));
+            artifacts::keep(&self.site.log());
         }
     }
 }

@@ -4,13 +4,16 @@
 
 #![allow(clippy::print_stdout, reason = "a test that tells a figure")]
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tests::client::{Client, Join};
+use tests::publication::Media;
 use tests::script;
 use tests::server::Server;
-use tests::synapse::Site;
+use tests::synapse::{Homeserver, Site};
 use tokio::time::{Instant, interval, timeout};
 
 /// The homeserver is found by its name, at a private address, and shows a certificate of an authority
@@ -100,4 +103,79 @@ async fn a_delayed_leave_is_put_off_at_a_real_homeserver_and_sent_when_its_owner
         vanished.elapsed().as_secs_f64()
     );
     server.assert_calm();
+}
+
+/// A token of a user for an SFU, asked for as Element Call does in a federated call: claims and text.
+async fn token(
+    sfu: &Server,
+    homeserver: &Homeserver,
+    of: &[String; 3],
+    room: &str,
+) -> (Value, String) {
+    let [user, device, access] = of;
+    let path = format!("/_matrix/client/v3/user/{user}/openid/request_token");
+    let open_id = homeserver.call("POST", &path, access, &json!({})).await;
+    let asked = json!({
+        "room_id": room, "slot_id": "m.call#ROOM", "openid_token": open_id,
+        "member": { "id": "m", "claimed_user_id": user, "claimed_device_id": device },
+    });
+    let answer = sfu.post("/get_token", "", &asked.to_string()).await;
+    assert_eq!(answer.status, 200, "{user}: {answer:?}");
+    let answer: Value = serde_json::from_str(&answer.body).expect("JSON");
+    let jwt = answer["jwt"].as_str().expect("a token").to_owned();
+    let payload = jwt.split('.').nth(1).expect("three parts");
+    let payload = URL_SAFE_NO_PAD.decode(payload).expect("base64");
+    (serde_json::from_slice(&payload).expect("JSON"), jwt)
+}
+
+/// Element Call's way with several homeservers: each sends by the SFU of the own one, and receives from
+/// all. (MSC4195)
+#[tokio::test]
+async fn users_of_two_federating_homeservers_meet_each_sending_by_the_own_sfu() {
+    let (mut a, mut b) = (Site::new(), Site::new());
+    a.federate_with(&b);
+    b.federate_with(&a);
+    let of = |site: &Site| {
+        let (name, trusted) = (site.name(), site.trusted());
+        format!(
+            "matrix:\n  full_access_homeservers: [\"{name}\"]\n  ca_file: \"{}\"\n  allow_private_addresses: true\n",
+            trusted.display()
+        )
+    };
+    let (sfu_a, sfu_b) = (
+        Server::start_with(&of(&a)).await,
+        Server::start_with(&of(&b)).await,
+    );
+    let a = script::homeserver(&sfu_a, a).await;
+    let b = script::homeserver(&sfu_b, b).await;
+    let (alice, bob) = (a.register("alice").await, b.register("bob").await);
+    let open = json!({ "preset": "public_chat" });
+    let room = a
+        .call("POST", "/_matrix/client/v3/createRoom", &alice[2], &open)
+        .await;
+    let room = room["room_id"].as_str().expect("a room").to_owned();
+    let join = format!(
+        "/_matrix/client/v3/join/{room}?via={0}&server_name={0}",
+        a.name()
+    );
+    b.call("POST", &join, &bob[2], &json!({})).await;
+
+    // Who sends there makes the room there; the other one finds it.
+    let (own, alice_a) = token(&sfu_a, &a, &alice, &room).await;
+    assert_eq!(own["video"]["canPublish"], true);
+    let (foreign, bob_a) = token(&sfu_a, &b, &bob, &room).await;
+    assert_eq!(foreign["video"]["canPublish"], false);
+    let (own, bob_b) = token(&sfu_b, &b, &bob, &room).await;
+    assert_eq!(own["video"]["canPublish"], true);
+    let (foreign, alice_b) = token(&sfu_b, &a, &alice, &room).await;
+    assert_eq!(foreign["video"]["canPublish"], false);
+
+    for (sfu, sends, receives) in [(&sfu_a, alice_a, bob_a), (&sfu_b, bob_b, alice_b)] {
+        let sender = Client::join_with(sfu, Join::with_token(&sends)).await;
+        let receiver = Client::join_with(sfu, Join::with_token(&receives)).await;
+        let sound = sender.publish("sound", Media::Sound).await;
+        receiver.receive(&sound.sid, 5).await;
+    }
+    sfu_a.assert_calm();
+    sfu_b.assert_calm();
 }
