@@ -237,8 +237,7 @@ impl Server {
     }
 }
 
-/// One request on a connection of its own.
-/// One request with extra header lines, and the connection is closed.
+/// One request with extra header lines, on a connection of its own.
 ///
 /// # Errors
 /// No answer comes.
