@@ -3,13 +3,13 @@
 //! Owns connecting: addresses are looked up and judged here, and the connection goes to an address
 //! that was judged, so that DNS cannot answer differently a moment later. Bounded in time by the
 //! caller, in size here. Errors never hold the path, which may carry a token. Used by `discovery`
-//! and `openid`.
+//! and `openid`; `client_api` and `twirp` post by it.
 
 use crate::dns::{Dns, Unresolved};
 use crate::matrix::{Destination, Host};
 use crate::reach::Reach;
 use crate::tls::Tls;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -31,6 +31,9 @@ const TLS_WITHIN: Duration = Duration::from_secs(5);
 /// The head of an answer.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
+/// What homeservers speak.
+const JSON: &str = "application/json";
+
 /// The way to homeservers; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Fetch {
@@ -44,6 +47,25 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+}
+
+/// What is posted, and by whom.
+#[derive(Debug)]
+pub(crate) struct Post {
+    /// What the body is, and the answer should be.
+    pub(crate) content_type: &'static str,
+    /// The header of that name, marked as sensitive.
+    pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) body: Bytes,
+}
+
+impl Post {
+    /// An empty JSON object.
+    const EMPTY: Self = Self {
+        content_type: JSON,
+        authorization: None,
+        body: Bytes::from_static(b"{}"),
+    };
 }
 
 /// Why there is no answer.
@@ -104,7 +126,7 @@ impl Fetch {
         path: &str,
         max_bytes: usize,
     ) -> Result<Answer, FetchError> {
-        self.ask(to, reach, (Method::GET, path), max_bytes).await
+        self.ask(to, reach, (None, path), max_bytes).await
     }
 
     /// `POST` of an empty JSON object to `path`, otherwise as [`Self::get`].
@@ -115,20 +137,32 @@ impl Fetch {
         path: &str,
         max_bytes: usize,
     ) -> Result<Answer, FetchError> {
-        self.ask(to, reach, (Method::POST, path), max_bytes).await
+        self.ask(to, reach, (Some(&Post::EMPTY), path), max_bytes)
+            .await
+    }
+
+    /// `POST` to `path` of what is given, otherwise as [`Self::get`].
+    pub(crate) async fn post_of(
+        &self,
+        to: &Destination,
+        reach: Reach,
+        (post, path): (&Post, &str),
+        max_bytes: usize,
+    ) -> Result<Answer, FetchError> {
+        self.ask(to, reach, (Some(post), path), max_bytes).await
     }
 
     async fn ask(
         &self,
         to: &Destination,
         reach: Reach,
-        (method, path): (Method, &str),
+        what: (Option<&Post>, &str),
         max_bytes: usize,
     ) -> Result<Answer, FetchError> {
         let mut failed = FetchError::Request;
         for ip in self.addresses(&to.host, reach).await? {
             let address = SocketAddr::new(ip, to.port);
-            match self.ask_one(address, to, (&method, path), max_bytes).await {
+            match self.ask_one(address, to, what, max_bytes).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => failed = error,
             }
@@ -154,25 +188,28 @@ impl Fetch {
         &self,
         address: SocketAddr,
         to: &Destination,
-        (method, path): (&Method, &str),
+        (post, path): (Option<&Post>, &str),
         max_bytes: usize,
     ) -> Result<Answer, FetchError> {
         let late = || io::Error::from(io::ErrorKind::TimedOut);
-        let posts = method == Method::POST;
-        let body = if posts { "{}" } else { "" };
-        let mut request = Request::builder().method(method).uri(path);
-        if posts {
-            request = request.header(header::CONTENT_TYPE, "application/json");
+        let mut request = Request::builder().uri(path);
+        if let Some(post) = post {
+            request = request.method(Method::POST);
+            request = request.header(header::CONTENT_TYPE, post.content_type);
+            if let Some(authorization) = &post.authorization {
+                request = request.header(header::AUTHORIZATION, authorization);
+            }
         }
+        let body = post.map_or_else(Bytes::new, |post| post.body.clone());
         let request = request
             .header(header::HOST, to.host_header.as_str())
             .header(
                 header::USER_AGENT,
                 concat!("foci/", env!("CARGO_PKG_VERSION")),
             )
-            .header(header::ACCEPT, "application/json")
+            .header(header::ACCEPT, post.map_or(JSON, |post| post.content_type))
             .header(header::CONNECTION, "close")
-            .body(Full::new(Bytes::from_static(body.as_bytes())))
+            .body(Full::new(body))
             .map_err(|_| FetchError::Request)?;
         let stream = timeout(DIAL_WITHIN, TcpStream::connect(address))
             .await

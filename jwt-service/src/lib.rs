@@ -27,6 +27,7 @@ mod discovery;
 pub mod store;
 pub mod openid;
 pub mod standing;
+pub mod twirp;
 mod client_api;
 pub mod delegation;
 pub mod routes;

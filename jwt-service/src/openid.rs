@@ -62,6 +62,11 @@ pub enum SetupError {
     /// A base URL.
     #[error("`{0}` is no http:// or https:// URL of a host")]
     Url(String),
+    /// The URL of an SFU that is another process.
+    #[error(
+        "LIVEKIT_URL (matrix.url): `{0}` is no ws://, wss://, http:// or https:// URL of a host"
+    )]
+    Sfu(String),
 }
 
 /// Why a token is not believed. For the log: the client is told nothing of it.

@@ -269,7 +269,7 @@ impl Service {
             created.map_err(|error| {
                 decision.doubt = Some(error.to_string());
                 match error {
-                    Uncreated::Full => Refusal::Room,
+                    Uncreated::Full | Uncreated::Away(_) => Refusal::Room,
                     Uncreated::Draining => Refusal::Draining,
                 }
             })?;

@@ -31,6 +31,9 @@ pub enum Uncreated {
     /// As many rooms as the process takes.
     #[error("as many rooms as this server takes")]
     Full,
+    /// The SFU is elsewhere and could not be asked, or refused; one word of where that failed.
+    #[error("{0}: the SFU was asked in vain, see the line before this one")]
+    Away(&'static str),
     /// The process goes down.
     #[error("the server is shutting down")]
     Draining,

@@ -8,3 +8,4 @@ pub use livekit_protocol as livekit;
 pub mod data;
 pub mod signal;
 pub mod token;
+pub mod twirp;

@@ -8,7 +8,8 @@ mod token;
 mod flags;
 
 use crate::server;
-use crate::settings::Loaded;
+use crate::settings::companion::Unusable;
+use crate::settings::{Loaded, Sources};
 use crate::worker::record::Target;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -34,6 +35,9 @@ pub fn run() -> ExitCode {
         _ => {}
     }
     let sources = flags::sources(&matches);
+    if matches.subcommand_name() == Some("jwt") {
+        return serve_alone(&sources);
+    }
     let loaded = sources.load();
     match matches.subcommand_name() {
         Some("check") => check(&loaded),
@@ -83,7 +87,7 @@ fn well_known(loaded: &Loaded) -> ExitCode {
     show::out(&jwt_service::routes::transports::well_known(transports))
 }
 
-fn serve(loaded: &Loaded, sources: &crate::settings::Sources, record: Option<Target>) -> ExitCode {
+fn serve(loaded: &Loaded, sources: &Sources, record: Option<Target>) -> ExitCode {
     let config = &loaded.config;
     let started = |bound: &[SocketAddr]| {
         let port = bound.first().map_or(config.http.port, SocketAddr::port);
@@ -92,6 +96,28 @@ fn serve(loaded: &Loaded, sources: &crate::settings::Sources, record: Option<Tar
         }
     };
     match server::run(loaded, sources, record, started) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            show::err(&format!("error: {error}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The authorization service alone; the status of a wrong variable is that of lk-jwt-service.
+fn serve_alone(sources: &Sources) -> ExitCode {
+    let (companion, loaded) = match sources.companion() {
+        Ok(both) => both,
+        Err(Unusable::File(loaded)) => {
+            show::err(&show::complaints(&loaded.complaints));
+            return ExitCode::from(CONFIGURATION);
+        }
+        Err(Unusable::Variable(text)) => {
+            show::err(&format!("error: {text}\n"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match server::alone::run(&companion, &loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             show::err(&format!("error: {error}\n"));

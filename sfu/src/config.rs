@@ -12,3 +12,4 @@ pub mod complaint;
 pub mod raw;
 pub mod docs;
 pub mod check;
+pub mod companion;

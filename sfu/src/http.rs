@@ -6,3 +6,4 @@ pub mod admin;
 pub mod websocket;
 pub mod try_page;
 pub mod router;
+pub mod alone;

@@ -7,6 +7,7 @@ mod stop;
 mod listen;
 mod authorization;
 mod sections;
+pub mod alone;
 
 use crate::config::check::{Config, SHORT_SECRET};
 use crate::config::ports;
@@ -123,7 +124,7 @@ async fn serve(
     let media = sections::media(config, record, &faults)?;
     let advertised = media.plane.advertised.clone();
     let (workers, threads) = Workers::start(&media, &metrics, rand::rng().random())?;
-    let keys = Arc::new(sections::keys(config));
+    let keys = Arc::new(sections::keys(&config.keys));
     let (presence, comings) = mpsc::channel(PRESENCE_DEPTH);
     let rooms = Rooms::start(Surroundings {
         workers: workers.clone(),

@@ -5,6 +5,7 @@
 //! (LK: server ops §6.1, §7.1)
 
 mod file;
+pub mod companion;
 
 use crate::config::check::{Config, check};
 use crate::config::complaint::{Complaints, Place};

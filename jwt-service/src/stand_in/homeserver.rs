@@ -12,6 +12,18 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) struct Asked {
     pub(crate) host: String,
     pub(crate) path: String,
+    /// Request line and headers.
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Asked {
+    /// A header's value; empty if it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        let mut found = lines.filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.next().map_or("", |(_, value)| value)
+    }
 }
 
 /// What it answers.
@@ -107,17 +119,21 @@ where
         };
         head.push(byte);
     }
-    let head = String::from_utf8_lossy(&head);
+    let head = String::from_utf8_lossy(&head).into_owned();
     let line = head.lines().next().unwrap_or_default();
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-    let host = head
-        .lines()
-        .find_map(|line| {
-            line.split_once(": ")
-                .filter(|(name, _)| name.eq_ignore_ascii_case("host"))
-        })
-        .map_or(String::new(), |(_, host)| host.to_owned());
-    match answer(Asked { host, path }) {
+    let mut asked = Asked {
+        host: String::new(),
+        path,
+        head,
+        body: Vec::new(),
+    };
+    asked.host = asked.header("host").to_owned();
+    asked.body = vec![0; asked.header("content-length").parse().unwrap_or(0)];
+    if stream.read_exact(&mut asked.body).await.is_err() {
+        return;
+    }
+    match answer(asked) {
         Reply::Nothing => std::future::pending().await,
         Reply::Says(status, headers, body) => {
             let length = body.len();

@@ -65,6 +65,10 @@ pub(super) fn command() -> Command {
     }
     command
         .subcommand(Command::new("serve").about("Serve (the default)"))
+        .subcommand(
+            Command::new("jwt")
+                .about("Serve the MatrixRTC authorization service alone, as lk-jwt-service does"),
+        )
         .subcommand(Command::new("check").about("Print complaints and the configuration in effect"))
         .subcommand(crate::cli::token::command())
         .subcommand(Command::new("ports").about("List the ports in use"))

@@ -29,6 +29,9 @@ const GOOD_SECRET: usize = 32;
 /// LiveKit's line about it; a server that has run with such a secret still starts.
 pub const SHORT_SECRET: &str = "secret is too short, should be at least 32 characters for security";
 
+/// What is said of missing keys; the service alone may have them from elsewhere.
+pub const NO_KEYS: &str = "one of key_file or keys must be provided";
+
 /// A whole configuration; each section goes by value to the part it is for.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -133,12 +136,7 @@ fn keys(values: &Values, development: bool, complaints: &mut Complaints) -> Keys
     if list.is_empty() {
         let fix = "set `keys: {<key>: <secret>}` with a random secret of 32 characters or more \
                    (for example from `openssl rand -hex 32`), or start with --dev";
-        complaints.error(
-            "keys",
-            place.clone(),
-            "one of key_file or keys must be provided",
-            fix,
-        );
+        complaints.error("keys", place.clone(), NO_KEYS, fix);
     }
     for (key, secret) in &list {
         let length = secret.chars().count();

@@ -65,24 +65,28 @@ async fn health(State(front): State<Arc<Front>>) -> Response {
 }
 
 /// Clients tell by this text and status that a signalling version is missing.
-async fn not_found() -> Response {
+pub(super) async fn not_found() -> Response {
     (StatusCode::NOT_FOUND, "404 page not found").into_response()
 }
 
-/// Takes away a known prefix, and one slash of two at the beginning (base URLs that end in one).
 async fn rewrite_path(
     State(front): State<Arc<Front>>,
     mut request: Request,
     next: Next,
 ) -> Response {
+    rewrite(&mut request, &front.prefixes);
+    next.run(request).await
+}
+
+/// Takes away a known prefix, and one slash of two at the beginning (base URLs that end in one).
+pub(super) fn rewrite(request: &mut Request, configured: &[String]) {
     let path = request.uri().path();
-    let shorter = shortened(path, &front.prefixes);
+    let shorter = shortened(path, configured);
     if shorter != path
         && let Some(uri) = with_path(request.uri(), shorter)
     {
         *request.uri_mut() = uri;
     }
-    next.run(request).await
 }
 
 fn shortened<'a>(path: &'a str, configured: &[String]) -> &'a str {

@@ -145,7 +145,8 @@ async fn announce(mut comings: mpsc::Receiver<Presence>, delegations: Delegation
     }
 }
 
-fn section(matrix: &Matrix) -> config::Config {
+/// What the operator settled, in the words of `jwt_service`.
+pub(super) fn section(matrix: &Matrix) -> config::Config {
     let homeserver = |(name, url): &(String, String)| Homeserver {
         name: name.clone(),
         url: url.clone(),

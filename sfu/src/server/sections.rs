@@ -1,6 +1,7 @@
 //! The checked configuration handed out: each part gets its own section by value.
 
 use crate::addresses;
+use crate::config;
 use crate::config::check::Config;
 use crate::faults::Faults;
 use crate::media::ingest::audio::LevelConfig;
@@ -66,8 +67,8 @@ pub(super) fn policy(config: &Config) -> Policy {
 }
 
 /// The API keys.
-pub(super) fn keys(config: &Config) -> Keys {
-    let entries = config.keys.entries.iter();
+pub(super) fn keys(keys: &config::keys::Keys) -> Keys {
+    let entries = keys.entries.iter();
     entries
         .map(|(name, secret)| (name.clone(), Secret::new(secret.reveal())))
         .collect()

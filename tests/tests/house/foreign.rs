@@ -14,6 +14,7 @@ const OWNERS: [(&str, &[&str]); 30] = [
             "sfu/src/media/transport/srtp.rs",
             "sfu/src/media/transport/ice/stun.rs",
             "jwt-service/src/grant.rs",
+            "jwt-service/src/webhook.rs",
         ],
     ),
     (
@@ -41,7 +42,10 @@ const OWNERS: [(&str, &[&str]); 30] = [
     ("livekit_protocol", &["proto"]),
     ("mio", &["sfu/src/worker"]),
     ("prometheus", &["sfu/src/metrics/series.rs"]),
-    ("prost", &["proto/src/signal", "proto/src/data"]),
+    (
+        "prost",
+        &["proto/src/signal", "proto/src/data", "proto/src/twirp.rs"],
+    ),
     ("quinn_udp", &["sfu/src/worker/udp.rs"]),
     ("redb", &["jwt-service/src/store.rs"]),
     ("redis", &["jwt-service/src/store/in_redis.rs"]),

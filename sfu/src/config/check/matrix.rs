@@ -237,7 +237,7 @@ fn skip_verify(values: &Values, complaints: &mut Complaints) -> bool {
 }
 
 /// One of these schemes, a host, perhaps a path; nothing that does not belong into a base URL.
-fn is_url(text: &str, schemes: &[&str]) -> bool {
+pub(in crate::config) fn is_url(text: &str, schemes: &[&str]) -> bool {
     let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
     let Some(rest) = rest else { return false };
     let printable = |byte: u8| byte.is_ascii_graphic() && !b"?#@\"\\<>`".contains(&byte);

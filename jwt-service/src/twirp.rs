@@ -1,0 +1,227 @@
+//! An SFU that is another process: what it is asked over Twirp.
+//!
+//! Owns where its API is, the token each call carries and how long a call may take. What an answer
+//! leads to is decided by the caller: `routes` by the trait `Sfu`, and `delegation`.
+//! (LK: jwt-service §6)
+#![allow(
+    clippy::disallowed_methods,
+    reason = "shell: a token begins to be valid when the clock says so"
+)]
+
+use crate::config::Config;
+use crate::dns::Dns;
+use crate::fetch::{Fetch, FetchError, Post};
+use crate::openid::{Endpoint, SetupError};
+use crate::reach::Reach;
+use crate::sfu::{DEPARTURE_TIMEOUT_S, EMPTY_TIMEOUT_S};
+use crate::tls::Tls;
+use http::HeaderValue;
+use proto::token::{Claims, Keys, VideoGrant};
+use proto::twirp;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::time::timeout;
+use tracing::warn;
+
+/// One call, from the look-up of the name to the last byte: a client waits for it.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+
+/// A room or a participant with all that applications hang on them.
+const MAX_ANSWER_BYTES: usize = 512 * 1024;
+
+/// How long the token of a call is good for, as in the reference.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(6 * 3600);
+
+/// Characters of the SFU's own words that are repeated.
+const MOST_QUOTED: usize = 200;
+
+/// The SFU's API; cheap to clone.
+#[derive(Clone)]
+pub struct Twirp {
+    endpoint: Arc<Endpoint>,
+    /// For the log.
+    base: Arc<str>,
+    keys: Arc<Keys>,
+    fetch: Fetch,
+}
+
+/// Why a call came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// It cannot be reached.
+    #[error("{0}")]
+    Unreachable(String, &'static str),
+    /// It took too long.
+    #[error("no answer within {} s", ANSWERED_WITHIN.as_secs())]
+    Late,
+    /// It says that there is no such thing.
+    #[error("status 404: not_found")]
+    NotFound,
+    /// It says no.
+    #[error("status {status}: {said}")]
+    Refused {
+        /// Of HTTP.
+        status: u16,
+        /// Its words, or that it is no Twirp server.
+        said: String,
+    },
+    /// It says yes, and something that is not understood.
+    #[error("the answer is not understood")]
+    Answer,
+    /// There is no key to sign with.
+    #[error("no API key")]
+    Key,
+}
+
+impl CallError {
+    /// One word of where it failed.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_, label) => label,
+            Self::Late => "timeout",
+            Self::NotFound | Self::Refused { .. } => "status",
+            Self::Answer => "not_understood",
+            Self::Key => "key",
+        }
+    }
+}
+
+impl From<FetchError> for CallError {
+    fn from(error: FetchError) -> Self {
+        let label = error.label();
+        Self::Unreachable(error.to_string(), label)
+    }
+}
+
+impl Twirp {
+    /// The API of the SFU that clients are told as `url`: the same host, port and path, with `http` for
+    /// `ws`.
+    ///
+    /// # Errors
+    /// It is no such URL, or a file of the configuration cannot be used.
+    pub fn new(url: &str, keys: Arc<Keys>, config: &Config) -> Result<Self, SetupError> {
+        let base = match url.strip_prefix("ws") {
+            Some(rest) => format!("http{rest}"),
+            None => url.to_owned(),
+        };
+        let endpoint = Endpoint::parse(&base).ok_or_else(|| SetupError::Sfu(url.to_owned()))?;
+        let tls = Tls::new(config.ca_file.as_deref(), config.verify_tls)?;
+        Ok(Self {
+            endpoint: Arc::new(endpoint),
+            base: base.trim_end_matches('/').into(),
+            keys,
+            fetch: Fetch::new(Dns::of_system(), tls),
+        })
+    }
+
+    /// Makes the room `alias` unless it is there. A failure is logged.
+    ///
+    /// # Errors
+    /// Why there is no room.
+    pub async fn create_room(&self, alias: &str) -> Result<(), CallError> {
+        let grant = VideoGrant {
+            room_create: true,
+            ..VideoGrant::NONE
+        };
+        let body = twirp::create_room(alias, EMPTY_TIMEOUT_S, DEPARTURE_TIMEOUT_S);
+        let called = self.call(twirp::CREATE_ROOM, grant, body).await;
+        if let Err(error) = &called {
+            warn!(
+                url = format!("{}{}", self.base, twirp::CREATE_ROOM),
+                phase = error.label(),
+                cause = %error,
+                "cannot create the room on the SFU: its URL must lead there from here too"
+            );
+        }
+        called.map(|_| ())
+    }
+
+    /// The sid of a participant; `None` if the SFU says that there is none.
+    ///
+    /// # Errors
+    /// Why nobody knows.
+    pub async fn participant(
+        &self,
+        room: &str,
+        identity: &str,
+    ) -> Result<Option<String>, CallError> {
+        let grant = VideoGrant {
+            room_admin: true,
+            room: room.to_owned(),
+            ..VideoGrant::NONE
+        };
+        let body = twirp::participant(room, identity);
+        match self.call(twirp::GET_PARTICIPANT, grant, body).await {
+            Ok(answer) => {
+                let sid = twirp::participant_sid(&answer);
+                sid.map(Some).ok_or(CallError::Answer)
+            }
+            Err(CallError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The body of a success.
+    async fn call(
+        &self,
+        method: &str,
+        grant: VideoGrant,
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>, CallError> {
+        let post = Post {
+            content_type: twirp::CONTENT_TYPE,
+            authorization: Some(self.authorization(grant)?),
+            body: body.into(),
+        };
+        let path = format!("{}{method}", self.endpoint.prefix);
+        let what = (&post, path.as_str());
+        let asked = self
+            .fetch
+            .post_of(&self.endpoint.to, Reach::Anywhere, what, MAX_ANSWER_BYTES);
+        let answer = timeout(ANSWERED_WITHIN, asked)
+            .await
+            .map_err(|_| CallError::Late)??;
+        if answer.status.is_success() {
+            return Ok(answer.body.into());
+        }
+        let status = answer.status.as_u16();
+        match twirp::failure(&answer.body) {
+            Some(failure) if status == 404 && failure.code == twirp::NOT_FOUND => {
+                Err(CallError::NotFound)
+            }
+            Some(failure) => Err(CallError::Refused {
+                status,
+                said: quoted(&format!("{}: {}", failure.code, failure.msg)),
+            }),
+            None => Err(CallError::Refused {
+                status,
+                said: "no LiveKit API is there".into(),
+            }),
+        }
+    }
+
+    fn authorization(&self, grant: VideoGrant) -> Result<HeaderValue, CallError> {
+        let claims = Claims {
+            video: Some(grant),
+            ..Claims::default()
+        };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs());
+        let token = self.keys.sign(&claims, TOKEN_LIFETIME, now);
+        let token = token.map_err(|_| CallError::Key)?;
+        let mut header =
+            HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| CallError::Key)?;
+        header.set_sensitive(true);
+        Ok(header)
+    }
+}
+
+/// A foreign text as far as it is repeated, without control characters.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().take(MOST_QUOTED).map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests;
