@@ -2,11 +2,14 @@
 //!
 //! Owns the jobs, their timers and how many requests are under way. What a job does is decided in
 //! `leave`; where a homeserver is, in `client_api`; what survives a restart, in `store`. Called by
-//! `routes`, and told of participants by the server. (MSC4140, MSC4195; LK: jwt-service §7)
+//! `routes`, and told of participants by the server, or by the webhook of an SFU that is another process,
+//! which `searches` asks too. (MSC4140, MSC4195; LK: jwt-service §7)
 #![allow(
     clippy::disallowed_methods,
     reason = "shell: when an event was restarted is kept by the wall clock"
 )]
+
+mod searches;
 
 use crate::client_api::ClientApi;
 use crate::config::Config;
@@ -18,8 +21,11 @@ use crate::openid::SetupError;
 use crate::store::Store;
 use crate::tls::Tls;
 use crate::watch::Watch;
+use crate::webhook::{Step, Told};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+pub use searches::Beside;
+use searches::Searches;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -69,6 +75,7 @@ pub enum Untaken {
 enum Order {
     Register(Kept, oneshot::Sender<Result<(), Untaken>>),
     Presence(Presence),
+    Told(Told),
 }
 
 /// The way to the task; cheap to clone. The task ends with the last one.
@@ -85,6 +92,18 @@ impl Delegations {
     /// # Errors
     /// A file of the configuration cannot be used.
     pub fn start(config: &Arc<Config>, watch: Arc<dyn Watch>) -> Result<Self, SetupError> {
+        Self::start_beside(config, watch, None)
+    }
+
+    /// The same where the SFU is another process, which is asked for participants.
+    ///
+    /// # Errors
+    /// A file of the configuration cannot be used.
+    pub fn start_beside(
+        config: &Arc<Config>,
+        watch: Arc<dyn Watch>,
+        beside: Option<Beside>,
+    ) -> Result<Self, SetupError> {
         let tls = Tls::new(config.ca_file.as_deref(), config.verify_tls)?;
         let fetch = Fetch::new(Dns::of_system(), tls);
         let api = Arc::new(ClientApi::new(Arc::clone(config), fetch));
@@ -103,6 +122,7 @@ impl Delegations {
             due: BTreeSet::new(),
             present: HashMap::new(),
             asking: JoinSet::new(),
+            searches: beside.map(Searches::new),
             serial: 0,
             chance: StdRng::from_os_rng(),
         };
@@ -157,6 +177,12 @@ impl Delegations {
         // It fails only once the task has ended, with the process.
         let _ = self.orders.send(Order::Presence(presence)).await;
     }
+
+    /// The webhook of the SFU tells of somebody.
+    pub async fn hear(&self, told: Told) {
+        // As above.
+        let _ = self.orders.send(Order::Told(told)).await;
+    }
 }
 
 struct Entry {
@@ -183,6 +209,8 @@ struct Desk {
     /// Who is in a room now: a leave may be handed over late.
     present: HashMap<Key, String>,
     asking: JoinSet<Asked>,
+    /// For participants of whom an SFU elsewhere does not tell reliably.
+    searches: Option<Searches>,
     serial: u64,
     chance: StdRng,
 }
@@ -207,8 +235,10 @@ impl Desk {
     async fn run(mut self, mut inbox: mpsc::Receiver<Order>) {
         loop {
             self.attend();
-            let next = self.due.first().map(|(at, _)| *at);
             let free = self.asking.len() < REQUESTS_MOST;
+            let job = self.due.first().filter(|_| free).map(|(at, _)| *at);
+            let search = self.searches.as_ref().and_then(Searches::next);
+            let next = [job, search].into_iter().flatten().min();
             tokio::select! {
                 order = inbox.recv() => match order {
                     Some(order) => self.obey(order),
@@ -218,7 +248,8 @@ impl Desk {
                     Ok(asked) => self.answered(&asked),
                     Err(error) => warn!(%error, "a request for a delegated leave failed"),
                 },
-                () = until(next), if free => {}
+                Some((serial, fact)) = found(&mut self.searches) => self.found(serial, fact),
+                () = until(next) => {}
             }
         }
     }
@@ -230,6 +261,7 @@ impl Desk {
                 let _ = done.send(self.register(kept));
             }
             Order::Presence(presence) => self.presence(presence),
+            Order::Told(told) => self.told(told),
         }
     }
 
@@ -255,11 +287,15 @@ impl Desk {
         let now = Instant::now();
         let chance = StdRng::seed_from_u64(self.chance.random());
         let mut job = Job::new(leave, chance, now.into_std());
-        if let Some(sid) = self.present.get(&key) {
+        let known = self.present.get(&key);
+        if let Some(sid) = known {
             job.handle_fact(Fact::Joined(sid.clone()), now.into_std());
         }
         self.serial += 1;
         let serial = self.serial;
+        if let Some(searches) = &mut self.searches {
+            searches.begin(serial, job.leave(), known.is_some());
+        }
         info!(
             room = key.0,
             participant = key.1,
@@ -274,6 +310,53 @@ impl Desk {
         self.jobs.insert(key, entry);
         self.arm(serial);
         self.watch.leaves(self.jobs.len());
+    }
+
+    /// Messages may come late, twice or not at all: who left is told by his sid.
+    fn told(&mut self, told: Told) {
+        let Told {
+            room,
+            identity,
+            sid,
+            step,
+        } = told;
+        if step == Step::Joined || (step == Step::Left && sid.is_empty()) {
+            return self.presence(Presence {
+                room,
+                identity,
+                sid: (step == Step::Joined).then_some(sid),
+            });
+        }
+        let key = (room, identity);
+        if self.present.get(&key).is_some_and(|known| *known == sid) {
+            self.present.remove(&key);
+        }
+        let Some(entry) = self.jobs.get_mut(&key) else {
+            return;
+        };
+        let serial = entry.serial;
+        if step == Step::Left {
+            let now = Instant::now().into_std();
+            entry.job.handle_fact(Fact::Left(sid), now);
+            self.arm(serial);
+        } else if let Some(searches) = &mut self.searches {
+            searches.moved(serial);
+        }
+    }
+
+    /// The SFU was asked for the participant of a job.
+    fn found(&mut self, serial: u64, fact: Option<Fact>) {
+        let (Some(fact), Some(key)) = (fact, self.keys.get(&serial)) else {
+            return;
+        };
+        // A message told of him was wrong, or lost.
+        if fact == Fact::Absent {
+            self.present.remove(key);
+        }
+        if let Some(entry) = self.jobs.get_mut(key) {
+            entry.job.handle_fact(fact, Instant::now().into_std());
+            self.arm(serial);
+        }
     }
 
     fn presence(&mut self, presence: Presence) {
@@ -293,8 +376,11 @@ impl Desk {
             }
         };
         if let Some(entry) = self.jobs.get_mut(&key) {
-            entry.job.handle_fact(fact, Instant::now().into_std());
             let serial = entry.serial;
+            if let (Fact::Joined(_), Some(searches)) = (&fact, &mut self.searches) {
+                searches.joined(serial);
+            }
+            entry.job.handle_fact(fact, Instant::now().into_std());
             self.arm(serial);
         }
     }
@@ -318,6 +404,9 @@ impl Desk {
 
     /// Does what is due, as far as requests may be made.
     fn attend(&mut self) {
+        if let Some(searches) = &mut self.searches {
+            searches.attend();
+        }
         let now = Instant::now();
         while let Some(&(at, serial)) = self.due.first()
             && at <= now
@@ -358,11 +447,15 @@ impl Desk {
         };
         let before = entry.timer.take();
         let end = entry.job.end();
+        let stays = entry.job.needs_participant();
         entry.timer = match end {
             None => entry.job.poll_timeout().map(Instant::from_std),
             Some(_) => None,
         };
         let timer = entry.timer;
+        if let Some(searches) = self.searches.as_mut().filter(|_| !stays) {
+            searches.end(serial);
+        }
         if let Some(before) = before {
             self.due.remove(&(before, serial));
         }
@@ -390,10 +483,17 @@ impl Desk {
 
     fn unlist(&mut self, entry: &Entry) {
         self.keys.remove(&entry.serial);
+        if let Some(searches) = &mut self.searches {
+            searches.end(entry.serial);
+        }
         if let Some(timer) = entry.timer {
             self.due.remove(&(timer, entry.serial));
         }
     }
+}
+
+async fn found(searches: &mut Option<Searches>) -> Option<(u64, Option<Fact>)> {
+    searches.as_mut()?.found().await
 }
 
 async fn until(at: Option<Instant>) {

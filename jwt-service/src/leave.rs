@@ -10,6 +10,7 @@
 //! homeserver will never let us do ends the job at once.
 
 pub mod kept;
+pub mod search;
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -56,7 +57,7 @@ impl fmt::Debug for Leave {
 /// What the SFU tells of the participant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
-    /// He is there, under this sid.
+    /// He is there, under this sid; empty if that was not told.
     Joined(String),
     /// He who had this sid has gone, for good.
     Left(String),
@@ -184,6 +185,12 @@ impl Job {
         matches!(self.state, State::Connected { .. })
     }
 
+    /// Does it still matter whether the participant is there?
+    #[must_use]
+    pub const fn needs_participant(&self) -> bool {
+        matches!(self.state, State::Waiting { .. } | State::Connected { .. })
+    }
+
     /// The SFU tells something.
     pub fn handle_fact(&mut self, fact: Fact, now: Instant) {
         match (&mut self.state, fact) {
@@ -194,7 +201,7 @@ impl Job {
             }
             // He is back before the old connection was missed.
             (State::Connected { sid, .. }, Fact::Joined(newer)) => *sid = newer,
-            (State::Connected { sid, .. }, Fact::Left(who)) if *sid != who => {}
+            (State::Connected { sid, .. }, Fact::Left(who)) if !sid.is_empty() && *sid != who => {}
             (State::Connected { fires, .. }, Fact::Left(_) | Fact::Absent) => {
                 let left = fires.saturating_duration_since(now);
                 self.depart(left.clamp(SEND_FOR_LEAST, SEND_FOR), now);
@@ -232,7 +239,8 @@ impl Job {
             (State::Connected { fires: until, .. }, Action::Restart, Answer::Later(hint))
             | (State::Leaving { until }, Action::Send, Answer::Later(hint)) => {
                 let until = *until;
-                let again = now + hint.unwrap_or_else(|| self.backoff());
+                let chance = &mut self.chance;
+                let again = now + hint.unwrap_or_else(|| backoff(self.failures, chance));
                 self.failures += 1;
                 if again > until {
                     self.over(End::Late);
@@ -243,15 +251,6 @@ impl Job {
             // He left while a restart was under way: what it brought does not matter any more.
             _ => {}
         }
-    }
-
-    /// 1 s, half as long again each time, 60 s at most, give or take a half.
-    fn backoff(&mut self) -> Duration {
-        // Beyond a dozen the cap holds anyway.
-        let grown = BACKOFF_FIRST.mul_f64(1.5_f64.powi(self.failures.min(12)));
-        grown
-            .min(BACKOFF_MOST)
-            .mul_f64(self.chance.random_range(0.5..1.5))
     }
 
     fn over(&mut self, end: End) {
@@ -297,6 +296,15 @@ impl Job {
         };
         [self.due, ends].into_iter().flatten().min()
     }
+}
+
+/// 1 s, half as long again each time, 60 s at most, give or take a half.
+fn backoff(failures: i32, chance: &mut StdRng) -> Duration {
+    // Beyond a dozen the cap holds anyway.
+    let grown = BACKOFF_FIRST.mul_f64(1.5_f64.powi(failures.min(12)));
+    grown
+        .min(BACKOFF_MOST)
+        .mul_f64(chance.random_range(0.5..1.5))
 }
 
 #[cfg(test)]
@@ -396,6 +404,15 @@ mod tests {
         assert!(world.job.is_connected());
         world.fact(left("PA_2"));
         assert!(!world.job.is_connected());
+    }
+
+    #[test]
+    fn whose_sid_was_not_told_leaves_under_any() {
+        let mut world = World::new(10 * SECOND);
+        world.fact(joined(""));
+        world.fact(left("PA_1"));
+        assert!(!world.job.needs_participant());
+        assert!(world.job.end().is_none());
     }
 
     #[test]

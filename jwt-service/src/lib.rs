@@ -14,6 +14,7 @@ pub mod reach;
 pub mod grant;
 pub mod answer;
 pub mod request;
+pub mod webhook;
 
 // Shell ring.
 pub mod sfu;

@@ -10,6 +10,7 @@
 
 pub mod transports;
 mod url;
+pub mod webhook;
 
 use crate::answer::{self, Refusal};
 use crate::config::{Config, Restricted};

@@ -1,5 +1,7 @@
 //! The task against a homeserver that plays along: comings, goings, refusals, restarts.
 
+mod beside;
+
 use super::*;
 use crate::config::Homeserver as Configured;
 use crate::stand_in::homeserver::{Homeserver, Reply};

@@ -18,7 +18,7 @@ use crate::telemetry::Telemetry;
 use axum::Router;
 use axum::http::request::Parts;
 use jwt_service::config;
-use jwt_service::delegation::Delegations;
+use jwt_service::delegation::{Beside, Delegations};
 use jwt_service::limits::Limits;
 use jwt_service::openid::Verifier;
 use jwt_service::routes::{self, Service};
@@ -121,11 +121,17 @@ fn service(
     let url = section.url.as_deref().unwrap_or_default();
     let twirp = Twirp::new(url, Arc::clone(&keys), &section)?;
     let delegations = if section.delegation {
-        Some(Delegations::start(&section, Arc::clone(&watch))?)
+        let beside = Beside {
+            twirp: twirp.clone(),
+            sanity_check: companion.sanity_check,
+        };
+        let watch = Arc::clone(&watch);
+        Some(Delegations::start_beside(&section, watch, Some(beside))?)
     } else {
         None
     };
-    Ok(routes::router(Arc::new(Service {
+    let webhook = routes::webhook::router(Arc::clone(&keys), delegations.clone());
+    let endpoints = routes::router(Arc::new(Service {
         verifier: Verifier::new(Arc::clone(&section), Arc::clone(&watch))?,
         limits: Limits::new(section.rates),
         config: section,
@@ -136,7 +142,8 @@ fn service(
         }),
         watch,
         delegations,
-    })))
+    }));
+    Ok(endpoints.merge(webhook))
 }
 
 /// Listens where Go would: at the address, at the first one of a name, or everywhere.

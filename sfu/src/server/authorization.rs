@@ -113,7 +113,7 @@ pub(super) fn router(
         None
     };
     let told = transports::router(&config.matrix.transports);
-    Ok(Some(told.merge(routes::router(Arc::new(Service {
+    let endpoints = routes::router(Arc::new(Service {
         config: section,
         keys: Arc::clone(keys),
         sfu: Arc::new(Here {
@@ -125,7 +125,10 @@ pub(super) fn router(
         verifier,
         standing,
         delegations,
-    })))))
+    }));
+    // We know of our own participants; what another SFU tells of its own is none of them.
+    let webhook = routes::webhook::router(Arc::clone(keys), None);
+    Ok(Some(told.merge(endpoints).merge(webhook)))
 }
 
 /// Tells of comings and goings as long as there are rooms.
