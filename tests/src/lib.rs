@@ -9,6 +9,8 @@ pub mod token;
 
 pub mod replay;
 pub mod server;
+pub mod alone;
+pub mod room_service;
 pub mod homeserver;
 pub mod synapse;
 pub mod link;

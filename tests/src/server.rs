@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, interval, timeout};
 
 /// How long a start, or an answer to a request, may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A running server.
 pub struct Server {
@@ -347,7 +347,7 @@ fn is_set(name: &str) -> bool {
 }
 
 #[allow(clippy::print_stderr, reason = "a failing test shows the server's log")]
-fn show(text: &str) {
+pub(crate) fn show(text: &str) {
     eprintln!("{text}");
 }
 
