@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 /// How long somebody who left for another connection gets to be on it.
 const BACK_WITHIN: Duration = Duration::from_secs(15);
 
+/// How long that is asked of an SFU that does not answer. One that never comes back took the call with
+/// it, and the users are not to be shown in it for ever.
+const DOUBTED_FOR: Duration = Duration::from_secs(5 * 60);
+
 /// What the SFU answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
@@ -32,8 +36,8 @@ enum Goal {
     Find,
     /// He was there when last seen.
     Watch,
-    /// He may have gone.
-    Doubt,
+    /// He may have gone; after this time he has, if nobody knows.
+    Doubt(Option<Instant>),
 }
 
 /// The search for one participant.
@@ -60,7 +64,7 @@ impl Search {
         now: Instant,
     ) -> Self {
         Self {
-            goal: if known { Goal::Doubt } else { Goal::Find },
+            goal: if known { Goal::Doubt(None) } else { Goal::Find },
             due: Some(now),
             asking: false,
             outdated: false,
@@ -79,7 +83,8 @@ impl Search {
     pub fn handle_moved(&mut self, now: Instant) {
         // Who is still looked for was not there to move.
         if self.goal != Goal::Find {
-            self.turn_to(Goal::Doubt, Some(now + BACK_WITHIN));
+            let doubt = Goal::Doubt(Some(now + DOUBTED_FOR));
+            self.turn_to(doubt, Some(now + BACK_WITHIN));
         }
     }
 
@@ -101,8 +106,9 @@ impl Search {
                 self.handle_joined(now);
                 Some(Fact::Joined(sid))
             }
+            (Goal::Doubt(Some(until)), Found::Unknown) if until <= now => Some(Fact::Absent),
             // He may still come. Who is in doubt may have gone: that must be known.
-            (Goal::Find, Found::Absent) | (Goal::Find | Goal::Doubt, Found::Unknown) => {
+            (Goal::Find, Found::Absent) | (Goal::Find | Goal::Doubt(_), Found::Unknown) => {
                 self.due = Some(now + backoff(self.failures, &mut self.chance));
                 self.failures += 1;
                 None
@@ -111,7 +117,7 @@ impl Search {
                 self.due = self.interval.map(|interval| now + interval);
                 None
             }
-            (Goal::Watch | Goal::Doubt, Found::Absent) => Some(Fact::Absent),
+            (Goal::Watch | Goal::Doubt(_), Found::Absent) => Some(Fact::Absent),
         }
     }
 
@@ -226,6 +232,13 @@ mod tests {
         let (asked, facts) = world.run(10 * SECOND, &Found::Unknown);
         assert!(asked.len() > 2 && facts.is_empty(), "{asked:?}");
         assert_eq!(world.run(MINUTE, &Found::Absent).1, [Fact::Absent]);
+        // An SFU that does not come back.
+        let mut world = World::new(false, None);
+        world.run(SECOND, &here());
+        world.search.handle_moved(world.now);
+        assert_eq!(world.run(4 * MINUTE, &Found::Unknown).1, []);
+        assert_eq!(world.run(3 * MINUTE, &Found::Unknown).1, [Fact::Absent]);
+        assert_eq!(world.search.poll_timeout(), None);
         // Another one is back.
         let mut world = World::new(false, None);
         world.run(SECOND, &here());
@@ -237,7 +250,9 @@ mod tests {
     #[test]
     fn one_who_is_remembered_is_made_sure_of() {
         let mut world = World::new(true, None);
-        assert_eq!(world.run(SECOND, &Found::Absent).1, [Fact::Absent]);
+        // Nobody said that he left.
+        assert_eq!(world.run(60 * MINUTE, &Found::Unknown).1, []);
+        assert_eq!(world.run(2 * MINUTE, &Found::Absent).1, [Fact::Absent]);
         let mut world = World::new(true, None);
         assert_eq!(world.run(SECOND, &here()).1, [joined()]);
     }

@@ -6,6 +6,7 @@
 use crate::auth;
 use crate::config::cidr::Cidr;
 use crate::config::companion::{Bind, Companion};
+use crate::config::complaint::Severity;
 use crate::faults::Faults;
 use crate::http;
 use crate::http::admin::Readiness;
@@ -66,7 +67,9 @@ pub fn run(companion: &Companion, loaded: &Loaded) -> Result<(), ServeError> {
     let mut logging = loaded.config.logging.clone();
     logging.level = companion.level.unwrap_or(logging.level);
     Telemetry::start(&logging)?;
-    for complaint in loaded.complaints.list() {
+    let complaints = loaded.complaints.list().iter();
+    // What is left of errors is that the file has no keys; the variables have.
+    for complaint in complaints.filter(|one| one.severity == Severity::Warning) {
         tracing::warn!("{complaint}");
     }
     for warning in &companion.warnings {

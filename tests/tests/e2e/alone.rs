@@ -239,6 +239,9 @@ async fn its_port_answers_what_lk_jwt_service_answers() {
         assert!(start.contains(told), "{told}: {start}");
     }
     assert!(!log.contains(SECRET) && !log.contains(KEY), "{log}");
+    // All there is to warn of at the start: nothing keeps leaves.
+    let (before, _) = log.split_once("starting Foci").expect("a start");
+    assert_eq!(before.matches("WARN").count(), 1, "{log}");
 }
 
 #[tokio::test]
