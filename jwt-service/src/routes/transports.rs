@@ -71,7 +71,17 @@ async fn answer(
 ) -> Response {
     match method {
         Method::GET | Method::HEAD => {}
-        Method::OPTIONS => return StatusCode::OK.into_response(),
+        Method::OPTIONS => {
+            let allowed = [
+                (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+                (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, OPTIONS"),
+                (
+                    header::ACCESS_CONTROL_ALLOW_HEADERS,
+                    "Authorization, Content-Type, X-Requested-With",
+                ),
+            ];
+            return (StatusCode::OK, allowed).into_response();
+        }
         _ => {
             return refused(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -106,7 +116,11 @@ fn refused(status: StatusCode, errcode: &str, error: &str) -> Response {
 }
 
 fn json_body(status: StatusCode, body: String) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    ];
+    (status, headers, body).into_response()
 }
 
 #[cfg(test)]

@@ -4,12 +4,11 @@
 //! lk-jwt-service: whoever moves from it greps for them. A configuration file may stand below; variables
 //! win. It opens no file itself. Called by `settings`. (LK: jwt-service §9)
 
-use crate::config::check::matrix::is_url;
+use crate::config::check::matrix::{is_url, redis_fault};
 use crate::config::check::operation::Level;
 use crate::config::check::{Config, Matrix};
 use crate::config::complaint::quoted;
 use crate::config::keys::{Keys, Secret};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// The variables that are read here, and by nobody else where the service is alone.
@@ -210,18 +209,24 @@ impl Environment<'_> {
         }
     }
 
-    /// Redis is refused and not passed over: who set it counts on what was kept there.
+    /// A file or Redis; the variable of either wins over both keys of the file.
     fn store(&self, matrix: &mut Matrix, warnings: &mut Vec<String>) -> Result<(), String> {
-        if self.get(REDIS).is_some() {
-            return Err(format!(
-                "{REDIS}: Redis is not supported yet; unset it, and set {STORE} to a file that keeps \
-                 delegated leaves over a restart, for example /var/lib/foci/matrix.redb"
-            ));
+        match (self.get(STORE), self.get(REDIS).map(Secret::new)) {
+            (Some(_), Some(_)) => {
+                return Err(format!("{STORE} and {REDIS} must not be set together"));
+            }
+            (Some(path), None) => (matrix.store, matrix.redis) = (Some(path.into()), None),
+            (None, Some(url)) => {
+                if let Some((cause, fix)) = redis_fault(&url) {
+                    return Err(format!("{REDIS}: {cause}; {fix}"));
+                }
+                (matrix.store, matrix.redis) = (None, Some(url));
+            }
+            (None, None) => {}
         }
-        matrix.store = self.get(STORE).map(PathBuf::from).or(matrix.store.take());
-        if matrix.store.is_none() {
+        if matrix.store.is_none() && matrix.redis.is_none() {
             warnings.push(format!(
-                "{STORE} is not set: a restart forgets delegated leaves"
+                "neither {REDIS} nor {STORE} is set: a restart forgets delegated leaves"
             ));
         }
         Ok(())

@@ -22,8 +22,9 @@ use jwt_service::config;
 use jwt_service::delegation::{Beside, Delegations};
 use jwt_service::limits::Limits;
 use jwt_service::openid::Verifier;
-use jwt_service::routes::{self, Service};
+use jwt_service::routes::{self, Service, transports};
 use jwt_service::sfu::{Pending, Sfu, Uncreated};
+use jwt_service::standing::Standing;
 use jwt_service::twirp::Twirp;
 use jwt_service::watch::Watch;
 use std::io;
@@ -133,9 +134,15 @@ fn service(
     } else {
         None
     };
+    let verifier = Arc::new(Verifier::new(Arc::clone(&section), Arc::clone(&watch))?);
+    let standing = Standing::default();
+    let kept = standing.clone();
+    tokio::spawn(kept.keep(section.clone(), Arc::clone(&verifier), watch.clone()));
+    let told = transports::router(&companion.matrix.transports);
     let webhook = routes::webhook::router(Arc::clone(&keys), delegations.clone());
     let endpoints = routes::router(Arc::new(Service {
-        verifier: Verifier::new(Arc::clone(&section), Arc::clone(&watch))?,
+        verifier,
+        standing,
         limits: Limits::new(section.rates),
         config: section,
         keys,
@@ -146,7 +153,7 @@ fn service(
         watch,
         delegations,
     }));
-    Ok(endpoints.merge(webhook))
+    Ok(told.merge(endpoints).merge(webhook))
 }
 
 /// Listens where Go would: at the address, at the first one of a name, or everywhere.

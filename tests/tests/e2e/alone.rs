@@ -304,8 +304,8 @@ const MISTAKES: [(&[(&str, &str)], &str); 13] = [
         "failed parsing LIVEKIT_CS_API_URL_OVERRIDES",
     ),
     (
-        &[("LIVEKIT_REDIS_URL", "redis://:hunter2@redis")],
-        "LIVEKIT_REDIS_URL: Redis is not supported yet",
+        &[("LIVEKIT_REDIS_URL", "rediss://:hunter2@redis")],
+        "LIVEKIT_REDIS_URL: Redis over TLS is not supported",
     ),
     (
         &[("LIVEKIT_URL", "rtc.example.org")],

@@ -134,18 +134,8 @@ impl Matrix {
     fn kept(&self, values: &Values, complaints: &mut Complaints) {
         const KEY: &str = "matrix.redis";
         let Some(url) = &self.redis else { return };
-        let known = ["redis://", "redis+unix://", "unix://"];
-        if url.reveal().starts_with("rediss://") {
-            let fix = "use redis:// in a network of your own, or matrix.store";
-            complaints.error(
-                KEY,
-                values.place(KEY),
-                "Redis over TLS is not supported",
-                fix,
-            );
-        } else if !known.iter().any(|scheme| url.reveal().starts_with(scheme)) {
-            let fix = "write for example redis://127.0.0.1:6379/0";
-            complaints.error(KEY, values.place(KEY), "no URL of Redis", fix);
+        if let Some((cause, fix)) = redis_fault(url) {
+            complaints.error(KEY, values.place(KEY), cause, fix);
         } else if self.store.is_some() {
             let cause = "matrix.store is set too, and leaves are kept in one place";
             complaints.error(KEY, values.place(KEY), cause, "remove one of the two");
@@ -198,6 +188,21 @@ pub(super) fn apply(values: &mut Values) {
         let place = values.place(KEY);
         values.set("room.auto_create", Value::Bool(false), place);
     }
+}
+
+/// What is wrong with the URL of Redis, and how to mend it.
+pub fn redis_fault(url: &Secret) -> Option<(&'static str, &'static str)> {
+    let known = ["redis://", "redis+unix://", "unix://"];
+    let url = url.reveal();
+    if url.starts_with("rediss://") {
+        let fix = "use redis:// in a network of your own, or keep leaves in a file";
+        return Some(("Redis over TLS is not supported", fix));
+    }
+    let is_known = known.iter().any(|scheme| url.starts_with(scheme));
+    (!is_known).then_some((
+        "no URL of Redis",
+        "write for example redis://127.0.0.1:6379/0",
+    ))
 }
 
 fn restricted(values: &Values, complaints: &mut Complaints) -> Restricted {

@@ -77,7 +77,7 @@ fn what_is_needed_is_enough() {
 #[test]
 fn each_mistake_has_the_text_of_the_reference() {
     let unset = "LIVEKIT_KEY* / LIVEKIT_SECRET* and LIVEKIT_URL must be set";
-    let rows: [(&[(&str, &str)], &str); 17] = [
+    let rows: [(&[(&str, &str)], &str); 18] = [
         (&[(URL, "")], unset),
         (&[("LIVEKIT_KEY", "")], unset),
         (&[("LIVEKIT_SECRET", " \r\n")], unset),
@@ -131,9 +131,13 @@ fn each_mistake_has_the_text_of_the_reference() {
              must begin with http:// or https:// and name a host",
         ),
         (
-            &[(REDIS, "redis://:hunter2@redis:6379")],
-            "LIVEKIT_REDIS_URL: Redis is not supported yet; unset it, and set FOCI_JWT_STORE to a file \
-             that keeps delegated leaves over a restart, for example /var/lib/foci/matrix.redb",
+            &[(REDIS, "rediss://:hunter2@redis:6379")],
+            "LIVEKIT_REDIS_URL: Redis over TLS is not supported; use redis:// in a network of your own, \
+             or keep leaves in a file",
+        ),
+        (
+            &[(REDIS, "redis://redis"), (STORE, "/s")],
+            "FOCI_JWT_STORE and LIVEKIT_REDIS_URL must not be set together",
         ),
     ];
     for (variables, text) in rows {
@@ -157,6 +161,19 @@ fn the_first_mistake_in_the_order_of_the_reference_is_told() {
         let error = read(&mistakes[from..]).expect_err("a mistake");
         assert!(error.contains(mistakes[from].0), "{from}: {error}");
     }
+}
+
+#[test]
+fn leaves_are_kept_where_a_variable_says_whatever_the_file_says() {
+    let kept = |variables: &[(&str, &str)]| {
+        let matrix = good(variables).matrix;
+        let redis = matrix.redis.map(|url| url.reveal().to_owned());
+        (matrix.store, redis)
+    };
+    assert_eq!(kept(&[]), (None, None));
+    let url = "redis://:hunter2@redis:6379/1";
+    assert_eq!(kept(&[(REDIS, url)]), (None, Some(url.to_owned())));
+    assert_eq!(kept(&[(STORE, "/s")]), (Some("/s".into()), None));
 }
 
 #[test]
