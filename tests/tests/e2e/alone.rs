@@ -232,6 +232,7 @@ async fn its_port_answers_what_lk_jwt_service_answers() {
         };
         assert_eq!(answer.body, body, "{method} {path}");
     }
+    service.logs("starting Foci").await;
     let log = service.log();
     let start = log.lines().find(|line| line.contains("starting Foci"));
     let start = start.expect("a line of the start");
@@ -242,6 +243,26 @@ async fn its_port_answers_what_lk_jwt_service_answers() {
     // All there is to warn of at the start: nothing keeps leaves.
     let (before, _) = log.split_once("starting Foci").expect("a start");
     assert_eq!(before.matches("WARN").count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn its_metrics_are_where_the_server_has_them_if_that_is_wanted() {
+    let homeserver = Homeserver::start(NAME).await;
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let metrics = free.local_addr().expect("bound");
+    drop(free);
+    let port = metrics.port().to_string();
+    let wanted = [("LIVEKIT_PROMETHEUS_PORT", port.as_str())];
+    let service = started("ws://127.0.0.1:9", &homeserver, &wanted).await;
+    service.ask("POST", "/get_token", "", "{}").await;
+    let mut socket = TcpStream::connect(metrics).await.expect("open");
+    let head = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    socket.write_all(head).await.expect("sent");
+    let mut page = String::new();
+    socket.read_to_string(&mut page).await.expect("answered");
+    let of_series = |line: &&str| line.starts_with("foci_jwt_decisions_total");
+    let line = page.lines().find(of_series).expect("a series");
+    assert!(line.contains("bad_json") && line.ends_with(" 1"), "{line}");
 }
 
 #[tokio::test]
