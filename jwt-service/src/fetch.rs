@@ -5,11 +5,12 @@
 //! caller, in size here. Errors never hold the path, which may carry a token. Used by `discovery`
 //! and `openid`.
 
+use crate::bearer::Token;
 use crate::dns::{Dns, Unresolved};
 use crate::matrix::{Destination, Host};
 use crate::reach::Reach;
 use crate::tls::Tls;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -36,6 +37,63 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 pub(crate) struct Fetch {
     dns: Dns,
     tls: Tls,
+}
+
+/// What is asked.
+#[derive(Clone)]
+pub(crate) struct Ask<'a> {
+    pub(crate) method: Method,
+    /// With its query.
+    pub(crate) path: &'a str,
+    /// What we show, if anything.
+    pub(crate) bearer: Option<&'a Token>,
+    /// JSON; not for a `GET`.
+    pub(crate) body: Bytes,
+}
+
+impl<'a> Ask<'a> {
+    /// A `GET`.
+    pub(crate) const fn get(path: &'a str) -> Self {
+        Self {
+            method: Method::GET,
+            path,
+            bearer: None,
+            body: Bytes::new(),
+        }
+    }
+
+    /// A `POST` of an empty JSON object.
+    pub(crate) const fn post(path: &'a str) -> Self {
+        Self {
+            method: Method::POST,
+            path,
+            bearer: None,
+            body: Bytes::from_static(b"{}"),
+        }
+    }
+
+    fn request(&self, to: &Destination) -> Result<Request<Full<Bytes>>, FetchError> {
+        let mut request = Request::builder().method(&self.method).uri(self.path);
+        if self.method != Method::GET {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(token) = self.bearer {
+            let value = format!("Bearer {}", token.reveal());
+            let mut value = HeaderValue::try_from(value).map_err(|_| FetchError::Request)?;
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        request
+            .header(header::HOST, to.host_header.as_str())
+            .header(
+                header::USER_AGENT,
+                concat!("foci/", env!("CARGO_PKG_VERSION")),
+            )
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONNECTION, "close")
+            .body(Full::new(self.body.clone()))
+            .map_err(|_| FetchError::Request)
+    }
 }
 
 /// An answer.
@@ -104,31 +162,21 @@ impl Fetch {
         path: &str,
         max_bytes: usize,
     ) -> Result<Answer, FetchError> {
-        self.ask(to, reach, (Method::GET, path), max_bytes).await
+        self.ask(to, reach, &Ask::get(path), max_bytes).await
     }
 
-    /// `POST` of an empty JSON object to `path`, otherwise as [`Self::get`].
-    pub(crate) async fn post(
+    /// Any request, otherwise as [`Self::get`].
+    pub(crate) async fn ask(
         &self,
         to: &Destination,
         reach: Reach,
-        path: &str,
-        max_bytes: usize,
-    ) -> Result<Answer, FetchError> {
-        self.ask(to, reach, (Method::POST, path), max_bytes).await
-    }
-
-    async fn ask(
-        &self,
-        to: &Destination,
-        reach: Reach,
-        (method, path): (Method, &str),
+        ask: &Ask<'_>,
         max_bytes: usize,
     ) -> Result<Answer, FetchError> {
         let mut failed = FetchError::Request;
         for ip in self.addresses(&to.host, reach).await? {
             let address = SocketAddr::new(ip, to.port);
-            match self.ask_one(address, to, (&method, path), max_bytes).await {
+            match self.ask_one(address, to, ask, max_bytes).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => failed = error,
             }
@@ -154,26 +202,11 @@ impl Fetch {
         &self,
         address: SocketAddr,
         to: &Destination,
-        (method, path): (&Method, &str),
+        ask: &Ask<'_>,
         max_bytes: usize,
     ) -> Result<Answer, FetchError> {
         let late = || io::Error::from(io::ErrorKind::TimedOut);
-        let posts = method == Method::POST;
-        let body = if posts { "{}" } else { "" };
-        let mut request = Request::builder().method(method).uri(path);
-        if posts {
-            request = request.header(header::CONTENT_TYPE, "application/json");
-        }
-        let request = request
-            .header(header::HOST, to.host_header.as_str())
-            .header(
-                header::USER_AGENT,
-                concat!("foci/", env!("CARGO_PKG_VERSION")),
-            )
-            .header(header::ACCEPT, "application/json")
-            .header(header::CONNECTION, "close")
-            .body(Full::new(Bytes::from_static(body.as_bytes())))
-            .map_err(|_| FetchError::Request)?;
+        let request = ask.request(to)?;
         let stream = timeout(DIAL_WITHIN, TcpStream::connect(address))
             .await
             .unwrap_or_else(|_| Err(late()))

@@ -12,6 +12,9 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) struct Asked {
     pub(crate) host: String,
     pub(crate) path: String,
+    /// The header of this name; empty without one.
+    pub(crate) authorization: String,
+    pub(crate) body: String,
 }
 
 /// What it answers.
@@ -110,14 +113,22 @@ where
     let head = String::from_utf8_lossy(&head);
     let line = head.lines().next().unwrap_or_default();
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-    let host = head
-        .lines()
-        .find_map(|line| {
-            line.split_once(": ")
-                .filter(|(name, _)| name.eq_ignore_ascii_case("host"))
-        })
-        .map_or(String::new(), |(_, host)| host.to_owned());
-    match answer(Asked { host, path }) {
+    let header = |wanted: &str| {
+        let mut headers = head.lines().filter_map(|line| line.split_once(": "));
+        let found = headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map_or(String::new(), |(_, value)| value.to_owned())
+    };
+    let mut body = vec![0; header("content-length").parse().unwrap_or(0)];
+    if stream.read_exact(&mut body).await.is_err() {
+        return;
+    }
+    let asked = Asked {
+        host: header("host"),
+        path,
+        authorization: header("authorization"),
+        body: String::from_utf8_lossy(&body).into_owned(),
+    };
+    match answer(asked) {
         Reply::Nothing => std::future::pending().await,
         Reply::Says(status, headers, body) => {
             let length = body.len();

@@ -26,8 +26,9 @@ const PREFIXES: [&str; 4] = [
     "/livekit-jwt-service",
 ];
 
-/// All routes; `others` are served beside ours and pass the same layers.
-pub fn router(front: Arc<Front>, others: Router) -> Router {
+/// All routes; `others` are served beside ours and pass the same layers. `own` judge tokens and bodies by
+/// themselves: theirs are no access tokens.
+pub fn router(front: Arc<Front>, others: Router, own: Router) -> Router {
     let body_limit = match front.max_body_bytes {
         0 => DefaultBodyLimit::disable(),
         most => DefaultBodyLimit::max(most),
@@ -44,10 +45,12 @@ pub fn router(front: Arc<Front>, others: Router) -> Router {
         .layer(body_limit);
     // A router rewrites no path before it has routed: hence one around the other. The layer added
     // last is the first to see a request.
-    Router::new()
+    let routes = Router::new()
         .fallback_service(routes)
         .layer(from_fn_with_state(Arc::clone(&front), check_token))
-        .layer(from_fn_with_state(Arc::clone(&front), limit_body))
+        .layer(from_fn_with_state(Arc::clone(&front), limit_body));
+    Router::new()
+        .fallback_service(own.fallback_service(routes))
         .layer(from_fn_with_state(front, rewrite_path))
         .layer(from_fn(cors::allow_any_origin))
 }

@@ -14,6 +14,7 @@ const OWNERS: [(&str, &[&str]); 29] = [
             "sfu/src/media/transport/srtp.rs",
             "sfu/src/media/transport/ice/stun.rs",
             "jwt-service/src/grant.rs",
+            "jwt-service/src/bearer.rs",
         ],
     ),
     (
@@ -23,6 +24,7 @@ const OWNERS: [(&str, &[&str]); 29] = [
             "sfu/src/http",
             "sfu/src/server",
             "jwt-service/src/routes.rs",
+            "jwt-service/src/app_service",
         ],
     ),
     ("clap", &["sfu/src/cli"]),

@@ -39,7 +39,9 @@ const BANNED: [(&str, &str); 27] = [
 ];
 
 /// The pure modules of the authorization service, which has no feature to tell them by.
-const AUTHORIZATION: [&str; 6] = ["config", "matrix", "reach", "grant", "request", "answer"];
+const AUTHORIZATION: [&str; 8] = [
+    "bearer", "config", "members", "matrix", "reach", "grant", "request", "answer",
+];
 
 /// Everything impure in the pure rings.
 pub(crate) fn complaints(tree: &Tree) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! Keys below `matrix`: the MatrixRTC authorization service. All are Foci's own.
 
 use crate::config::raw::key::Key;
-use crate::config::raw::key::Kind::{Bool, Duration, Text, TextMap, Texts, Uint};
+use crate::config::raw::key::Kind::{Bool, Duration, Secret, Text, TextMap, Texts, Uint};
 
 pub(super) const KEYS: &[Key] = &[
     Key::built(
@@ -81,6 +81,36 @@ pub(super) const KEYS: &[Key] = &[
         TextMap,
         "",
         "Where client-server APIs are that the well-known file of the server name does not tell, `server.name: https://host`; for delegated leaves.",
+    ),
+    Key::built(
+        "matrix.app_service.server_name",
+        Text,
+        "",
+        "Server name of the homeserver that has Foci as an application service: it then lets its users, and those of others by federation, ask for tokens, and tells who leaves a room. `foci jwt registration` makes the registration. Also `LIVEKIT_HS_SERVER_NAME`.",
+    ),
+    Key::built(
+        "matrix.app_service.registration_file",
+        Text,
+        "",
+        "The registration, which holds both tokens. Also `LIVEKIT_AS_REGISTRATION_FILE`.",
+    ),
+    Key::built(
+        "matrix.app_service.hs_token",
+        Secret,
+        "",
+        "What the homeserver shows, where no registration file is named. Also `LIVEKIT_HS_TOKEN`.",
+    ),
+    Key::built(
+        "matrix.app_service.as_token",
+        Secret,
+        "",
+        "What the homeserver is shown, where no registration file is named. Also `LIVEKIT_AS_TOKEN`.",
+    ),
+    Key::built(
+        "matrix.app_service.membership_interval",
+        Duration,
+        "1m",
+        "How often the homeserver is asked whether those with a token are still in their Matrix room, should it not have told. 0: never.",
     ),
     Key::built(
         "matrix.ca_file",

@@ -1,0 +1,138 @@
+//! Is somebody in a Matrix room? The homeserver whose application service we are is asked.
+//!
+//! Owns how many questions are under way, how long an answer may take, and for how long a yes is
+//! believed. What follows from an answer, or from none, is for those who ask. Used by `monitor`.
+//! (MSC4502; LK: jwt-service §13)
+
+use crate::fetch::{Answer, Ask};
+use crate::homeserver::Homeserver;
+use crate::matrix::proxied::{self, Subject};
+use crate::watch::Watch;
+use http::StatusCode;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+use tracing::warn;
+
+/// Questions at a time: each is a socket, and a homeserver that serves calls has other work too.
+const QUESTIONS_MOST: usize = 64;
+/// From the question to the answer, waiting for a place included: a client waits for its token.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+/// How long a yes is believed. Clients ask for a token twice in a row, and when they reconnect.
+const BELIEVED_FOR: Duration = Duration::from_secs(10);
+/// Answers remembered; when there are more, all are asked for again.
+const BELIEVED_MOST: usize = 10_000;
+/// So often at most it is told that the homeserver does not answer.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// Asks the homeserver.
+pub(crate) struct Memberships {
+    homeserver: Arc<Homeserver>,
+    watch: Arc<dyn Watch>,
+    places: Semaphore,
+    /// Room and user of each yes, and until when it is believed.
+    believed: Mutex<HashMap<(String, String), Instant>>,
+    told: Mutex<Option<Instant>>,
+}
+
+impl Memberships {
+    pub(crate) fn new(homeserver: Arc<Homeserver>, watch: Arc<dyn Watch>) -> Self {
+        Self {
+            homeserver,
+            watch,
+            places: Semaphore::new(QUESTIONS_MOST),
+            believed: Mutex::default(),
+            told: Mutex::default(),
+        }
+    }
+
+    /// Is he in the room? `None` if nobody knows. A yes may be some seconds old unless it is to be
+    /// `fresh`.
+    pub(crate) async fn joined(&self, room: &str, user: &str, fresh: bool) -> Option<bool> {
+        let key = (room.to_owned(), user.to_owned());
+        let now = Instant::now();
+        if !fresh && self.believed().get(&key).is_some_and(|until| *until > now) {
+            return Some(true);
+        }
+        let joined = self.ask(room, Subject::User(user)).await;
+        if joined == Some(true) {
+            let mut believed = self.believed();
+            if believed.len() >= BELIEVED_MOST {
+                believed.clear();
+            }
+            believed.insert(key, Instant::now() + BELIEVED_FOR);
+        }
+        joined
+    }
+
+    /// Has this homeserver anybody in the room?
+    pub(crate) async fn has_anybody(&self, room: &str, server: &str) -> Option<bool> {
+        self.ask(room, Subject::Server(server)).await
+    }
+
+    /// A yes about him is out of date.
+    pub(crate) fn forget(&self, room: &str, user: &str) {
+        self.believed().remove(&(room.to_owned(), user.to_owned()));
+    }
+
+    fn believed(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Instant>> {
+        self.believed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask(&self, room: &str, subject: Subject<'_>) -> Option<bool> {
+        // What is no room has nobody in it.
+        let Some(path) = proxied::joined_path(room, subject) else {
+            return Some(false);
+        };
+        let answered = timeout(ANSWERED_WITHIN, async {
+            let _place = self.places.acquire().await.ok()?;
+            self.homeserver.ask(Ask::get(&path)).await
+        });
+        let answer = answered.await.ok().flatten();
+        let joined = answer.as_ref().and_then(meaning);
+        let result = match joined {
+            Some(true) => "joined",
+            Some(false) => "left",
+            None => "unknown",
+        };
+        self.watch.membership_asked(result);
+        if joined.is_none() {
+            self.tell(answer.map(|answer| answer.status));
+        }
+        joined
+    }
+
+    /// Once in a while, for it does not come alone.
+    fn tell(&self, status: Option<StatusCode>) {
+        let now = Instant::now();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_some_and(|told| now < told + TOLD_EVERY) {
+            return;
+        }
+        *told = Some(now);
+        let server = self.homeserver.name();
+        match status {
+            Some(status) => warn!(
+                server,
+                status = status.as_u16(),
+                "homeserver does not tell who is in a room, so everybody is let in: it needs \
+                 msc4502_enabled, and a registration with our as_token and its scope"
+            ),
+            None => warn!(
+                server,
+                "homeserver does not answer who is in a room, so everybody is let in"
+            ),
+        }
+    }
+}
+
+fn meaning(answer: &Answer) -> Option<bool> {
+    match answer.status {
+        status if status.is_success() => proxied::joined(&answer.body),
+        // The id of the room or of the user is none.
+        StatusCode::BAD_REQUEST => Some(false),
+        _ => None,
+    }
+}
