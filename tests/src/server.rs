@@ -168,6 +168,16 @@ impl Server {
             .expect("an HTTP answer")
     }
 
+    /// `PUT` of `body` with extra header lines, each ended by CR LF.
+    ///
+    /// # Panics
+    /// When no answer comes.
+    pub async fn put(&self, path: &str, headers: &str, body: &str) -> Answer {
+        request(self.http, "PUT", path, headers, body)
+            .await
+            .expect("an HTTP answer")
+    }
+
     /// The value of a series on the metrics page: of all lines with this name and these labels
     /// (`name="value"`), the sum.
     ///
