@@ -4,6 +4,7 @@
 //! (LK: server ops §7)
 
 mod show;
+mod registration;
 mod token;
 mod flags;
 
@@ -45,6 +46,7 @@ pub fn run() -> ExitCode {
                 ))
             })
             .unwrap_or(ExitCode::FAILURE),
+        Some("jwt") => registration::print(&loaded.config, matches.subcommand_matches("jwt")),
         Some("ports") => {
             usable(&loaded).unwrap_or_else(|| show::out(&show::port_list(&loaded.config)))
         }

@@ -447,6 +447,76 @@ async fn who_has_left_gets_a_token_once_the_homeserver_says_that_he_is_back() {
     assert_eq!(told.last(), Some(&format!("allow {ALIAS} {IDENTITY}")));
 }
 
+#[tokio::test]
+async fn a_leave_is_taken_over_once_the_homeserver_has_told_its_time() {
+    let reply = |asked: &Asked| {
+        assert_eq!(asked.authorization, "Bearer as-secret", "{}", asked.path);
+        assert!(
+            asked.path.ends_with("?user_id=%40alice%3Aexample.com"),
+            "{}",
+            asked.path
+        );
+        let says = |status, body: &str| Reply::Says(status, String::new(), body.into());
+        if asked.path.contains("/unknown?") {
+            return says(404, r#"{"errcode":"M_NOT_FOUND"}"#);
+        }
+        if asked.path.contains("/broken?") {
+            return says(500, "{}");
+        }
+        if asked.path.contains("/denied/restart") {
+            return says(403, r#"{"errcode":"M_FORBIDDEN"}"#);
+        }
+        says(
+            200,
+            &json!({ "delay_ms": 60_000, "room_id": ROOM }).to_string(),
+        )
+    };
+    let config = Config {
+        delegation: true,
+        ..Config::default()
+    };
+    let world = World::with(config, reply).await;
+    let headers = [("authorization", SHOWN), (USER, ALICE)];
+    let hand = async |body: Value| {
+        world
+            .send("POST", CLIENT_LEAVE, &headers, &body.to_string())
+            .await
+    };
+    let taken = hand(with("delay_id", "syd_1")).await;
+    assert_eq!((taken.status, taken.body), (200, json!({})));
+    let paths: Vec<_> = world
+        .homeserver
+        .asked()
+        .into_iter()
+        .map(|asked| asked.path)
+        .collect();
+    assert!(paths[0].contains("/delayed_events/syd_1?"), "{paths:?}");
+    assert!(
+        paths[1].contains("/delayed_events/syd_1/restart?"),
+        "{paths:?}"
+    );
+    hand(with("delay_id", "unknown"))
+        .await
+        .refuses(400, "M_INVALID_PARAM");
+    hand(with("delay_id", ".."))
+        .await
+        .refuses(400, "M_INVALID_PARAM");
+    hand(with("delay_id", "broken"))
+        .await
+        .refuses(503, "M_UNKNOWN");
+    hand(with("delay_id", "denied"))
+        .await
+        .refuses(503, "M_UNKNOWN");
+    let mut elsewhere = with("delay_id", "syd_1");
+    elsewhere["room_id"] = json!("!other:example.com");
+    hand(elsewhere).await.refuses(400, "M_INVALID_PARAM");
+    hand(wanted()).await.refuses(400, "M_BAD_JSON");
+    // As long as nobody takes leaves over, clients are to see that there is no such endpoint.
+    let world = World::new(all_joined).await;
+    let none = world.send("POST", CLIENT_LEAVE, &headers, "{}").await;
+    none.refuses(404, "M_UNRECOGNIZED");
+}
+
 /// Real time passes: the answers come over sockets.
 const OFTEN: Duration = Duration::from_millis(100);
 

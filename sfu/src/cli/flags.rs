@@ -67,6 +67,7 @@ pub(super) fn command() -> Command {
         .subcommand(Command::new("serve").about("Serve (the default)"))
         .subcommand(Command::new("check").about("Print complaints and the configuration in effect"))
         .subcommand(crate::cli::token::command())
+        .subcommand(crate::cli::registration::command())
         .subcommand(Command::new("ports").about("List the ports in use"))
         .subcommand(Command::new("generate-keys").about("Print a new API key and secret"))
         .subcommand(
