@@ -217,8 +217,14 @@ impl Desk {
         if self.service.config.restricted == Restricted::Refuse {
             return Err(Refusal::Restricted);
         }
+        if !self.service.config.is_named(origin) {
+            let now = Instant::now().into_std();
+            let admitted = self.service.limits.server(origin, now);
+            admitted.map_err(|wait| self.service.limited("jwt_server", wait))?;
+        }
         let ours = self.monitor.homeserver().name();
-        if !self.monitor.has_anybody(&place.room_id, ours).await {
+        let known = self.monitor.has_anybody(&place.room_id, ours).await;
+        if !known.map_err(left)? {
             return Err(Refusal::Forbidden("This server is not joined to the room"));
         }
         self.monitor
@@ -253,7 +259,8 @@ impl Desk {
         if matrix::ServerName::parse(other).is_none() {
             return Err(Refusal::Param("Malformed server name"));
         }
-        if !self.monitor.has_anybody(&place.room_id, other).await {
+        let is_there = self.monitor.has_anybody(&place.room_id, other).await;
+        if !is_there.map_err(left)? {
             return Err(Refusal::Forbidden(
                 "The target server is not joined to the room",
             ));

@@ -55,7 +55,7 @@ pub enum Effect {
 pub enum Refused {
     /// He has left the Matrix room.
     Left,
-    /// He has more tokens than anybody needs.
+    /// He has more tokens than anybody needs, or too many ask.
     TooMany,
 }
 
@@ -308,18 +308,17 @@ impl Person {
                 .map(|(alias, identity)| Effect::Allow(alias, identity))
                 .collect();
         }
-        let ends = self.stays.iter().map(|stay| stay.ends(now));
-        self.left_until = ends.chain([now + LEFT_FOR]).max();
+        let mut left_until = now + LEFT_FOR;
         let mut effects = Vec::new();
-        for stay in &self.stays {
+        for stay in &mut self.stays {
+            // Remembered for as long as he is denied.
+            stay.good_until = stay.ends(now);
+            left_until = left_until.max(stay.good_until);
             let (alias, identity) = names(stay);
-            effects.push(Effect::Deny(
-                alias.clone(),
-                identity.clone(),
-                stay.ends(now),
-            ));
-            effects.push(Effect::Remove(alias, identity));
+            let deny = Effect::Deny(alias.clone(), identity.clone(), stay.good_until);
+            effects.extend([deny, Effect::Remove(alias, identity)]);
         }
+        self.left_until = Some(left_until);
         effects
     }
 }

@@ -11,7 +11,7 @@ use crate::homeserver::Homeserver;
 use crate::matrix;
 use crate::matrix::proxied::{Change, Membership};
 use crate::members::{Effect, Issued, Members, Question, Refused};
-use crate::membership::Memberships;
+use crate::membership::{Busy, Memberships};
 use crate::openid::SetupError;
 use crate::sfu::Sfu;
 use crate::watch::Watch;
@@ -72,7 +72,7 @@ impl Monitor {
     /// have left.
     ///
     /// # Errors
-    /// He has left.
+    /// He has left, or too many ask.
     pub(crate) async fn admit(&self, room: &str, user: &str) -> Result<(), Refused> {
         let now = Instant::now().into_std();
         let (asked, is_away) = {
@@ -82,7 +82,7 @@ impl Monitor {
                 members.is_away(room, user, now),
             )
         };
-        match self.memberships.joined(room, user, is_away).await {
+        match self.memberships.joined(room, user, is_away).await? {
             Some(true) => {
                 // It may be that he is back, and the event is under way.
                 self.answered(asked, true).await;
@@ -111,10 +111,13 @@ impl Monitor {
         Ok(())
     }
 
-    /// Has our homeserver anybody in the room? If it does not answer, it has.
-    pub(crate) async fn has_anybody(&self, room: &str, server: &str) -> bool {
-        let has = self.memberships.has_anybody(room, server).await;
-        has.unwrap_or(true)
+    /// Has a homeserver anybody in the room? If ours does not say, it has.
+    ///
+    /// # Errors
+    /// Too many ask.
+    pub(crate) async fn has_anybody(&self, room: &str, server: &str) -> Result<bool, Refused> {
+        let has = self.memberships.has_anybody(room, server).await?;
+        Ok(has.unwrap_or(true))
     }
 
     /// A token is about to be given out: whoever it is for is watched from here on.
@@ -141,9 +144,6 @@ impl Monitor {
     pub(crate) async fn changed(&self, change: &Change) {
         let (room, user) = (change.room.as_str(), change.user.as_str());
         let joined = change.membership == Membership::Joined;
-        if !joined {
-            self.memberships.forget(room, user);
-        }
         let effects = {
             let mut members = self.members();
             let now = Instant::now().into_std();
@@ -219,7 +219,8 @@ impl Monitor {
     async fn ask_for(&self, question: Question) {
         let (room, user) = (question.room.clone(), question.user.clone());
         let joined = self.memberships.joined(&room, &user, true).await;
-        let Some(joined) = joined else { return };
+        // When the next are asked for, there may be time for him.
+        let Ok(Some(joined)) = joined else { return };
         // Of users of others nothing is known where ours has nobody.
         let unknown = !joined
             && !matrix::belongs_to(&user, self.homeserver.name())
@@ -227,7 +228,7 @@ impl Monitor {
                 .memberships
                 .has_anybody(&room, self.homeserver.name())
                 .await
-                != Some(true);
+                != Ok(Some(true));
         if !unknown {
             self.answered(question, joined).await;
         }
@@ -235,6 +236,12 @@ impl Monitor {
 
     fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<Busy> for Refused {
+    fn from(_: Busy) -> Self {
+        Self::TooMany
     }
 }
 

@@ -80,6 +80,18 @@ impl Server {
         Self::launch("127.0.0.1", "", flags).await
     }
 
+    /// What the program prints when it is asked for something else than to serve.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn printed(arguments: &[&str]) -> String {
+        let output = Command::new(binary()).args(arguments).output();
+        let output = output.expect("the program starts");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
     async fn launch(node_ip: &str, more: &str, flags: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -248,7 +260,7 @@ impl Server {
 }
 
 /// One request on a connection of its own.
-async fn request(
+pub(crate) async fn request(
     host: SocketAddr,
     method: &str,
     path: &str,

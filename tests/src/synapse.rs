@@ -2,8 +2,8 @@
 //! certificate authority that nobody else knows. Stopped when dropped.
 
 use crate::artifacts;
-use crate::server::free_tcp_port;
-use aws_lc_rs::rand;
+use crate::server::{free_tcp_port, request};
+use aws_lc_rs::{hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -24,6 +24,7 @@ pub struct Site {
     folder: PathBuf,
     client: u16,
     federation: u16,
+    registered: bool,
 }
 
 impl Site {
@@ -40,6 +41,7 @@ impl Site {
             folder,
             client,
             federation,
+            registered: false,
         };
         site.certify().expect("certificates are made");
         site
@@ -55,6 +57,24 @@ impl Site {
     #[must_use]
     pub fn authority(&self) -> PathBuf {
         self.folder.join("authority.pem")
+    }
+
+    /// The base URL of its client API.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://localhost:{}", self.client)
+    }
+
+    /// The file of a registration as an application service.
+    #[must_use]
+    pub fn registration(&self) -> PathBuf {
+        self.folder.join("registration.yaml")
+    }
+
+    /// Takes such a registration, before it opens.
+    pub fn register(&mut self, registration: &str) {
+        self.write("registration.yaml", registration);
+        self.registered = true;
     }
 
     fn certify(&self) -> Result<(), rcgen::Error> {
@@ -108,8 +128,14 @@ impl Site {
                 "resources": [{ "names": names, "compress": false }] })
         };
         let free = json!({ "per_second": 10_000, "burst_count": 10_000 });
+        let registrations: &[&str] = if self.registered {
+            &["registration.yaml"]
+        } else {
+            &[]
+        };
         json!({
             "server_name": self.name(),
+            "app_service_config_files": registrations,
             "public_baseurl": format!("http://localhost:{}/", self.client),
             "report_stats": false,
             "pid_file": "synapse.pid",
@@ -134,6 +160,7 @@ impl Site {
             "experimental_features": {
                 "msc3266_enabled": true, "msc4143_enabled": true,
                 "msc4222_enabled": true, "msc4354_enabled": true,
+                "msc4502_enabled": true, "msc4512_enabled": true,
             },
             "rc_message": free, "rc_registration": free, "rc_room_creation": free,
             "rc_delayed_event_mgmt": free,
@@ -168,7 +195,49 @@ impl Homeserver {
     /// The base URL of its client API.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://localhost:{}", self.site.client)
+        self.site.url()
+    }
+
+    /// Makes an account; its access token.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn account(&self, name: &str) -> String {
+        let path = "/_synapse/admin/v1/register";
+        let nonce = self.ask("GET", path, "", &Value::Null).await;
+        let nonce = nonce.1["nonce"].as_str().expect("a nonce").to_owned();
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, self.secret.as_bytes());
+        let text = format!("{nonce}\0{name}\0password\0notadmin");
+        let tag = hmac::sign(&key, text.as_bytes());
+        let mac: String = tag.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+        let body = json!({ "nonce": nonce, "username": name, "password": "password",
+            "admin": false, "mac": mac });
+        let (status, made) = self.ask("POST", path, "", &body).await;
+        assert_eq!(status, 200, "{made}");
+        made["access_token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Asks its client API in the name of whoever has this access token.
+    ///
+    /// # Panics
+    /// When no answer comes.
+    pub async fn ask(&self, method: &str, path: &str, token: &str, body: &Value) -> (u16, Value) {
+        let host = SocketAddr::from((Ipv4Addr::LOCALHOST, self.site.client));
+        let shown = match token {
+            "" => String::new(),
+            token => format!("Authorization: Bearer {token}\r\n"),
+        };
+        let headers = format!("{shown}Content-Type: application/json\r\n");
+        let body = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
+        };
+        let answer = request(host, method, path, &headers, &body).await;
+        let answer = answer.expect("an answer");
+        // The sizes of chunks stand around it, perhaps.
+        let whole = answer.body.find('{').zip(answer.body.rfind('}'));
+        let told = whole.map_or("null", |(from, to)| &answer.body[from..=to]);
+        (answer.status, serde_json::from_str(told).expect("JSON"))
     }
 
     /// Its server name.
