@@ -52,6 +52,33 @@ pub enum Refusal {
     /// No such endpoint yet.
     #[error("Unrecognized request")]
     Unrecognized,
+    /// A request of the homeserver without its token.
+    #[error("Missing homeserver access token")]
+    MissingToken,
+    /// With another.
+    #[error("Unrecognised homeserver access token")]
+    UnknownToken,
+    /// The homeserver does not say who asks.
+    #[error("{0}")]
+    Nobody(&'static str),
+    /// Something in it is not what it can be.
+    #[error("{0}")]
+    Param(&'static str),
+    /// He may not.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// The homeserver asks for somebody whom we do not have.
+    #[error("Not found")]
+    NotFound,
+    /// Not by this method.
+    #[error("Unrecognized request")]
+    Method,
+    /// The delayed event could not be looked up.
+    #[error("Unable to look up the delayed event")]
+    NoDelay,
+    /// Another homeserver gave no token.
+    #[error("Unable to reach the specified homeserver")]
+    Elsewhere,
 }
 
 /// How long whoever met a busy service should wait.
@@ -71,15 +98,21 @@ impl Refusal {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::NotJson | Self::BadJson(_) | Self::Delegation | Self::NoClientApi => 400,
-            Self::Unauthorized => 401,
-            Self::Restricted | Self::DelegationForbidden => 403,
-            Self::Unrecognized => 404,
+            Self::NotJson
+            | Self::BadJson(_)
+            | Self::Delegation
+            | Self::NoClientApi
+            | Self::Param(_) => 400,
+            Self::Unauthorized | Self::MissingToken | Self::UnknownToken | Self::Nobody(_) => 401,
+            Self::Restricted | Self::DelegationForbidden | Self::Forbidden(_) => 403,
+            Self::Unrecognized | Self::NotFound => 404,
+            Self::Method => 405,
             Self::TooSlow => 408,
             Self::TooLarge => 413,
             Self::Busy | Self::Limited(_) => 429,
             Self::Room | Self::Internal => 500,
-            Self::Draining => 503,
+            Self::Elsewhere => 502,
+            Self::Draining | Self::NoDelay => 503,
         }
     }
 
@@ -89,10 +122,19 @@ impl Refusal {
             Self::BadJson(_) | Self::Delegation | Self::NoClientApi => "M_BAD_JSON",
             Self::TooLarge => "M_TOO_LARGE",
             Self::Busy | Self::Limited(_) => "M_LIMIT_EXCEEDED",
-            Self::Unauthorized => "M_UNAUTHORIZED",
-            Self::Restricted | Self::DelegationForbidden => "M_FORBIDDEN",
-            Self::Unrecognized => "M_UNRECOGNIZED",
-            Self::TooSlow | Self::Room | Self::Draining | Self::Internal => "M_UNKNOWN",
+            Self::Unauthorized | Self::Nobody(_) => "M_UNAUTHORIZED",
+            Self::Restricted | Self::DelegationForbidden | Self::Forbidden(_) => "M_FORBIDDEN",
+            Self::Unrecognized | Self::Method => "M_UNRECOGNIZED",
+            Self::MissingToken => "M_MISSING_TOKEN",
+            Self::UnknownToken => "M_UNKNOWN_TOKEN",
+            Self::Param(_) => "M_INVALID_PARAM",
+            Self::NotFound => "M_NOT_FOUND",
+            Self::TooSlow
+            | Self::Room
+            | Self::Draining
+            | Self::Internal
+            | Self::NoDelay
+            | Self::Elsewhere => "M_UNKNOWN",
         }
     }
 
@@ -113,7 +155,13 @@ impl Refusal {
             Self::Room => "room",
             Self::Draining => "draining",
             Self::Internal => "internal",
-            Self::Unrecognized => "unrecognized",
+            Self::Unrecognized | Self::Method | Self::NotFound => "unrecognized",
+            Self::MissingToken | Self::UnknownToken => "hs_token",
+            Self::Nobody(_) => "nobody",
+            Self::Param(_) => "invalid_param",
+            Self::Forbidden(_) => "forbidden",
+            Self::NoDelay => "no_delay",
+            Self::Elsewhere => "elsewhere",
         }
     }
 
@@ -155,6 +203,16 @@ pub fn issued(url: &str, jwt: &str) -> String {
         jwt: &'a str,
     }
     serde_json::to_string(&Issued { url, jwt }).unwrap_or_default()
+}
+
+/// The body of a success where the URL is known.
+#[must_use]
+pub fn token(jwt: &str) -> String {
+    #[derive(Serialize)]
+    struct Issued<'a> {
+        jwt: &'a str,
+    }
+    serde_json::to_string(&Issued { jwt }).unwrap_or_default()
 }
 
 #[cfg(test)]

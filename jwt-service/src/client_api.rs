@@ -1,11 +1,12 @@
-//! The client-server API of a homeserver: where it is, and the two requests of delegated leaves.
+//! The client-server API of a homeserver: where it is, how it is asked, and the two requests of
+//! delegated leaves.
 //!
 //! Owns finding it by the operator's word or the well-known file, and what an answer means. Used by
-//! `delegation`. (Matrix: client-server API, Server discovery; LK: jwt-service §7.2, §8)
+//! `delegation`, `membership` and `app_service`. (Matrix: client-server API, Server discovery; LK: jwt-service §7.2, §8)
 
 use crate::config::Config;
-use crate::fetch::{Answer as Fetched, Fetch};
-use crate::leave::{Action, Answer};
+use crate::fetch::{Answer as Fetched, Ask, Fetch};
+use crate::leave::{Action, Answer, Leave};
 use crate::matrix::{self, ServerName};
 use crate::openid::Endpoint;
 use crate::reach::Reach;
@@ -128,25 +129,45 @@ impl ClientApi {
         }
     }
 
-    /// Asks the homeserver to restart or send a delayed event.
-    pub(crate) async fn update(&self, server: &str, delay_id: &str, action: Action) -> Answer {
-        let Some(endpoint) = self.find(server).await else {
-            return Answer::Later(None);
-        };
-        let Some(path) = matrix::delayed_event_path(delay_id, action) else {
+    /// Asks the homeserver to restart or send a delayed event. One that was handed over by an
+    /// application service's homeserver is asked for in the name of its owner.
+    pub(crate) async fn update(&self, leave: &Leave, action: Action) -> Answer {
+        let Some(path) = matrix::delayed_event_path(&leave.delay_id, action) else {
             return Answer::Gone;
         };
-        let path = format!("{}{path}", endpoint.prefix);
+        let ours = self.config.app_service.as_ref();
+        let ours = ours.filter(|ours| ours.server == leave.server);
+        let answer = match (&leave.owner, ours) {
+            (Some(owner), Some(ours)) => {
+                let path = format!("{path}?user_id={}", matrix::encoded(owner));
+                let ask = Ask {
+                    bearer: Some(&ours.as_token),
+                    ..Ask::post(&path)
+                };
+                self.ask(&leave.server, ask).await
+            }
+            // We are its application service no more.
+            (Some(_), None) => return Answer::Denied,
+            (None, _) => self.ask(&leave.server, Ask::post(&path)).await,
+        };
+        answer.map_or(Answer::Later(None), |answer| meaning(&answer))
+    }
+
+    /// Asks the client-server API of `server`, wherever that is; `None` if it does not answer.
+    pub(crate) async fn ask(&self, server: &str, ask: Ask<'_>) -> Option<Fetched> {
+        let endpoint = self.find(server).await?;
+        let path = format!("{}{}", endpoint.prefix, ask.path);
+        let ask = Ask { path: &path, ..ask };
         let asked = self
             .fetch
-            .post(&endpoint.to, self.reach(server), &path, MAX_ANSWER_BYTES);
+            .ask(&endpoint.to, self.reach(server), &ask, MAX_ANSWER_BYTES);
         match timeout(ANSWERED_WITHIN, asked).await {
-            Ok(Ok(answer)) => meaning(&answer),
+            Ok(Ok(answer)) => Some(answer),
             Ok(Err(error)) => {
                 debug!(server, %error, "homeserver not reached");
-                Answer::Later(None)
+                None
             }
-            Err(_) => Answer::Later(None),
+            Err(_) => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the operator settled. Checked by whoever read it; plain data here.
 
+use crate::bearer::Token;
 use crate::limits::Rates;
 use std::fmt;
 use std::path::PathBuf;
@@ -34,6 +35,21 @@ pub struct Config {
     pub verify_tls: Verification,
     /// Any homeserver may be at a private address, not only those the operator named.
     pub allow_private_addresses: bool,
+    /// A homeserver has us as an application service.
+    pub app_service: Option<AppService>,
+}
+
+/// What we and the homeserver whose application service we are know of each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppService {
+    /// The homeserver's name.
+    pub server: String,
+    /// It shows this to us.
+    pub hs_token: Token,
+    /// We show this to it, and to no other.
+    pub as_token: Token,
+    /// How often it is asked whether those with a token are still in their Matrix room; zero: never.
+    pub membership_interval: Duration,
 }
 
 /// A token's usual lifetime, as in the reference. (LK: jwt-service §5.1)
@@ -55,6 +71,7 @@ impl Default for Config {
             ca_file: None,
             verify_tls: Verification::default(),
             allow_private_addresses: false,
+            app_service: None,
         }
     }
 }
@@ -168,7 +185,11 @@ impl Config {
             FullAccess::Everyone => false,
             FullAccess::Servers(names) => names.iter().any(|name| name == server),
         };
-        listed || self.base_url(server).is_some() || self.client_api(server).is_some()
+        let ours = self
+            .app_service
+            .as_ref()
+            .is_some_and(|ours| ours.server == server);
+        listed || ours || self.base_url(server).is_some() || self.client_api(server).is_some()
     }
 }
 

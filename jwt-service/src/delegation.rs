@@ -145,9 +145,7 @@ impl Delegations {
     /// Why not.
     pub async fn register(&self, leave: Leave) -> Result<(), Untaken> {
         let api = &self.api;
-        let may = api
-            .update(&leave.server, &leave.delay_id, Action::Restart)
-            .await;
+        let may = api.update(&leave, Action::Restart).await;
         if matches!(may, Answer::Denied | Answer::Gone) {
             return Err(Untaken::Forbidden);
         }
@@ -423,7 +421,7 @@ impl Desk {
             if let Some(action) = action {
                 let api = Arc::clone(&self.api);
                 self.asking.spawn(async move {
-                    let answer = api.update(&leave.server, &leave.delay_id, action).await;
+                    let answer = api.update(&leave, action).await;
                     Asked {
                         serial,
                         action,

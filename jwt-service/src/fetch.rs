@@ -1,10 +1,11 @@
-//! One request to a homeserver.
+//! One request to a homeserver, or to an SFU elsewhere.
 //!
 //! Owns connecting: addresses are looked up and judged here, and the connection goes to an address
 //! that was judged, so that DNS cannot answer differently a moment later. Bounded in time by the
 //! caller, in size here. Errors never hold the path, which may carry a token. Used by `discovery`
-//! and `openid`; `client_api` and `twirp` post by it.
+//! and `openid`; `client_api`, `homeserver` and `twirp` ask more by it.
 
+use crate::bearer::Token;
 use crate::dns::{Dns, Unresolved};
 use crate::matrix::{Destination, Host};
 use crate::reach::Reach;
@@ -31,14 +32,74 @@ const TLS_WITHIN: Duration = Duration::from_secs(5);
 /// The head of an answer.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
-/// What homeservers speak.
-const JSON: &str = "application/json";
-
 /// The way to homeservers; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Fetch {
     dns: Dns,
     tls: Tls,
+}
+
+/// What is asked.
+#[derive(Clone)]
+pub(crate) struct Ask<'a> {
+    pub(crate) method: Method,
+    /// With its query.
+    pub(crate) path: &'a str,
+    /// What we show, if anything.
+    pub(crate) bearer: Option<&'a Token>,
+    /// Of `content_type`; not for a `GET`.
+    pub(crate) body: Bytes,
+    /// What is sent and wanted.
+    pub(crate) content_type: &'static str,
+}
+
+const JSON: &str = "application/json";
+
+impl<'a> Ask<'a> {
+    /// A `GET`.
+    pub(crate) const fn get(path: &'a str) -> Self {
+        Self {
+            method: Method::GET,
+            path,
+            bearer: None,
+            body: Bytes::new(),
+            content_type: JSON,
+        }
+    }
+
+    /// A `POST` of an empty JSON object.
+    pub(crate) const fn post(path: &'a str) -> Self {
+        Self {
+            method: Method::POST,
+            path,
+            bearer: None,
+            body: Bytes::from_static(b"{}"),
+            content_type: JSON,
+        }
+    }
+
+    fn request(&self, to: &Destination) -> Result<Request<Full<Bytes>>, FetchError> {
+        let mut request = Request::builder().method(&self.method).uri(self.path);
+        if self.method != Method::GET {
+            request = request.header(header::CONTENT_TYPE, self.content_type);
+        }
+        if let Some(token) = self.bearer {
+            let value = format!("Bearer {}", token.reveal());
+            let mut value = HeaderValue::try_from(value).map_err(|_| FetchError::Request)?;
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        request
+            .header(header::HOST, to.host_header.as_str())
+            .header(
+                header::USER_AGENT,
+                concat!("foci/", env!("CARGO_PKG_VERSION")),
+            )
+            .header(header::ACCEPT, self.content_type)
+            .header(header::CONNECTION, "close")
+            .body(Full::new(self.body.clone()))
+            .map_err(|_| FetchError::Request)
+    }
 }
 
 /// An answer.
@@ -47,25 +108,6 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-}
-
-/// What is posted, and by whom.
-#[derive(Debug)]
-pub(crate) struct Post {
-    /// What the body is, and the answer should be.
-    pub(crate) content_type: &'static str,
-    /// The header of that name, marked as sensitive.
-    pub(crate) authorization: Option<HeaderValue>,
-    pub(crate) body: Bytes,
-}
-
-impl Post {
-    /// An empty JSON object.
-    const EMPTY: Self = Self {
-        content_type: JSON,
-        authorization: None,
-        body: Bytes::from_static(b"{}"),
-    };
 }
 
 /// Why there is no answer.
@@ -126,43 +168,21 @@ impl Fetch {
         path: &str,
         max_bytes: usize,
     ) -> Result<Answer, FetchError> {
-        self.ask(to, reach, (None, path), max_bytes).await
+        self.ask(to, reach, &Ask::get(path), max_bytes).await
     }
 
-    /// `POST` of an empty JSON object to `path`, otherwise as [`Self::get`].
-    pub(crate) async fn post(
+    /// Any request, otherwise as [`Self::get`].
+    pub(crate) async fn ask(
         &self,
         to: &Destination,
         reach: Reach,
-        path: &str,
-        max_bytes: usize,
-    ) -> Result<Answer, FetchError> {
-        self.ask(to, reach, (Some(&Post::EMPTY), path), max_bytes)
-            .await
-    }
-
-    /// `POST` to `path` of what is given, otherwise as [`Self::get`].
-    pub(crate) async fn post_of(
-        &self,
-        to: &Destination,
-        reach: Reach,
-        (post, path): (&Post, &str),
-        max_bytes: usize,
-    ) -> Result<Answer, FetchError> {
-        self.ask(to, reach, (Some(post), path), max_bytes).await
-    }
-
-    async fn ask(
-        &self,
-        to: &Destination,
-        reach: Reach,
-        what: (Option<&Post>, &str),
+        ask: &Ask<'_>,
         max_bytes: usize,
     ) -> Result<Answer, FetchError> {
         let mut failed = FetchError::Request;
         for ip in self.addresses(&to.host, reach).await? {
             let address = SocketAddr::new(ip, to.port);
-            match self.ask_one(address, to, what, max_bytes).await {
+            match self.ask_one(address, to, ask, max_bytes).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => failed = error,
             }
@@ -188,29 +208,11 @@ impl Fetch {
         &self,
         address: SocketAddr,
         to: &Destination,
-        (post, path): (Option<&Post>, &str),
+        ask: &Ask<'_>,
         max_bytes: usize,
     ) -> Result<Answer, FetchError> {
         let late = || io::Error::from(io::ErrorKind::TimedOut);
-        let mut request = Request::builder().uri(path);
-        if let Some(post) = post {
-            request = request.method(Method::POST);
-            request = request.header(header::CONTENT_TYPE, post.content_type);
-            if let Some(authorization) = &post.authorization {
-                request = request.header(header::AUTHORIZATION, authorization);
-            }
-        }
-        let body = post.map_or_else(Bytes::new, |post| post.body.clone());
-        let request = request
-            .header(header::HOST, to.host_header.as_str())
-            .header(
-                header::USER_AGENT,
-                concat!("foci/", env!("CARGO_PKG_VERSION")),
-            )
-            .header(header::ACCEPT, post.map_or(JSON, |post| post.content_type))
-            .header(header::CONNECTION, "close")
-            .body(Full::new(body))
-            .map_err(|_| FetchError::Request)?;
+        let request = ask.request(to)?;
         let stream = timeout(DIAL_WITHIN, TcpStream::connect(address))
             .await
             .unwrap_or_else(|_| Err(late()))

@@ -42,6 +42,16 @@ impl Grant {
         }
     }
 
+    /// Where the homeserver speaks for its users: a member of a call is told by user and member id.
+    /// (MSC4195; LK: jwt-service §3)
+    #[must_use]
+    pub fn proxied(member: [&str; 2], room: &str, slot: &str) -> Self {
+        Self {
+            identity: hash(&member),
+            alias: hash(&[room, slot]),
+        }
+    }
+
     /// The payload of a token issued by the key `issuer` at `now_unix` (seconds), good for `terms`, as
     /// JSON in which only such characters occur that a client can decode with `atob`.
     #[must_use]
@@ -135,7 +145,11 @@ mod tests {
 
     #[test]
     fn hashes_are_those_of_the_clients() {
-        let vectors: [(&[&str], &str); 7] = [
+        let vectors: [(&[&str], &str); 8] = [
+            (
+                &["@alice:example.com", "memberABC"],
+                "M3VnsLXrkbxIDINXO64u8PZzFyD9ZYFiQULR2dshWYs",
+            ),
             (
                 &["!roomid:example.com", "slot1234"],
                 "O8437W3+jmzMVjoIP3tNwbm+XxHQk2iKpOA7aqw3qSc",

@@ -41,6 +41,8 @@ pub struct Leave {
     pub room: String,
     /// The participant's identity there.
     pub identity: String,
+    /// Whose event it is, if the homeserver is to be asked in his name.
+    pub owner: Option<String>,
 }
 
 impl fmt::Debug for Leave {
@@ -327,6 +329,7 @@ mod tests {
             server: "example.com".into(),
             room: "room".into(),
             identity: "alice".into(),
+            owner: None,
         }
     }
 

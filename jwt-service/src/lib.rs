@@ -7,7 +7,9 @@
 
 // Pure ring.
 pub mod limits;
+pub mod bearer;
 pub mod config;
+pub mod members;
 pub mod leave;
 pub mod matrix;
 pub mod reach;
@@ -31,7 +33,11 @@ pub mod standing;
 pub mod twirp;
 mod client_api;
 pub mod delegation;
+mod homeserver;
+mod membership;
+pub mod monitor;
 pub mod routes;
+pub mod app_service;
 
 #[cfg(test)]
 mod stand_in;

@@ -4,6 +4,10 @@
 //! crate `ruma`. Pure: it builds and reads messages, others carry them.
 //! (Matrix: server-server API, Resolving server names; LK: jwt-service §4)
 
+pub mod proxied;
+
+pub use proxied::encoded;
+
 use crate::leave::Action;
 use ruma::ServerName as Grammar;
 use ruma::api::auth_scheme::SendAccessToken;
@@ -218,6 +222,15 @@ pub fn retry_after(body: &[u8]) -> Option<Duration> {
     Some(Duration::from_millis(limited.retry_after_ms))
 }
 
+/// The server of a user id. (Matrix: appendices, User Identifiers)
+#[must_use]
+pub fn server_of(user: &str) -> Option<&str> {
+    let (localpart, server) = user.strip_prefix('@')?.split_once(':')?;
+    let fits = user.len() <= proxied::MAX_ID_BYTES && !localpart.contains('\0');
+    ServerName::parse(server).filter(|_| fits)?;
+    Some(server)
+}
+
 /// Is `user` a user of the server `name`? All after the first colon must be the name, byte for byte.
 #[must_use]
 pub fn belongs_to(user: &str, name: &str) -> bool {
@@ -338,6 +351,15 @@ mod tests {
         ] {
             assert!(!belongs_to(user, server), "{user} {server}");
         }
+    }
+
+    #[test]
+    fn a_user_id_names_its_server() {
+        assert_eq!(server_of("@a:example.com:80"), Some("example.com:80"));
+        for text in ["", "@a", "a:example.com", "@a:", "@a:x y", "!a:example.com"] {
+            assert_eq!(server_of(text), None, "{text}");
+        }
+        assert_eq!(server_of(&format!("@{}:h", "x".repeat(255))), None);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! ignored, since the OpenID part is a homeserver's own answer; `null` counts as absent. Pure.
 //! (LK: jwt-service §1.2, §2)
 
+pub mod proxied;
+
 use crate::answer::Refusal;
 use serde::{Deserialize, Deserializer};
 use std::fmt;

@@ -18,6 +18,8 @@ use crate::delegation::{Delegations, Untaken};
 use crate::grant::{Grant, ROOM_SLOT, Terms};
 use crate::leave::Leave;
 use crate::limits::Limits;
+use crate::members::{Issued, Refused};
+use crate::monitor::Monitor;
 use crate::openid::{Doubt, Verifier};
 use crate::request::{Asked, Delay, Member};
 use crate::sfu::{Sfu, Uncreated};
@@ -38,10 +40,10 @@ use tokio::time::{Instant, timeout};
 use tracing::info;
 
 /// A request's body; a real one has half a KiB.
-const MAX_BODY_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// How long it may take to arrive.
-const BODY_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Characters of a foreign text that are logged.
 const MOST_LOGGED: usize = 256;
@@ -86,6 +88,8 @@ pub struct Service {
     pub limits: Limits,
     /// Who takes delayed leaves over, if they are.
     pub delegations: Option<Delegations>,
+    /// Who watches over those with a token, if a homeserver tells who leaves.
+    pub monitor: Option<Arc<Monitor>>,
 }
 
 /// What an endpoint is for.
@@ -170,7 +174,8 @@ fn readiness(standing: &Standing) -> Response {
     (status, json, body.to_string()).into_response()
 }
 
-async fn with_headers(request: Request, next: Next) -> Response {
+/// Adds the headers that every answer has.
+pub(crate) async fn with_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, value);
@@ -178,7 +183,8 @@ async fn with_headers(request: Request, next: Next) -> Response {
     response
 }
 
-fn refused(refusal: Refusal) -> Response {
+/// An error as it is answered.
+pub(crate) fn refused(refusal: Refusal) -> Response {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or_default();
     let mut response = (status, refusal.body()).into_response();
     if let Some(wait) = refusal.retry_after() {
@@ -229,7 +235,7 @@ impl Service {
             let admitted = self.limits.address(ip, Instant::now().into_std());
             admitted.map_err(|wait| self.limited("jwt_address", wait))?;
         }
-        let body = read(body).await?;
+        let body = read(body, MAX_BODY_BYTES, BODY_WITHIN).await?;
         let asked = decision.asked.insert((endpoint.read)(&body)?);
         let server = &asked.open_id.server;
         if !self.config.is_named(server) {
@@ -258,28 +264,61 @@ impl Service {
             return Ok(answer::TAKEN.to_owned());
         }
         let url = self.url(endpoint, parts).ok_or(Refusal::Internal)?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = now.map_or(0, |since| since.as_secs());
         let terms = self.terms(decision.full_access)?;
-        let jwt = self
-            .keys
-            .sign_text(|issuer| grant.payload(issuer, now, terms));
-        let jwt = jwt.map_err(|_| Refusal::Internal)?;
-        if decision.full_access {
-            let created = self.sfu.create_room(&grant.alias).await;
-            created.map_err(|error| {
-                decision.doubt = Some(error.to_string());
-                match error {
-                    Uncreated::Full | Uncreated::Away(_) => Refusal::Room,
-                    Uncreated::Draining => Refusal::Draining,
-                }
-            })?;
+        let jwt = self.sign(grant, terms)?;
+        if let Some(monitor) = &self.monitor {
+            let admitted = monitor.admit_anybody(&asked.room, user).await;
+            admitted.map_err(left)?;
         }
+        if decision.full_access {
+            self.create_room(grant, &mut decision.doubt).await?;
+        }
+        self.watch_over(&asked.room, user, grant)?;
         self.take_over(endpoint, delay, asked, grant).await?;
         Ok(answer::issued(&url, &jwt))
     }
 
-    fn limited(&self, limit: &'static str, wait: Duration) -> Refusal {
+    /// A token that says who he is.
+    pub(crate) fn sign(&self, grant: &Grant, terms: Terms) -> Result<String, Refusal> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs());
+        let jwt = self
+            .keys
+            .sign_text(|issuer| grant.payload(issuer, now, terms));
+        jwt.map_err(|_| Refusal::Internal)
+    }
+
+    pub(crate) async fn create_room(
+        &self,
+        grant: &Grant,
+        doubt: &mut Option<String>,
+    ) -> Result<(), Refusal> {
+        let created = self.sfu.create_room(&grant.alias).await;
+        created.map_err(|error| {
+            *doubt = Some(error.to_string());
+            match error {
+                Uncreated::Full | Uncreated::Away(_) => Refusal::Room,
+                Uncreated::Draining => Refusal::Draining,
+            }
+        })
+    }
+
+    /// Whoever gets a token is watched from here on, unless he has left meanwhile.
+    pub(crate) fn watch_over(&self, room: &str, user: &str, grant: &Grant) -> Result<(), Refusal> {
+        let Some(monitor) = &self.monitor else {
+            return Ok(());
+        };
+        let issued = Issued {
+            room: room.to_owned(),
+            user: user.to_owned(),
+            alias: grant.alias.clone(),
+            identity: grant.identity.clone(),
+            lifetime: self.config.token_lifetime,
+        };
+        monitor.issued(issued).map_err(left)
+    }
+
+    pub(crate) fn limited(&self, limit: &'static str, wait: Duration) -> Refusal {
         self.watch.limit_reached(limit);
         Refusal::Limited(wait)
     }
@@ -322,6 +361,7 @@ impl Service {
             server: asked.open_id.server.clone(),
             room: grant.alias.clone(),
             identity: grant.identity.clone(),
+            owner: None,
         };
         delegations
             .register(leave)
@@ -367,6 +407,14 @@ impl Service {
     }
 }
 
+/// Why there is no token for a member.
+pub(crate) const fn left(refused: Refused) -> Refusal {
+    match refused {
+        Refused::Left => Refusal::Forbidden("The requesting user is not a member of the room"),
+        Refused::TooMany => Refusal::Busy,
+    }
+}
+
 fn grant(asked: &Asked, user: &str) -> Grant {
     match &asked.member {
         Member::Device { device } => Grant::plain(user, device, &asked.room),
@@ -378,8 +426,8 @@ fn grant(asked: &Asked, user: &str) -> Grant {
 }
 
 /// The body, up to its limits.
-async fn read(body: Body) -> Result<Vec<u8>, Refusal> {
-    match timeout(BODY_WITHIN, to_bytes(body, MAX_BODY_BYTES)).await {
+pub(crate) async fn read(body: Body, most: usize, within: Duration) -> Result<Vec<u8>, Refusal> {
+    match timeout(within, to_bytes(body, most)).await {
         Err(_) => Err(Refusal::TooSlow),
         Ok(Ok(bytes)) => Ok(bytes.into()),
         Ok(Err(error)) => {
@@ -430,7 +478,7 @@ impl Decision {
 }
 
 /// A foreign text as far as it is logged, without control characters.
-fn logged(text: Option<&str>) -> Option<String> {
+pub(crate) fn logged(text: Option<&str>) -> Option<String> {
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     Some(text?.chars().take(MOST_LOGGED).map(plain).collect())
 }

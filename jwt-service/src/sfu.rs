@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::time::Instant;
 
 /// A future that a trait object can return.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -16,6 +17,15 @@ pub const DEPARTURE_TIMEOUT_S: u32 = 20;
 pub trait Sfu: Send + Sync + 'static {
     /// Makes the room `alias` unless it is there, with the timeouts above.
     fn create_room<'a>(&'a self, alias: &'a str) -> Pending<'a, Result<(), Uncreated>>;
+
+    /// Lets nobody of this identity into the room `alias` until then, whatever token he shows.
+    fn deny(&self, alias: &str, identity: &str, until: Instant);
+
+    /// Takes that back.
+    fn allow(&self, alias: &str, identity: &str);
+
+    /// Takes a participant out of the room `alias`, if he is there. His client is told not to come back.
+    fn remove_participant<'a>(&'a self, alias: &'a str, identity: &'a str) -> Pending<'a, ()>;
 
     /// Where a request came from, as far as that is believed, to limit how often one address asks. `None`
     /// where that would limit everybody behind a proxy.

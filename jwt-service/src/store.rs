@@ -256,6 +256,7 @@ mod tests {
                 server: "example.com".into(),
                 room: "room".into(),
                 identity: identity.into(),
+                owner: None,
             },
             restarted: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
         }

@@ -8,14 +8,15 @@
     reason = "shell: a token begins to be valid when the clock says so"
 )]
 
+use crate::bearer::Token;
 use crate::config::Config;
 use crate::dns::Dns;
-use crate::fetch::{Fetch, FetchError, Post};
+use crate::fetch::{Ask, Fetch, FetchError};
 use crate::openid::{Endpoint, SetupError};
 use crate::reach::Reach;
 use crate::sfu::{DEPARTURE_TIMEOUT_S, EMPTY_TIMEOUT_S};
 use crate::tls::Tls;
-use http::HeaderValue;
+use http::Method;
 use proto::token::{Claims, Keys, VideoGrant};
 use proto::twirp;
 use std::sync::Arc;
@@ -162,6 +163,27 @@ impl Twirp {
         }
     }
 
+    /// Takes a participant out of a room; one who is not there is out.
+    ///
+    /// # Errors
+    /// Why he may still be there.
+    pub async fn remove_participant(&self, room: &str, identity: &str) -> Result<(), CallError> {
+        let grant = VideoGrant {
+            room_admin: true,
+            room: room.to_owned(),
+            ..VideoGrant::NONE
+        };
+        let body = twirp::participant(room, identity);
+        let answer = self.call(twirp::REMOVE_PARTICIPANT, grant, body).await;
+        match answer {
+            Ok(_) | Err(CallError::NotFound) => Ok(()),
+            Err(error) => {
+                warn!(url = &*self.base, room, participant = identity, %error, "cannot take a participant out");
+                Err(error)
+            }
+        }
+    }
+
     /// The body of a success.
     async fn call(
         &self,
@@ -169,16 +191,18 @@ impl Twirp {
         grant: VideoGrant,
         body: Vec<u8>,
     ) -> Result<Vec<u8>, CallError> {
-        let post = Post {
-            content_type: twirp::CONTENT_TYPE,
-            authorization: Some(self.authorization(grant)?),
-            body: body.into(),
-        };
         let path = format!("{}{method}", self.endpoint.prefix);
-        let what = (&post, path.as_str());
+        let token = self.token(grant)?;
+        let ask = Ask {
+            method: Method::POST,
+            path: &path,
+            bearer: Some(&token),
+            body: body.into(),
+            content_type: twirp::CONTENT_TYPE,
+        };
         let asked = self
             .fetch
-            .post_of(&self.endpoint.to, Reach::Anywhere, what, MAX_ANSWER_BYTES);
+            .ask(&self.endpoint.to, Reach::Anywhere, &ask, MAX_ANSWER_BYTES);
         let answer = timeout(ANSWERED_WITHIN, asked)
             .await
             .map_err(|_| CallError::Late)??;
@@ -201,7 +225,7 @@ impl Twirp {
         }
     }
 
-    fn authorization(&self, grant: VideoGrant) -> Result<HeaderValue, CallError> {
+    fn token(&self, grant: VideoGrant) -> Result<Token, CallError> {
         let claims = Claims {
             video: Some(grant),
             ..Claims::default()
@@ -209,11 +233,7 @@ impl Twirp {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.map_or(0, |since| since.as_secs());
         let token = self.keys.sign(&claims, TOKEN_LIFETIME, now);
-        let token = token.map_err(|_| CallError::Key)?;
-        let mut header =
-            HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| CallError::Key)?;
-        header.set_sensitive(true);
-        Ok(header)
+        token.map(Token::new).map_err(|_| CallError::Key)
     }
 }
 

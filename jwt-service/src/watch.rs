@@ -19,6 +19,14 @@ pub trait Watch: Send + Sync + 'static {
     /// One is over, and how, in one word.
     fn leave_ended(&self, end: &'static str);
 
+    /// The homeserver was asked whether somebody is in a Matrix room: `joined`, `left`, or `unknown` if it
+    /// did not say.
+    fn membership_asked(&self, result: &'static str);
+
+    /// A participant was to be taken out since his user has left the Matrix room; told by an `event` or
+    /// by a `question`.
+    fn taken_out(&self, told_by: &'static str);
+
     /// A named limit was reached and something given up.
     fn limit_reached(&self, limit: &'static str);
 }

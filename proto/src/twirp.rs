@@ -16,6 +16,9 @@ pub const CREATE_ROOM: &str = "/twirp/livekit.RoomService/CreateRoom";
 /// Where a participant is asked for.
 pub const GET_PARTICIPANT: &str = "/twirp/livekit.RoomService/GetParticipant";
 
+/// Where one is taken out of a room; the body is that of [`participant`].
+pub const REMOVE_PARTICIPANT: &str = "/twirp/livekit.RoomService/RemoveParticipant";
+
 /// Twirp's word for what is not there.
 pub const NOT_FOUND: &str = "not_found";
 

@@ -4,6 +4,7 @@
 //! (LK: server ops §7)
 
 mod show;
+mod registration;
 mod token;
 mod flags;
 
@@ -35,8 +36,11 @@ pub fn run() -> ExitCode {
         _ => {}
     }
     let sources = flags::sources(&matches);
-    if matches.subcommand_name() == Some("jwt") {
-        return serve_alone(&sources);
+    if let Some(alone) = matches.subcommand_matches("jwt") {
+        return match alone.subcommand_matches("registration") {
+            Some(flags) => registration::print(&sources.load().config, flags),
+            None => serve_alone(&sources),
+        };
     }
     let loaded = sources.load();
     match matches.subcommand_name() {

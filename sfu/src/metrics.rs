@@ -257,6 +257,18 @@ impl Metrics {
         ended.with_label_values(&[end]).inc();
     }
 
+    /// Its homeserver was asked whether somebody is in a Matrix room.
+    pub fn memberships_asked(&self, result: &'static str) {
+        let asked = &self.0.series.authorization.memberships;
+        asked.with_label_values(&[result]).inc();
+    }
+
+    /// A participant was to go since his user left the Matrix room.
+    pub fn members_taken_out(&self, told_by: &'static str) {
+        let taken_out = &self.0.series.authorization.taken_out;
+        taken_out.with_label_values(&[told_by]).inc();
+    }
+
     /// It asked a homeserver, which took `seconds`.
     pub fn homeserver_asked(&self, result: &'static str, seconds: f64) {
         let authorization = &self.0.series.authorization;

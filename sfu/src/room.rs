@@ -285,12 +285,11 @@ impl Room {
         let state = &mut self.state;
         match admin {
             Admin::Remove { identity } => {
-                let farewell =
-                    Farewell::told(DisconnectReason::ParticipantRemoved, Action::Disconnect);
                 if let Some(peer) = state.index.identities.get(&identity).copied() {
-                    exit::remove(state, peer, farewell, now);
+                    exit::remove(state, peer, Farewell::REMOVED, now);
                 }
             }
+            Admin::Expel { identity } => exit::expel(state, &identity, now),
             Admin::Close => {
                 let farewell = Farewell::told(DisconnectReason::RoomDeleted, Action::Disconnect);
                 exit::close_room(state, farewell, now);

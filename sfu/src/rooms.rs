@@ -4,6 +4,7 @@
 //! about a room; that is `room::Room`, which the owning task feeds. Called by `http/websocket` and
 //! `server`.
 
+mod denied;
 mod entry;
 mod people;
 
@@ -13,18 +14,21 @@ mod keeper;
 
 mod directory;
 
+pub use denied::Denied;
 pub use entry::{EnterError, Entry, Said};
 pub use people::{PRESENCE_DEPTH, Presence};
 pub use surroundings::{Surroundings, unix_ms};
 
 use crate::ids::{PeerId, SessionId};
-use crate::room::command::Command;
+use crate::metrics::Metrics;
+use crate::room::command::{Admin, Command};
 use crate::worker::Workers;
 use directory::{Ask, Directory};
 use keeper::{Letter, Verdict};
 use proto::livekit::{RoomConfiguration, signal_request};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 /// Questions that may wait for the directory. Each is answered at once, so a full queue means that
@@ -45,6 +49,8 @@ pub struct Rooms {
     directory: mpsc::Sender<Ask>,
     sessions: Arc<AtomicU64>,
     workers: Workers,
+    denied: Denied,
+    metrics: Metrics,
 }
 
 impl Rooms {
@@ -53,12 +59,16 @@ impl Rooms {
     pub fn start(surroundings: Surroundings) -> Self {
         let (directory, asked) = mpsc::channel(DIRECTORY_DEPTH);
         let workers = surroundings.workers.clone();
+        let denied = surroundings.denied.clone();
+        let metrics = surroundings.metrics.clone();
         let task = Directory::new(surroundings, directory.downgrade());
         tokio::spawn(task.run(asked));
         Self {
             directory,
             sessions: Arc::new(AtomicU64::new(1)),
             workers,
+            denied,
+            metrics,
         }
     }
 
@@ -99,6 +109,34 @@ impl Rooms {
         Ok(())
     }
 
+    /// Lets nobody of this identity into the room until then.
+    pub fn deny(&self, name: &str, identity: &str, until: Instant) {
+        self.denied.deny(name, identity, until, &self.metrics);
+    }
+
+    /// Takes that back.
+    pub fn allow(&self, name: &str, identity: &str) {
+        self.denied.allow(name, identity);
+    }
+
+    /// Is somebody of this identity to be kept out of the room?
+    #[must_use]
+    pub fn denies(&self, name: &str, identity: &str) -> bool {
+        self.denied.holds(name, identity)
+    }
+
+    /// Takes somebody out of the room, and all sessions beside his. Whoever is to stay out is denied
+    /// before. It returns once the room will hear of it before it hears of anything later.
+    pub async fn expel(&self, name: &str, identity: &str) {
+        let name = name.to_owned();
+        let found = self.ask(|reply| Ask::Find { name, reply }).await;
+        let Some(Some(found)) = found else { return };
+        let identity = identity.to_owned();
+        let expel = Command::Admin(Admin::Expel { identity });
+        // A room that is over has nobody in it.
+        let _ = found.letters.send(Letter::Tell(Box::new(expel))).await;
+    }
+
     /// Leads a session into the room `name`, which is made if it does not exist.
     ///
     /// # Errors
@@ -132,6 +170,7 @@ impl Rooms {
             match judged.await {
                 Ok(Verdict::Entered) if sent => return Ok(attached),
                 Ok(Verdict::Full) => return Err(EnterError::Full),
+                Ok(Verdict::Denied) => return Err(EnterError::Denied),
                 _ => {}
             }
             let (name, id) = (name.to_owned(), found.id);

@@ -17,12 +17,13 @@ use crate::http::connection::Places;
 use crate::http::front::Front;
 use crate::http::{self, try_page};
 use crate::metrics::Metrics;
-use crate::rooms::{PRESENCE_DEPTH, Rooms, Surroundings};
+use crate::rooms::{Denied, PRESENCE_DEPTH, Rooms, Surroundings};
 use crate::settings::{Loaded, Sources};
 use crate::telemetry::Telemetry;
 use crate::worker::Workers;
 use crate::worker::placement::Threads;
 use crate::worker::record::Target;
+use authorization::Endpoints;
 use axum::Router;
 use proto::token::Keys;
 use rand::rngs::StdRng;
@@ -133,7 +134,8 @@ async fn serve(
         settings: sections::room_settings(config),
         server_info: sections::server_info(config, &node_id),
         faults: faults.clone(),
-        presence: config.matrix.delegates().then_some(presence),
+        denied: Denied::default(),
+        presence: config.matrix.wants_presence().then_some(presence),
     });
     let (draining, is_draining) = watch::channel(false);
     let front = Arc::new(Front {
@@ -151,10 +153,9 @@ async fn serve(
     let main = listen::bind("port", config.http.port, &config.http.bind_addresses).await?;
     let prometheus = listen::bind_metrics(&config.prometheus).await?;
     let bound = listen::addresses(&main);
-
     let stopping = stop::Stopping::default();
-    let matrix = authorization::router(config, &keys, (&rooms, comings), &metrics)?;
-    let router = main_router(config, front, keys, others(readiness.clone(), matrix));
+    let matrix = authorization::endpoints(config, &keys, (&rooms, comings), &metrics)?;
+    let router = main_router(config, front, (keys, readiness.clone()), matrix);
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
     let mut tasks = listen::spawn(main, &router, &stopping, &places, &faults);
     tasks.extend(serve_metrics(
@@ -220,20 +221,17 @@ const fn family(address: &SocketAddr) -> u8 {
 }
 
 /// What the main port answers.
-fn main_router(config: &Config, front: Arc<Front>, keys: Arc<Keys>, mut others: Router) -> Router {
+fn main_router(
+    config: &Config,
+    front: Arc<Front>,
+    (keys, readiness): (Arc<Keys>, Readiness),
+    matrix: Endpoints,
+) -> Router {
+    let mut others = admin::health(readiness).merge(matrix.open);
     if config.development {
         others = others.merge(try_page::router(keys));
     }
-    http::router::router(front, others)
-}
-
-/// What is served beside signalling: health, and authorization where it is wanted.
-fn others(readiness: Readiness, matrix: Option<Router>) -> Router {
-    let health = admin::health(readiness);
-    match matrix {
-        Some(matrix) => health.merge(matrix),
-        None => health,
-    }
+    http::router::router(front, others, matrix.own)
 }
 
 /// The boot banner; names as LiveKit's. (LK: server ops §12)

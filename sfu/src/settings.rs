@@ -84,8 +84,15 @@ const fn named(
 
 /// Variables of the companion service lk-jwt-service and the keys they set.
 /// (LK: jwt-service §9)
-const COMPANION: [(&str, &str); 4] = [
+const COMPANION: [(&str, &str); 8] = [
     ("LIVEKIT_REDIS_URL", "matrix.redis"),
+    ("LIVEKIT_AS_TOKEN", "matrix.app_service.as_token"),
+    ("LIVEKIT_HS_TOKEN", "matrix.app_service.hs_token"),
+    (
+        "LIVEKIT_AS_REGISTRATION_FILE",
+        "matrix.app_service.registration_file",
+    ),
+    ("LIVEKIT_HS_SERVER_NAME", "matrix.app_service.server_name"),
     ("LIVEKIT_URL", "matrix.url"),
     (
         "LIVEKIT_FULL_ACCESS_HOMESERVERS",
@@ -109,7 +116,9 @@ const KNOWN_VARIABLES: [&str; 7] = [
     "LIVEKIT_FULL_ACCESS_HOMESERVERS",
 ];
 /// The same, by beginning.
-const KNOWN_BEGINNINGS: [&str; 4] = [
+const KNOWN_BEGINNINGS: [&str; 6] = [
+    "LIVEKIT_AS_",
+    "LIVEKIT_HS_",
     "LIVEKIT_JWT_",
     "LIVEKIT_SECRET_FROM_",
     "LIVEKIT_INSECURE_",
@@ -210,6 +219,7 @@ impl Sources {
         }
         values.resolve_aliases(&mut complaints);
         file::read_keys(&mut values, self, &mut complaints);
+        file::read_registration(&mut values, self, &mut complaints);
         let config = check(&mut values, &mut complaints);
         Loaded {
             config,

@@ -9,6 +9,7 @@ use rtc::rtp_transceiver::rtp_sender::{RTCRtpHeaderExtensionCapability, RtpCodec
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit};
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 use webrtc::peer_connection::{
@@ -55,6 +56,8 @@ pub struct Received {
     pub payload: bytes::Bytes,
     /// The sequence number.
     pub sequence: u16,
+    /// When it came.
+    pub at: Instant,
 }
 
 /// All that a client has seen, in order.
@@ -131,6 +134,7 @@ impl PeerConnectionEventHandler for Ear {
                         track: name.to_string(),
                         payload: packet.payload,
                         sequence: packet.header.sequence_number,
+                        at: Instant::now(),
                     };
                     seen.send_modify(|seen| seen.packets.push(received));
                 }

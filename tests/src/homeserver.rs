@@ -1,6 +1,9 @@
-//! A homeserver as far as the authorization service needs one: it vouches for users.
+//! A homeserver as far as the authorization service needs one: it vouches for users, and tells its
+//! application service who is in a room.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -11,6 +14,12 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Where delayed events are restarted and sent. (MSC4140)
 const DELAYED: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/";
+/// Below here application services ask who is in a room. (MSC4502)
+const ROOMS: &str = "/_matrix/client/unstable/io.element.msc4502/rooms/";
+/// What its application service shows to it.
+pub const AS_TOKEN: &str = "as-token-of-the-tests";
+/// What it shows to its application service.
+pub const HS_TOKEN: &str = "hs-token-of-the-tests";
 
 /// Stops when dropped, with the runtime of its test.
 pub struct Homeserver {
@@ -18,7 +27,11 @@ pub struct Homeserver {
     pub address: SocketAddr,
     /// What was done to delayed events: `id/action`.
     delayed: watch::Receiver<Vec<String>>,
+    gone: Gone,
 }
+
+/// Users who are in no room any more.
+type Gone = Arc<Mutex<BTreeSet<String>>>;
 
 impl Homeserver {
     /// Starts a homeserver called `name`. The OpenID token `of-alice` belongs to Alice there, that
@@ -30,12 +43,31 @@ impl Homeserver {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let (done, delayed) = watch::channel(Vec::new());
+        let gone = Gone::default();
+        let known = Arc::clone(&gone);
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(answer(socket, name, done.clone()));
+                tokio::spawn(answer(socket, name, done.clone(), Arc::clone(&known)));
             }
         });
-        Self { address, delayed }
+        Self {
+            address,
+            delayed,
+            gone,
+        }
+    }
+
+    /// From now on it says that this user is in no room, or that he is in all.
+    ///
+    /// # Panics
+    /// Never: the lock is not held across a panic.
+    pub fn moves(&self, user: &str, joined: bool) {
+        let mut gone = self.gone.lock().expect("not poisoned");
+        if joined {
+            gone.remove(user);
+        } else {
+            gone.insert(user.to_owned());
+        }
     }
 
     /// Waits until so much was done to delayed events, and tells all of it.
@@ -54,10 +86,20 @@ async fn answer(
     mut socket: TcpStream,
     name: &str,
     delayed: watch::Sender<Vec<String>>,
+    gone: Gone,
 ) -> Option<()> {
     let mut lines = BufReader::new(&mut socket).lines();
     let first = lines.next_line().await.ok()??;
-    while !lines.next_line().await.ok()??.is_empty() {}
+    let mut shown = false;
+    loop {
+        let line = lines.next_line().await.ok()??;
+        if line.is_empty() {
+            break;
+        }
+        let (name, value) = line.split_once(": ").unwrap_or_default();
+        shown |=
+            name.eq_ignore_ascii_case("authorization") && value == format!("Bearer {AS_TOKEN}");
+    }
     let path = first.split(' ').nth(1).unwrap_or_default();
     let question = "/_matrix/federation/v1/openid/userinfo?access_token=";
     let (status, body) = match path.strip_prefix(question) {
@@ -66,12 +108,26 @@ async fn answer(
             Some(user) => (200, format!(r#"{{"sub":"@{user}:{name}"}}"#)),
             None => (401, r#"{"errcode":"M_UNKNOWN_TOKEN"}"#.to_owned()),
         },
-        None => match path.strip_prefix(DELAYED) {
-            Some(done) => {
+        // Whoever speaks for a user, or asks for others, is its application service.
+        None if !shown && (path.contains("user_id=") || path.starts_with(ROOMS)) => {
+            (401, r#"{"errcode":"M_MISSING_TOKEN"}"#.to_owned())
+        }
+        None => match (path.strip_prefix(DELAYED), path.strip_prefix(ROOMS)) {
+            (Some(_), _) if first.starts_with("GET ") => (
+                200,
+                r#"{"delay_ms":60000,"room_id":"!room:example.com"}"#.to_owned(),
+            ),
+            (Some(done), _) => {
                 delayed.send_modify(|all| all.push(done.to_owned()));
                 (200, "{}".to_owned())
             }
-            None => (404, r#"{"errcode":"M_UNRECOGNIZED"}"#.to_owned()),
+            (None, Some(asked)) => {
+                let about = asked.replace("%40", "@").replace("%3A", ":");
+                let user = about.split_once("mxid=").map_or("", |(_, user)| user);
+                let is_gone = gone.lock().expect("not poisoned").contains(user);
+                (200, format!(r#"{{"joined":{}}}"#, !is_gone))
+            }
+            (None, None) => (404, r#"{"errcode":"M_UNRECOGNIZED"}"#.to_owned()),
         },
     };
     let length = body.len();

@@ -80,6 +80,18 @@ impl Server {
         Self::launch("127.0.0.1", "", flags).await
     }
 
+    /// What the program prints when it is asked for something else than to serve.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn printed(arguments: &[&str]) -> String {
+        let output = Command::new(binary()).args(arguments).output();
+        let output = output.expect("the program starts");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
     async fn launch(node_ip: &str, more: &str, flags: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -164,6 +176,16 @@ impl Server {
     /// When no answer comes.
     pub async fn post(&self, path: &str, headers: &str, body: &str) -> Answer {
         request(self.http, "POST", path, headers, body)
+            .await
+            .expect("an HTTP answer")
+    }
+
+    /// `PUT` of `body` with extra header lines, each ended by CR LF.
+    ///
+    /// # Panics
+    /// When no answer comes.
+    pub async fn put(&self, path: &str, headers: &str, body: &str) -> Answer {
+        request(self.http, "PUT", path, headers, body)
             .await
             .expect("an HTTP answer")
     }

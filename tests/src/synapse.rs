@@ -26,6 +26,7 @@ pub struct Site {
     federation: u16,
     /// It federates, on this machine.
     federates: bool,
+    registered: bool,
 }
 
 impl Site {
@@ -43,6 +44,7 @@ impl Site {
             client,
             federation,
             federates: false,
+            registered: false,
         };
         site.certify().expect("certificates are made");
         site
@@ -56,7 +58,7 @@ impl Site {
 
     /// The base URL of the client API.
     #[must_use]
-    pub fn client_api(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://localhost:{}", self.client)
     }
 
@@ -84,6 +86,18 @@ impl Site {
     #[must_use]
     pub fn trusted(&self) -> PathBuf {
         self.folder.join("trusted.pem")
+    }
+
+    /// The file of a registration as an application service.
+    #[must_use]
+    pub fn registration(&self) -> PathBuf {
+        self.folder.join("registration.yaml")
+    }
+
+    /// Takes such a registration, before it opens.
+    pub fn register(&mut self, registration: &str) {
+        self.write("registration.yaml", registration);
+        self.registered = true;
     }
 
     fn certify(&self) -> Result<(), rcgen::Error> {
@@ -152,8 +166,14 @@ impl Site {
                 "resources": [{ "names": names, "compress": false }] })
         };
         let free = json!({ "per_second": 10_000, "burst_count": 10_000 });
+        let registrations: &[&str] = if self.registered {
+            &["registration.yaml"]
+        } else {
+            &[]
+        };
         json!({
             "server_name": self.name(),
+            "app_service_config_files": registrations,
             "public_baseurl": format!("http://localhost:{}/", self.client),
             "report_stats": false,
             "pid_file": "synapse.pid",
@@ -178,6 +198,7 @@ impl Site {
             "experimental_features": {
                 "msc3266_enabled": true, "msc4143_enabled": true,
                 "msc4222_enabled": true, "msc4354_enabled": true,
+                "msc4502_enabled": true, "msc4512_enabled": true,
             },
             "rc_message": free, "rc_registration": free, "rc_room_creation": free,
             "rc_delayed_event_mgmt": free,
@@ -212,7 +233,34 @@ impl Homeserver {
     /// The base URL of its client API.
     #[must_use]
     pub fn url(&self) -> String {
-        self.site.client_api()
+        self.site.url()
+    }
+
+    /// Makes an account; its access token.
+    pub async fn account(&self, name: &str) -> String {
+        let [_, _, token] = self.user(name).await;
+        token
+    }
+
+    /// Asks its client API in the name of whoever has this access token.
+    ///
+    /// # Panics
+    /// When no answer comes.
+    pub async fn ask(&self, method: &str, path: &str, token: &str, body: &Value) -> (u16, Value) {
+        let host = SocketAddr::from((Ipv4Addr::LOCALHOST, self.site.client));
+        let shown = match token {
+            "" => String::new(),
+            token => format!("Authorization: Bearer {token}\r\n"),
+        };
+        let headers = format!("{shown}Content-Type: application/json\r\n");
+        let body = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
+        };
+        let answer = request(host, method, path, &headers, &body).await;
+        let answer = answer.expect("an answer");
+        let told = serde_json::from_str(&answer.body);
+        (answer.status, told.expect("JSON"))
     }
 
     /// Its server name.
@@ -221,27 +269,18 @@ impl Homeserver {
         self.site.name()
     }
 
-    /// Asks the client API.
+    /// The same, and it must not refuse.
     ///
     /// # Panics
-    /// When it refuses, or answers no JSON.
+    /// When it does.
     pub async fn call(&self, method: &str, path: &str, token: &str, body: &Value) -> Value {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.site.client));
-        let headers =
-            format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
-        let body = if method == "GET" {
-            String::new()
-        } else {
-            body.to_string()
-        };
-        let answer = request(address, method, path, &headers, &body).await;
-        let answer = answer.expect("an answer");
-        assert_eq!(answer.status, 200, "{method} {path}: {answer:?}");
-        serde_json::from_str(&answer.body).expect("JSON")
+        let (status, told) = self.ask(method, path, token, body).await;
+        assert_eq!(status, 200, "{method} {path}: {told}");
+        told
     }
 
     /// Makes an account; its user id, device and access token.
-    pub async fn register(&self, name: &str) -> [String; 3] {
+    pub async fn user(&self, name: &str) -> [String; 3] {
         const PATH: &str = "/_synapse/admin/v1/register";
         let nonce = self.call("GET", PATH, "", &Value::Null).await["nonce"].clone();
         let password = random();

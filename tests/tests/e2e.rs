@@ -2,6 +2,7 @@
 
 mod e2e {
     mod alone;
+    mod app_service;
     mod codecs;
     mod data;
     mod dual;

@@ -23,7 +23,7 @@ fn matrix(site: &Site) -> String {
         "matrix:\n  full_access_homeservers: [\"{0}\"]\n  ca_file: \"{1}\"\n  client_apis: {{ \"{0}\": \"{2}\" }}\n",
         site.name(),
         site.authority().display(),
-        site.client_api(),
+        site.url(),
     )
 }
 
@@ -43,7 +43,7 @@ async fn a_delayed_leave_is_put_off_at_a_real_homeserver_and_sent_when_its_owner
     let site = Site::new();
     let server = Server::start_with(&matrix(&site)).await;
     let homeserver = script::homeserver(&server, site).await;
-    let [user, device, token] = homeserver.register("alice").await;
+    let [user, device, token] = homeserver.user("alice").await;
     let room = homeserver
         .call("POST", "/_matrix/client/v3/createRoom", &token, &json!({}))
         .await;
@@ -148,7 +148,7 @@ async fn users_of_two_federating_homeservers_meet_each_sending_by_the_own_sfu() 
     );
     let a = script::homeserver(&sfu_a, a).await;
     let b = script::homeserver(&sfu_b, b).await;
-    let (alice, bob) = (a.register("alice").await, b.register("bob").await);
+    let (alice, bob) = (a.user("alice").await, b.user("bob").await);
     let open = json!({ "preset": "public_chat" });
     let room = a
         .call("POST", "/_matrix/client/v3/createRoom", &alice[2], &open)

@@ -35,6 +35,7 @@ fn leave(delay_id: &str, timeout: Duration) -> Leave {
         server: "example.com".into(),
         room: "room".into(),
         identity: "alice".into(),
+        owner: None,
     }
 }
 

@@ -25,6 +25,12 @@ struct Params {
     room: String,
     #[serde(rename = "LiveKitIdentity")]
     identity: String,
+    #[serde(
+        rename = "OwnerUserId",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    owner: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,6 +59,7 @@ impl Kept {
                 server_name: leave.server.clone(),
                 room: leave.room.clone(),
                 identity: leave.identity.clone(),
+                owner: leave.owner.clone(),
             },
             restarted_at: rfc3339(self.restarted),
         };
@@ -71,6 +78,7 @@ impl Kept {
                 server: value.params.server_name,
                 room: value.params.room,
                 identity: value.params.identity,
+                owner: value.params.owner.filter(|owner| !owner.is_empty()),
             },
         })
     }
@@ -180,6 +188,7 @@ mod tests {
                 server: "example.com".into(),
                 room: "r".into(),
                 identity: "i".into(),
+                owner: None,
             },
             restarted: at(1_700_000_000, 5_000_000),
         };
@@ -189,6 +198,9 @@ mod tests {
             r#"{"Params":{"DelayId":"id","DelayTimeout":8000000000,"ServerName":"example.com","LiveKitRoom":"r","LiveKitIdentity":"i"},"RestartedAt":"2023-11-14T22:13:20.005000000Z"}"#
         );
         assert_eq!(Kept::read(&text), Some(kept.clone()));
+        let mut owned = kept.clone();
+        owned.leave.owner = Some("@a:example.com".into());
+        assert_eq!(Kept::read(&owned.write()), Some(owned));
         assert!(kept.has_fired(at(1_700_000_009, 0)));
         assert!(!kept.has_fired(at(1_700_000_008, 0)));
         assert_eq!(key("r\"", "@a:b"), r#"["r\"","@a:b"]"#);

@@ -1,48 +1,15 @@
 use super::*;
 use crate::config::{FullAccess, Homeserver as Configured};
 use crate::limits::Rates;
-use crate::sfu::Pending;
 use crate::stand_in::homeserver::{Asked as AskedOf, Homeserver, Reply};
+use crate::stand_in::rooms::Rooms;
 use crate::stand_in::watch::Remembered;
 use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use proto::token::Secret;
 use serde_json::{Value, json};
-use std::net::IpAddr;
-use std::sync::Mutex;
 use tower::ServiceExt as _;
-
-/// Rooms that exist in name only.
-#[derive(Default)]
-struct Rooms {
-    made: Mutex<Vec<String>>,
-    refuses: Option<Uncreated>,
-}
-
-impl Sfu for Rooms {
-    fn create_room<'a>(&'a self, alias: &'a str) -> Pending<'a, Result<(), Uncreated>> {
-        self.made
-            .lock()
-            .expect("not poisoned")
-            .push(alias.to_owned());
-        Box::pin(async move { self.refuses.map_or(Ok(()), Err) })
-    }
-
-    fn client_address(&self, _request: &Parts) -> Option<IpAddr> {
-        None
-    }
-
-    fn limited_address(&self, request: &Parts) -> Option<IpAddr> {
-        request
-            .headers
-            .get("x-test-address")?
-            .to_str()
-            .ok()?
-            .parse()
-            .ok()
-    }
-}
 
 /// A service, the homeserver it asks, and what they did.
 struct World {
@@ -105,6 +72,12 @@ impl World {
             delegations: config
                 .delegation
                 .then(|| Delegations::start(&config, Arc::clone(&counted)).expect("set up")),
+            monitor: Monitor::start(
+                &config,
+                Arc::<Rooms>::clone(&rooms) as Arc<dyn Sfu>,
+                Arc::clone(&counted),
+            )
+            .expect("set up"),
             config,
             keys: Arc::new(keys),
             sfu: Arc::<Rooms>::clone(&rooms),
@@ -148,7 +121,7 @@ impl World {
     }
 
     fn made(&self) -> Vec<String> {
-        self.rooms.made.lock().expect("not poisoned").clone()
+        self.rooms.made()
     }
 }
 
@@ -563,10 +536,7 @@ async fn a_room_that_cannot_be_made_is_no_token() {
         (Uncreated::Full, 500, "Unable to create room on SFU"),
         (Uncreated::Draining, 503, "Service is shutting down"),
     ] {
-        let rooms = Rooms {
-            refuses: Some(refuses),
-            ..Rooms::default()
-        };
+        let rooms = Rooms::refusing(refuses);
         let world = World::with(Config::default(), rooms, keys()).await;
         let answer = world.post("/sfu/get", &older()).await;
         answer.refuses(status, "M_UNKNOWN", text);

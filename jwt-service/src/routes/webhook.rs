@@ -8,8 +8,9 @@
     reason = "shell: a token is good at the clock's time"
 )]
 
-use crate::delegation::Delegations;
-use crate::webhook::{self, Told};
+use crate::delegation::{Delegations, Presence};
+use crate::monitor::Monitor;
+use crate::webhook::{self, Step, Told};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -31,30 +32,65 @@ const MAX_BODY_BYTES: usize = 512 * 1024;
 /// How long it may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
-struct Ear {
-    keys: Arc<Keys>,
-    delegations: Option<Delegations>,
+/// Who wants to know.
+#[derive(Clone, Default)]
+pub struct Listeners {
+    /// Delegated leaves.
+    pub delegations: Option<Delegations>,
+    /// Who has a token for which Matrix room.
+    pub monitor: Option<Arc<Monitor>>,
 }
 
-/// The endpoint. With `None` a message is not even read: whoever has the SFU in his own process knows
-/// better.
-pub fn router(keys: Arc<Keys>, delegations: Option<Delegations>) -> Router {
-    let ear = Ear { keys, delegations };
+struct Ear {
+    keys: Arc<Keys>,
+    listeners: Listeners,
+}
+
+/// The endpoint. Without listeners a message is not even read: whoever has the SFU in his own process
+/// knows better.
+pub fn router(keys: Arc<Keys>, listeners: Listeners) -> Router {
+    let ear = Ear { keys, listeners };
     Router::new()
         .route(PATH, any(handle))
         .with_state(Arc::new(ear))
 }
 
 async fn handle(State(ear): State<Arc<Ear>>, request: Request) {
-    let Some(delegations) = &ear.delegations else {
+    let Listeners {
+        delegations,
+        monitor,
+    } = &ear.listeners;
+    if delegations.is_none() && monitor.is_none() {
         return;
-    };
-    match ear.told(request).await {
-        // This waits while the task has much to do.
-        Ok(Some(told)) => delegations.hear(told).await,
-        Ok(None) => {}
-        Err(cause) => warn!(cause, "a webhook is not believed"),
     }
+    let told = match ear.told(request).await {
+        Ok(Some(told)) => told,
+        Ok(None) => return,
+        Err(cause) => return warn!(cause, "a webhook is not believed"),
+    };
+    if let Some(monitor) = monitor
+        && let Some(presence) = presence(&told)
+    {
+        monitor.tell(&presence);
+    }
+    if let Some(delegations) = delegations {
+        // This waits while the task has much to do.
+        delegations.hear(told).await;
+    }
+}
+
+/// Is he there or not? Who moves is there again in a moment.
+fn presence(told: &Told) -> Option<Presence> {
+    let sid = match told.step {
+        Step::Joined => Some(told.sid.clone()),
+        Step::Left => None,
+        Step::Moved => return None,
+    };
+    Some(Presence {
+        room: told.room.clone(),
+        identity: told.identity.clone(),
+        sid,
+    })
 }
 
 impl Ear {

@@ -40,6 +40,14 @@ impl Watch for Remembered {
         self.push(format!("leave {end}"));
     }
 
+    fn membership_asked(&self, result: &'static str) {
+        self.push(format!("membership {result}"));
+    }
+
+    fn taken_out(&self, told_by: &'static str) {
+        self.push(format!("taken out {told_by}"));
+    }
+
     fn limit_reached(&self, limit: &'static str) {
         self.push(format!("limit {limit}"));
     }

@@ -65,12 +65,9 @@ pub(super) fn command() -> Command {
     }
     command
         .subcommand(Command::new("serve").about("Serve (the default)"))
-        .subcommand(
-            Command::new("jwt")
-                .about("Serve the MatrixRTC authorization service alone, as lk-jwt-service does"),
-        )
         .subcommand(Command::new("check").about("Print complaints and the configuration in effect"))
         .subcommand(crate::cli::token::command())
+        .subcommand(crate::cli::registration::command())
         .subcommand(Command::new("ports").about("List the ports in use"))
         .subcommand(
             Command::new("well-known")

@@ -62,14 +62,20 @@ pub(super) fn port_list(config: &Config) -> String {
     text
 }
 
+fn draw(count: usize) -> String {
+    let mut rng = StdRng::from_os_rng();
+    let letter = |_| char::from(BASE62[rng.random_range(0..BASE62.len())]);
+    (0..count).map(letter).collect()
+}
+
+/// A secret nobody has.
+pub(super) fn new_secret() -> String {
+    draw(SECRET_CHARS)
+}
+
 /// A key and a secret nobody has.
 pub(super) fn new_key() -> String {
-    let mut rng = StdRng::from_os_rng();
-    let mut draw = |count: usize| -> String {
-        let letter = |_| char::from(BASE62[rng.random_range(0..BASE62.len())]);
-        (0..count).map(letter).collect()
-    };
-    let (key, secret) = (draw(KEY_CHARS), draw(SECRET_CHARS));
+    let (key, secret) = (draw(KEY_CHARS), new_secret());
     format!("API Key:     API{key}\nAPI Secret:  {secret}\n")
 }
 

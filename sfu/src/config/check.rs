@@ -8,9 +8,12 @@ pub mod http;
 pub mod rtc;
 pub mod room;
 pub mod operation;
+pub mod url;
+pub mod app_service;
 pub mod matrix;
 pub mod development;
 
+pub use app_service::AppService;
 pub use http::Http;
 pub use matrix::Matrix;
 pub use operation::{Level, Logging, Prometheus};

@@ -4,8 +4,9 @@
 //! lk-jwt-service: whoever moves from it greps for them. A configuration file may stand below; variables
 //! win. It opens no file itself. Called by `settings`. (LK: jwt-service §9)
 
-use crate::config::check::matrix::{is_url, redis_fault};
+use crate::config::check::matrix::redis_fault;
 use crate::config::check::operation::Level;
+use crate::config::check::url::is_url;
 use crate::config::check::{Config, Matrix};
 use crate::config::complaint::quoted;
 use crate::config::keys::{Keys, Secret};

@@ -27,8 +27,9 @@ const PREFIXES: [&str; 4] = [
     "/livekit-jwt-service",
 ];
 
-/// All routes; `others` are served beside ours and pass the same layers.
-pub fn router(front: Arc<Front>, others: Router) -> Router {
+/// All routes; `others` are served beside ours and pass the same layers. `own` judge tokens and bodies by
+/// themselves: theirs are no access tokens.
+pub fn router(front: Arc<Front>, others: Router, own: Router) -> Router {
     let body_limit = match front.max_body_bytes {
         0 => DefaultBodyLimit::disable(),
         most => DefaultBodyLimit::max(most),
@@ -45,10 +46,12 @@ pub fn router(front: Arc<Front>, others: Router) -> Router {
         .layer(body_limit);
     // A router rewrites no path before it has routed: hence one around the other. The layer added
     // last is the first to see a request.
-    Router::new()
+    let routes = Router::new()
         .fallback_service(routes)
         .layer(from_fn_with_state(Arc::clone(&front), check_token))
-        .layer(from_fn_with_state(Arc::clone(&front), limit_body))
+        .layer(from_fn_with_state(Arc::clone(&front), limit_body));
+    Router::new()
+        .fallback_service(own.fallback_service(routes))
         .layer(from_fn_with_state(front, rewrite_path))
         .layer(from_fn(cors::allow_any_origin))
 }
@@ -135,11 +138,9 @@ async fn limit_body(State(front): State<Arc<Front>>, request: Request, next: Nex
 }
 
 /// A token that is there must be valid, whatever the path; handlers judge one that is missing, and
-/// find the verified claims among the request's extensions. Matrix has tokens of its own, and that of a
-/// webhook is no participant's.
+/// find the verified claims among the request's extensions. The token of a webhook is no participant's.
 async fn check_token(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    if path.starts_with("/_matrix/") || path == webhook::PATH {
+    if request.uri().path() == webhook::PATH {
         return next.run(request).await;
     }
     let (mut parts, body) = request.into_parts();

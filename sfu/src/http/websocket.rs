@@ -168,6 +168,9 @@ async fn admit(front: &Front, parts: &Parts, version: Version) -> Result<Admissi
     if admission.needs_existing_room(&front.policy) && !front.rooms.exists(admission.room()).await {
         return Err(JoinError::RoomMissing);
     }
+    if front.rooms.denies(admission.room(), admission.identity()) {
+        return Err(JoinError::Denied);
+    }
     if front.is_draining() {
         return Err(JoinError::Draining);
     }
@@ -190,6 +193,7 @@ impl From<EnterError> for Failure {
         match error {
             EnterError::Full => Self::Refused(JoinError::Overloaded),
             EnterError::Draining => Self::Refused(JoinError::Draining),
+            EnterError::Denied => Self::Refused(JoinError::Denied),
             EnterError::Closed => Self::Connect(ConnectError::Closed),
         }
     }

@@ -71,6 +71,8 @@ pub(super) struct Authorization {
     pub(super) homeservers: IntGaugeVec,
     pub(super) leaves: IntGauge,
     pub(super) leaves_ended: IntCounterVec,
+    pub(super) memberships: IntCounterVec,
+    pub(super) taken_out: IntCounterVec,
     pub(super) lookup_duration: Histogram,
 }
 
@@ -244,6 +246,16 @@ fn authorization(shelf: &Shelf) -> Authorization {
             "foci_jwt_leaves_ended_total",
             "Delegated leaves that are over, by how",
             &["end"],
+        ),
+        memberships: shelf.counters(
+            "foci_jwt_membership_checks_total",
+            "Times the homeserver was asked who is in a Matrix room, by what it said",
+            &["result"],
+        ),
+        taken_out: shelf.counters(
+            "foci_jwt_taken_out_total",
+            "Participants taken out since their user left the Matrix room",
+            &["told_by"],
         ),
         lookup_duration: shelf.histogram(
             "foci_jwt_lookup_seconds",

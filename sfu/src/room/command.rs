@@ -108,6 +108,11 @@ pub enum Admin {
         /// Who.
         identity: String,
     },
+    /// Removes a participant and all that join beside him with the same token.
+    Expel {
+        /// Who.
+        identity: String,
+    },
     /// Ends the room for everyone (DeleteRoom).
     Close,
     /// The server goes down: clients are told to come back.

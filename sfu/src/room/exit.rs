@@ -52,6 +52,10 @@ impl Farewell {
     /// The client's idea of its state is not ours: it must start over.
     pub(super) const MISMATCH: Self =
         Self::told(DisconnectReason::StateMismatch, Action::Reconnect);
+
+    /// Somebody with the right to took him out.
+    pub(super) const REMOVED: Self =
+        Self::told(DisconnectReason::ParticipantRemoved, Action::Disconnect);
 }
 
 /// The message of a leave.
@@ -247,6 +251,23 @@ pub(super) fn handle_grace_deadline(state: &mut State, peer: PeerId, now: Instan
         Farewell::told(DisconnectReason::ConnectionTimeout, Action::Reconnect),
         now,
     );
+}
+
+/// Ends a participant and whoever joined beside him: their identities are his with a suffix.
+/// (LK: signalling §1.5)
+pub(super) fn expel(state: &mut State, identity: &str, now: Instant) {
+    let is_his = |other: &str| {
+        let rest = other.strip_prefix(identity);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+    };
+    let identities = state.index.identities.iter();
+    let his: Vec<_> = identities
+        .filter(|(other, _)| is_his(other))
+        .map(|(_, peer)| *peer)
+        .collect();
+    for peer in his {
+        remove(state, peer, Farewell::REMOVED, now);
+    }
 }
 
 /// Ends the room for everybody in it.

@@ -33,6 +33,11 @@ pub(super) enum Ask {
         name: String,
         reply: oneshot::Sender<bool>,
     },
+    /// Where is it, if it is there?
+    Find {
+        name: String,
+        reply: oneshot::Sender<Option<Found>>,
+    },
     /// This room lets nobody in any more: the next to come gets a fresh one.
     Retire { name: String, id: u64 },
     /// This room is over.
@@ -118,6 +123,9 @@ impl Directory {
             }
             Ask::Exists { name, reply } => {
                 let _ = reply.send(self.rooms.contains_key(&name));
+            }
+            Ask::Find { name, reply } => {
+                let _ = reply.send(self.rooms.get(&name).cloned());
             }
             Ask::Retire { name, id } => self.forget(&name, id),
             Ask::Ended { name, id } => {

@@ -24,6 +24,15 @@ impl Entry {
         }
     }
 
+    /// Who enters.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        match self {
+            Self::Join(join) => &join.claims.identity,
+            Self::Resume(resume) => &resume.identity,
+        }
+    }
+
     /// What the token asks of the room, should this join create it.
     #[must_use]
     pub fn room_config(&self) -> Option<RoomConfiguration> {
@@ -61,6 +70,9 @@ pub enum EnterError {
     /// The process is going down.
     #[error("server is shutting down")]
     Draining,
+    /// He was taken out, and is to stay out.
+    #[error("permissions denied")]
+    Denied,
     /// Every attempt met a room that was closing.
     #[error("connection closed by media")]
     Closed,

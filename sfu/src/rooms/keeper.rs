@@ -64,6 +64,8 @@ pub(super) enum Verdict {
     Closing,
     /// No place for another session.
     Full,
+    /// Nobody of this identity is let in.
+    Denied,
 }
 
 /// Owner of one room.
@@ -159,6 +161,9 @@ impl Keeper {
 
     fn enter(&mut self, entry: Entry, outbox: mpsc::Sender<Said>) -> Verdict {
         let session = entry.session();
+        if self.surroundings.denied.holds(&self.name, entry.identity()) {
+            return Verdict::Denied;
+        }
         if self.sessions.len() >= MAX_SESSIONS {
             self.surroundings.metrics.limit_reached("room_sessions");
             return Verdict::Full;

@@ -7,6 +7,7 @@
 use crate::faults::Faults;
 use crate::metrics::Metrics;
 use crate::room::Settings;
+use crate::rooms::denied::Denied;
 use crate::rooms::people::Presence;
 use crate::worker::Workers;
 use proto::livekit::ServerInfo;
@@ -30,6 +31,8 @@ pub struct Surroundings {
     pub server_info: ServerInfo,
     /// What fails on purpose.
     pub faults: Faults,
+    /// Who is let in no more.
+    pub denied: Denied,
     /// Who is told of comings and goings.
     pub presence: Option<mpsc::Sender<Presence>>,
 }
@@ -78,6 +81,7 @@ impl Surroundings {
                 ..ServerInfo::default()
             },
             faults: Faults::default(),
+            denied: Denied::default(),
             presence: None,
         }
     }

@@ -159,6 +159,41 @@ async fn a_room_whose_last_session_is_lost_ends_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_is_denied_and_expelled_is_out_and_comes_in_no_more() {
+    let rooms = rooms();
+    let mut alice = rooms
+        .enter("lobby", join(&rooms, "alice"))
+        .await
+        .expect("entered");
+    rooms.expel("attic", "alice").await;
+    rooms.deny(
+        "lobby",
+        "alice",
+        tokio::time::Instant::now().into_std() + Duration::from_secs(60),
+    );
+    rooms.expel("lobby", "alice").await;
+    let left = find(&mut alice, |message| matches!(message, Message::Leave(_))).await;
+    let Message::Leave(left) = left else {
+        unreachable!("found by its kind");
+    };
+    let removed = proto::livekit::DisconnectReason::ParticipantRemoved;
+    assert_eq!(left.reason(), removed);
+    while alice.next().await.is_some() {}
+    for entry in [
+        join(&rooms, "alice"),
+        join(&rooms, "alice#screen"),
+        resume(&rooms, "alice"),
+    ] {
+        let denied = rooms.enter("lobby", entry).await;
+        assert_eq!(denied.err(), Some(EnterError::Denied));
+    }
+    assert!(rooms.denies("lobby", "alice") && !rooms.denies("lobby", "bob"));
+    assert!(rooms.enter("attic", join(&rooms, "alice")).await.is_ok());
+    rooms.allow("lobby", "alice");
+    assert!(rooms.enter("lobby", join(&rooms, "alice")).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn going_down_tells_every_session_and_lets_nobody_in() {
     let rooms = rooms();
     let mut alice = rooms
@@ -193,7 +228,7 @@ async fn whoever_meets_a_closing_room_gets_a_fresh_one() {
         .await
         .expect("answer")
         .expect("room");
-    let down = Command::Admin(crate::room::command::Admin::Shutdown);
+    let down = Command::Admin(Admin::Shutdown);
     let down = Letter::Tell(Box::new(down));
     found.letters.send(down).await.expect("sent");
     let mut alice = rooms

@@ -18,10 +18,13 @@ use crate::settings::Loaded;
 use crate::telemetry::Telemetry;
 use axum::Router;
 use axum::http::request::Parts;
+use jwt_service::app_service;
 use jwt_service::config;
 use jwt_service::delegation::{Beside, Delegations};
 use jwt_service::limits::Limits;
+use jwt_service::monitor::Monitor;
 use jwt_service::openid::Verifier;
+use jwt_service::routes::webhook::Listeners;
 use jwt_service::routes::{self, Service, transports};
 use jwt_service::sfu::{Pending, Sfu, Uncreated};
 use jwt_service::standing::Standing;
@@ -30,7 +33,7 @@ use jwt_service::watch::Watch;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, lookup_host};
 
 /// How long requests under way may take once it is told to end: service managers and container
@@ -48,6 +51,18 @@ impl Sfu for Away {
         Box::pin(async move {
             let made = self.twirp.create_room(alias).await;
             made.map_err(|error| Uncreated::Away(error.label()))
+        })
+    }
+
+    /// A LiveKit server asks nobody whether a token may still be used; its lifetime is the bound.
+    fn deny(&self, _alias: &str, _identity: &str, _until: Instant) {}
+
+    fn allow(&self, _alias: &str, _identity: &str) {}
+
+    fn remove_participant<'a>(&'a self, alias: &'a str, identity: &'a str) -> Pending<'a, ()> {
+        Box::pin(async move {
+            // It has said so in the log; the next sweep asks again.
+            let _ = self.twirp.remove_participant(alias, identity).await;
         })
     }
 
@@ -139,21 +154,32 @@ fn service(
     let kept = standing.clone();
     tokio::spawn(kept.keep(section.clone(), Arc::clone(&verifier), watch.clone()));
     let told = transports::router(&companion.matrix.transports);
-    let webhook = routes::webhook::router(Arc::clone(&keys), delegations.clone());
-    let endpoints = routes::router(Arc::new(Service {
+    let sfu: Arc<dyn Sfu> = Arc::new(Away {
+        twirp,
+        trusted_proxies: trusted_proxies.to_vec(),
+    });
+    let monitor = Monitor::start(&section, Arc::clone(&sfu), Arc::clone(&watch))?;
+    let listeners = Listeners {
+        delegations: delegations.clone(),
+        monitor: monitor.clone(),
+    };
+    let webhook = routes::webhook::router(Arc::clone(&keys), listeners);
+    let service = Arc::new(Service {
         verifier,
         standing,
         limits: Limits::new(section.rates),
         config: section,
         keys,
-        sfu: Arc::new(Away {
-            twirp,
-            trusted_proxies: trusted_proxies.to_vec(),
-        }),
+        sfu,
         watch,
         delegations,
-    }));
-    Ok(told.merge(endpoints).merge(webhook))
+        monitor,
+    });
+    let own = app_service::router(&service).unwrap_or_default();
+    Ok(told
+        .merge(routes::router(service))
+        .merge(webhook)
+        .merge(own))
 }
 
 /// Listens where Go would: at the address, at the first one of a name, or everywhere.

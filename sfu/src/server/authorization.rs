@@ -11,10 +11,16 @@ use crate::rooms::{EnterError, Presence, Rooms};
 use crate::server::ServeError;
 use axum::Router;
 use axum::http::request::Parts;
-use jwt_service::config::{self, FullAccess, Homeserver, RedisUrl, Restricted, Verification};
+use jwt_service::app_service;
+use jwt_service::bearer::Token;
+use jwt_service::config::{
+    self, AppService, FullAccess, Homeserver, RedisUrl, Restricted, Verification,
+};
 use jwt_service::delegation::{self, Delegations};
 use jwt_service::limits::{Limits, Rates};
+use jwt_service::monitor::Monitor;
 use jwt_service::openid::Verifier;
+use jwt_service::routes::webhook::Listeners;
 use jwt_service::routes::{self, Service, transports};
 use jwt_service::sfu::{DEPARTURE_TIMEOUT_S, EMPTY_TIMEOUT_S, Pending, Sfu, Uncreated};
 use jwt_service::standing::Standing;
@@ -23,7 +29,7 @@ use proto::livekit::RoomConfiguration;
 use proto::token::Keys;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// The rooms of this process, and whose word on addresses is believed.
@@ -42,10 +48,22 @@ impl Sfu for Here {
             };
             let made = self.rooms.create(alias, config).await;
             made.map_err(|error| match error {
-                EnterError::Full | EnterError::Closed => Uncreated::Full,
+                EnterError::Full | EnterError::Closed | EnterError::Denied => Uncreated::Full,
                 EnterError::Draining => Uncreated::Draining,
             })
         })
+    }
+
+    fn deny(&self, alias: &str, identity: &str, until: Instant) {
+        self.rooms.deny(alias, identity, until);
+    }
+
+    fn allow(&self, alias: &str, identity: &str) {
+        self.rooms.allow(alias, identity);
+    }
+
+    fn remove_participant<'a>(&'a self, alias: &'a str, identity: &'a str) -> Pending<'a, ()> {
+        Box::pin(self.rooms.expel(alias, identity))
     }
 
     fn client_address(&self, request: &Parts) -> Option<IpAddr> {
@@ -78,20 +96,38 @@ impl Watch for Metrics {
         self.delegated_leave_ended(end);
     }
 
+    fn membership_asked(&self, result: &'static str) {
+        self.memberships_asked(result);
+    }
+
+    fn taken_out(&self, told_by: &'static str) {
+        self.members_taken_out(told_by);
+    }
+
     fn limit_reached(&self, limit: &'static str) {
         Self::limit_reached(self, limit);
     }
 }
 
-/// The endpoints, if they are to be served.
-pub(super) fn router(
+/// The endpoints of the authorization service.
+#[derive(Default)]
+pub(super) struct Endpoints {
+    /// Those for clients.
+    pub(super) open: Router,
+    /// Those below `/_matrix`, for the homeserver whose application service we are or in its place: what
+    /// is shown there are tokens of Matrix.
+    pub(super) own: Router,
+}
+
+/// The endpoints that are to be served.
+pub(super) fn endpoints(
     config: &Config,
     keys: &Arc<Keys>,
     (rooms, comings): (&Rooms, mpsc::Receiver<Presence>),
     metrics: &Metrics,
-) -> Result<Option<Router>, ServeError> {
+) -> Result<Endpoints, ServeError> {
     if !config.matrix.enabled {
-        return Ok(None);
+        return Ok(Endpoints::default());
     }
     let watch: Arc<dyn Watch> = Arc::new(metrics.clone());
     let section = Arc::new(section(&config.matrix));
@@ -106,33 +142,42 @@ pub(super) fn router(
         );
     }
     let delegations = if config.matrix.delegates() {
-        let delegations = Delegations::start(&section, Arc::clone(&watch))?;
-        tokio::spawn(announce(comings, delegations.clone()));
-        Some(delegations)
+        Some(Delegations::start(&section, Arc::clone(&watch))?)
     } else {
         None
     };
+    let sfu: Arc<dyn Sfu> = Arc::new(Here {
+        rooms: rooms.clone(),
+        trusted_proxies: config.http.trusted_proxies.clone(),
+    });
+    let monitor = Monitor::start(&section, Arc::clone(&sfu), Arc::clone(&watch))?;
+    tokio::spawn(announce(comings, delegations.clone(), monitor.clone()));
     let told = transports::router(&config.matrix.transports);
-    let endpoints = routes::router(Arc::new(Service {
+    let service = Arc::new(Service {
         config: section,
         keys: Arc::clone(keys),
-        sfu: Arc::new(Here {
-            rooms: rooms.clone(),
-            trusted_proxies: config.http.trusted_proxies.clone(),
-        }),
+        sfu,
         limits,
         watch,
         verifier,
         standing,
         delegations,
-    }));
+        monitor,
+    });
     // We know of our own participants; what another SFU tells of its own is none of them.
-    let webhook = routes::webhook::router(Arc::clone(keys), None);
-    Ok(Some(told.merge(endpoints).merge(webhook)))
+    let webhook = routes::webhook::router(Arc::clone(keys), Listeners::default());
+    Ok(Endpoints {
+        own: told.merge(app_service::router(&service).unwrap_or_default()),
+        open: routes::router(service).merge(webhook),
+    })
 }
 
 /// Tells of comings and goings as long as there are rooms.
-async fn announce(mut comings: mpsc::Receiver<Presence>, delegations: Delegations) {
+async fn announce(
+    mut comings: mpsc::Receiver<Presence>,
+    delegations: Option<Delegations>,
+    monitor: Option<Arc<Monitor>>,
+) {
     while let Some(Presence {
         room,
         identity,
@@ -144,7 +189,12 @@ async fn announce(mut comings: mpsc::Receiver<Presence>, delegations: Delegation
             identity,
             sid,
         };
-        delegations.tell(presence).await;
+        if let Some(monitor) = &monitor {
+            monitor.tell(&presence);
+        }
+        if let Some(delegations) = &delegations {
+            delegations.tell(presence).await;
+        }
     }
 }
 
@@ -183,5 +233,11 @@ pub(super) fn section(matrix: &Matrix) -> config::Config {
             Verification::On
         },
         allow_private_addresses: matrix.allow_private_addresses,
+        app_service: matrix.app_service.as_ref().map(|ours| AppService {
+            server: ours.server_name.clone(),
+            hs_token: Token::new(ours.hs_token.reveal().to_owned()),
+            as_token: Token::new(ours.as_token.reveal().to_owned()),
+            membership_interval: ours.membership_interval,
+        }),
     }
 }

@@ -1,8 +1,9 @@
 //! Files a configuration names: read with a limit, the key file with a look at its permissions.
 
+use crate::config::check::AppService;
 use crate::config::complaint::{Complaints, Place};
-use crate::config::raw::yaml::MOST_BYTES;
-use crate::config::raw::{Values, set_text, table};
+use crate::config::raw::yaml::{self, Body, Entry, MOST_BYTES, Node};
+use crate::config::raw::{Value, Values, set_text, table};
 use crate::settings::Sources;
 use std::fs::File;
 use std::io::Read;
@@ -60,6 +61,54 @@ pub(super) fn read_keys(values: &mut Values, sources: &Sources, complaints: &mut
         Err(error) => {
             let cause = format!("cannot read {name}: {error}");
             complaints.error("key_file", place, cause, "");
+        }
+    }
+}
+
+/// Takes the tokens of an application service from its registration, if one is named.
+pub(super) fn read_registration(
+    values: &mut Values,
+    sources: &Sources,
+    complaints: &mut Complaints,
+) {
+    const FILE: &str = "matrix.app_service.registration_file";
+    let Some(name) = AppService::file(values) else {
+        return;
+    };
+    let name = expand(&name, sources);
+    let place = values.place(FILE);
+    let root = read_bounded(Path::new(&name))
+        .and_then(|text| yaml::parse(&text).map_err(|error| error.to_string()));
+    let entries = match root.map(|root| root.body) {
+        Ok(Body::Map(entries)) => entries,
+        Ok(_) => Vec::new(),
+        Err(error) => {
+            let cause = format!("cannot read {name}: {error}");
+            return complaints.error(FILE, place, cause, "");
+        }
+    };
+    for (inside, path) in [
+        ("hs_token", "matrix.app_service.hs_token"),
+        ("as_token", "matrix.app_service.as_token"),
+    ] {
+        match entries.iter().find(|entry| entry.name == inside) {
+            Some(Entry {
+                value:
+                    Node {
+                        line,
+                        body: Body::Scalar(token),
+                    },
+                ..
+            }) => {
+                let text = name.clone();
+                let place = Place::Line { text, line: *line };
+                values.set(path, Value::Text(token.clone()), place);
+            }
+            _ => {
+                let cause = format!("{name} has no {inside}");
+                let fix = "make one with `foci jwt registration`";
+                complaints.error(FILE, place.clone(), cause, fix);
+            }
         }
     }
 }

@@ -162,6 +162,37 @@ fn a_key_file_replaces_keys_unless_others_may_read_it() {
 }
 
 #[test]
+fn a_registration_holds_the_tokens_of_an_application_service() {
+    let path = std::env::temp_dir().join(format!("foci-registration-{}", std::process::id()));
+    let load = |text: &str| {
+        std::fs::write(&path, text).expect("written");
+        let name = path.display().to_string();
+        let variables = [
+            ("LIVEKIT_AS_REGISTRATION_FILE", name.as_str()),
+            ("LIVEKIT_HS_SERVER_NAME", "a.example"),
+            ("LIVEKIT_URL", "wss://rtc.example"),
+        ];
+        with("", &variables, &[])
+    };
+    let loaded = load("id: x\nas_token: \"1e5\"\nhs_token: two\nnamespaces: {users: []}\n");
+    assert_eq!(lines(&loaded), Vec::<String>::new());
+    let section = loaded.config.matrix.app_service.expect("a section");
+    assert_eq!(
+        (section.as_token.reveal(), section.hs_token.reveal()),
+        ("1e5", "two")
+    );
+    assert!(!format!("{section:?}").contains("1e5"));
+    let complaint = lines(&load("id: x\nas_token: one\n")).join("\n");
+    assert!(complaint.contains("has no hs_token"), "{complaint}");
+    for broken in ["", "[", "as_token: [1]\nhs_token: two"] {
+        assert!(load(broken).complaints.has_errors(), "{broken}");
+    }
+    std::fs::remove_file(&path).expect("removed");
+    let gone = with("", &[("LIVEKIT_AS_REGISTRATION_FILE", "/nonexistent")], &[]);
+    assert!(gone.complaints.has_errors());
+}
+
+#[test]
 fn a_missing_file_is_an_error() {
     let loaded = Sources {
         file: Some("/nonexistent/foci.yaml".into()),

@@ -41,7 +41,7 @@ pub enum JoinError {
     /// No token, no video grant, or metadata given without the right to.
     #[error("no permissions to access the room")]
     NoAccess,
-    /// The grant is not for joining.
+    /// The grant is not for joining, or whoever has it was taken out for good.
     #[error("permissions denied")]
     Denied,
     /// The token names nobody.

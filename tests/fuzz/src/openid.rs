@@ -1,12 +1,28 @@
-//! What the authorization service reads of others: requests for tokens, and a homeserver's answers.
+//! What the authorization service reads of others: requests for tokens, a homeserver's answers, and its
+//! transactions.
 
+use jwt_service::matrix::proxied::{self, Subject};
 use jwt_service::matrix::{
     ServerName, belongs_to, delegated_server, userinfo_path, userinfo_subject,
 };
+use jwt_service::request::proxied as request;
 use jwt_service::request::{Asked, Member};
 
-/// Bodies of both endpoints.
+/// Bodies of the endpoints, those of a homeserver's own requests included.
 pub(crate) fn openid_request(bytes: &[u8]) {
+    if let Ok((place, _)) = request::token(bytes) {
+        let texts = [&place.url, &place.room_id, &place.slot_id, &place.member_id];
+        assert!(texts.iter().all(|text| !text.is_empty()));
+        if let Some(path) = proxied::joined_path(&place.room_id, Subject::User(&place.member_id)) {
+            assert!(path.is_ascii() && path.matches('/').count() == 7, "{path}");
+        }
+    }
+    let _ = request::federated(bytes);
+    if let Ok(handed) = request::leave(bytes)
+        && let Some(path) = proxied::delayed_path(&handed.delay_id, &handed.place.member_id)
+    {
+        assert!(path.is_ascii() && path.matches('/').count() == 6, "{path}");
+    }
     for read in [Asked::older, Asked::newer] {
         let Ok(asked) = read(bytes) else { continue };
         let token = &asked.open_id.access_token;
@@ -46,6 +62,15 @@ pub(crate) fn well_known(bytes: &[u8]) {
         {
             assert!(!belongs_to(&user, &format!("{name}x")));
         }
+    }
+    let _ = (
+        proxied::joined(bytes),
+        proxied::delayed(bytes),
+        proxied::from_another(bytes),
+    );
+    if let Some(changes) = proxied::changes(bytes) {
+        // Each is written out in full.
+        assert!(changes.len() <= bytes.len() / 20);
     }
     server_name(&String::from_utf8_lossy(bytes));
 }

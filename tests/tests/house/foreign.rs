@@ -15,6 +15,7 @@ const OWNERS: [(&str, &[&str]); 30] = [
             "sfu/src/media/transport/ice/stun.rs",
             "jwt-service/src/grant.rs",
             "jwt-service/src/webhook.rs",
+            "jwt-service/src/bearer.rs",
         ],
     ),
     (
@@ -24,6 +25,7 @@ const OWNERS: [(&str, &[&str]); 30] = [
             "sfu/src/http",
             "sfu/src/server",
             "jwt-service/src/routes",
+            "jwt-service/src/app_service",
         ],
     ),
     ("clap", &["sfu/src/cli"]),

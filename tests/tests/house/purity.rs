@@ -39,8 +39,8 @@ const BANNED: [(&str, &str); 27] = [
 ];
 
 /// The pure modules of the authorization service, which has no feature to tell them by.
-const AUTHORIZATION: [&str; 7] = [
-    "config", "matrix", "reach", "grant", "answer", "request", "webhook",
+const AUTHORIZATION: [&str; 9] = [
+    "bearer", "config", "members", "matrix", "reach", "grant", "answer", "request", "webhook",
 ];
 
 /// Everything impure in the pure rings.

@@ -40,7 +40,11 @@ async fn send(delegations: Option<&Delegations>, method: Method, header: Option<
     let request = request
         .body(Body::from(body.to_owned()))
         .expect("a request");
-    let answer = router(keys(), delegations.cloned())
+    let listeners = Listeners {
+        delegations: delegations.cloned(),
+        monitor: None,
+    };
+    let answer = router(keys(), listeners)
         .oneshot(request)
         .await
         .expect("an answer");
@@ -70,6 +74,7 @@ async fn started() -> (Delegations, Homeserver) {
         server: "example.com".into(),
         room: "room".into(),
         identity: "alice".into(),
+        owner: None,
     };
     delegations.register(leave).await.expect("taken");
     (delegations, homeserver)

@@ -1,9 +1,10 @@
 //! The MatrixRTC authorization service.
 
+use super::AppService;
+use super::url::is_url;
 use crate::config::complaint::{Complaints, quoted};
 use crate::config::keys::Secret;
 use crate::config::raw::{Value, Values};
-use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub struct Matrix {
     pub allow_private_addresses: bool,
     /// Certificates are not checked.
     pub skip_verify_tls: bool,
+    /// A homeserver has us as an application service.
+    pub app_service: Option<AppService>,
 }
 
 impl Matrix {
@@ -84,6 +87,7 @@ impl Matrix {
             ca_file: set("matrix.ca_file").map(PathBuf::from),
             allow_private_addresses: values.flag("matrix.allow_private_addresses"),
             skip_verify_tls: skip_verify(values, complaints),
+            app_service: AppService::read(values, complaints),
         };
         if matrix.enabled {
             matrix.urls(values, complaints);
@@ -97,6 +101,12 @@ impl Matrix {
     #[must_use]
     pub const fn delegates(&self) -> bool {
         self.enabled && self.delegation
+    }
+
+    /// Is anybody to be told who comes and goes?
+    #[must_use]
+    pub const fn wants_presence(&self) -> bool {
+        self.delegates() || self.app_service.is_some()
     }
 
     /// URLs are used or told to clients much later: what is wrong with one is told now.
@@ -239,35 +249,6 @@ fn skip_verify(values: &Values, complaints: &mut Complaints) -> bool {
     };
     complaints.warning(KEY, values.place(KEY), cause, fix);
     skips
-}
-
-/// One of these schemes, a host, perhaps a path; nothing that does not belong into a base URL.
-pub(in crate::config) fn is_url(text: &str, schemes: &[&str]) -> bool {
-    let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
-    let Some(rest) = rest else { return false };
-    let printable = |byte: u8| byte.is_ascii_graphic() && !b"?#@\"\\<>`".contains(&byte);
-    is_authority(rest.split('/').next().unwrap_or_default()) && rest.bytes().all(printable)
-}
-
-/// A host or address, perhaps with a port.
-fn is_authority(text: &str) -> bool {
-    let (host_fits, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((ip, port)) => (ip.parse::<Ipv6Addr>().is_ok(), port),
-        None => {
-            let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
-            (is_host(host), port)
-        }
-    };
-    let port_fits = |port: &str| !port.starts_with('+') && port.parse::<u16>().is_ok();
-    host_fits && (port.is_empty() || port.strip_prefix(':').is_some_and(port_fits))
-}
-
-/// A name of DNS, or an address of IPv4, which looks like one.
-fn is_host(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(plain);
-    let bare = text.strip_suffix('.').unwrap_or(text);
-    bare.len() <= 253 && bare.split('.').all(label)
 }
 
 #[cfg(test)]

@@ -82,7 +82,9 @@ async fn ask(front: Front, method: Method, uri: &str, headers: &[(&str, &str)]) 
         request = request.header(*name, *value);
     }
     let request = request.body(Body::empty()).expect("request");
-    let response = router(Arc::new(front), others)
+    // It judges for itself what it is shown.
+    let own = Router::new().route("/_matrix/own", any(|| async { "ours" }));
+    let response = router(Arc::new(front), others, own)
         .oneshot(request)
         .await
         .expect("answer");
@@ -132,6 +134,39 @@ const UPGRADE: [(&str, &str); 4] = [
     ("Sec-WebSocket-Version", "13"),
     ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="),
 ];
+
+#[tokio::test]
+async fn routes_with_tokens_of_their_own_are_asked_before_access_tokens_are_judged() {
+    let front = || front(false, true);
+    let shown = [("Authorization", "Bearer no access token")];
+    for path in ["/_matrix/own", "//livekit/jwt/_matrix/own?access_token=x"] {
+        ask(front(), Method::PUT, path, &shown)
+            .await
+            .is(200, "ours");
+    }
+    let other = ask(front(), Method::PUT, "/_matrix/other", &shown).await;
+    other.is(401, "invalid authorization token");
+    let long = [("Content-Length", "1000000")];
+    ask(front(), Method::PUT, "/_matrix/own", &long)
+        .await
+        .is(200, "ours");
+}
+
+#[tokio::test]
+async fn whoever_was_taken_out_for_good_is_told_so_before_he_connects() {
+    let front = front(false, true);
+    let until = tokio::time::Instant::now().into_std() + Duration::from_secs(60);
+    front.rooms.deny("lobby", "alice", until);
+    for path in ["/rtc/v1/validate", "/rtc/validate"] {
+        let path = format!("{path}?{}", query());
+        let answer = ask(front.clone(), Method::GET, &path, &[]).await;
+        answer.is(401, "permissions denied");
+    }
+    let path = format!("/rtc/v1?{}", query());
+    ask(front, Method::GET, &path, &UPGRADE)
+        .await
+        .is(401, "permissions denied");
+}
 
 #[tokio::test]
 async fn a_preflight_is_answered_before_anything_else() {

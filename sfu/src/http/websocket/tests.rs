@@ -71,8 +71,8 @@ async fn serve(settings: Settings) -> Server {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("address");
-    let service =
-        router(Arc::new(front), Router::new()).into_make_service_with_connect_info::<SocketAddr>();
+    let service = router(Arc::new(front), Router::new(), Router::new())
+        .into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move { axum::serve(listener, service).await });
     Server {
         address,

@@ -247,6 +247,28 @@ fn an_administrator_removes_one_or_ends_all() {
 }
 
 #[test]
+fn whoever_is_expelled_goes_with_all_that_joined_beside_him() {
+    let mut world = World::new();
+    let [alice, beside, other] = world.quiet(["alice", "alice#screen", "alice2"]);
+    let expel = |identity: &str| {
+        Command::Admin(Admin::Expel {
+            identity: identity.into(),
+        })
+    };
+    world.act(expel("alic"));
+    assert!(world.take(&alice).is_empty());
+    world.act(expel("alice"));
+    for gone in [&alice, &beside] {
+        assert_eq!(
+            leave(&world.take(gone)),
+            Some((Action::Disconnect, DisconnectReason::ParticipantRemoved))
+        );
+        assert!(world.media.contains(&Media::RemovePeer { peer: gone.peer }));
+    }
+    assert_eq!(leave(&world.take(&other)), None);
+}
+
+#[test]
 fn a_shutdown_makes_every_client_come_back() {
     let mut world = World::new();
     let [alice, bob] = world.quiet(["alice", "bob"]);

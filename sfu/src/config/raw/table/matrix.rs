@@ -95,6 +95,36 @@ pub(super) const KEYS: &[Key] = &[
         "URLs of authorization services, such as `https://rtc.example.org/livekit/jwt`, told at `/_matrix/client/unstable/org.matrix.msc4143/rtc/transports` for a homeserver that lacks this document; route that path here.",
     ),
     Key::built(
+        "matrix.app_service.server_name",
+        Text,
+        "",
+        "Server name of the homeserver that has Foci as an application service: it then lets its users, and those of others by federation, ask for tokens, and tells who leaves a room. `foci jwt registration` makes the registration. Also `LIVEKIT_HS_SERVER_NAME`.",
+    ),
+    Key::built(
+        "matrix.app_service.registration_file",
+        Text,
+        "",
+        "The registration, which holds both tokens. Also `LIVEKIT_AS_REGISTRATION_FILE`.",
+    ),
+    Key::built(
+        "matrix.app_service.hs_token",
+        Secret,
+        "",
+        "What the homeserver shows, where no registration file is named. Also `LIVEKIT_HS_TOKEN`.",
+    ),
+    Key::built(
+        "matrix.app_service.as_token",
+        Secret,
+        "",
+        "What the homeserver is shown, where no registration file is named. Also `LIVEKIT_AS_TOKEN`.",
+    ),
+    Key::built(
+        "matrix.app_service.membership_interval",
+        Duration,
+        "1m",
+        "How often the homeserver is asked whether those with a token are still in their Matrix room, should it not have told. 0: never.",
+    ),
+    Key::built(
         "matrix.ca_file",
         Text,
         "",

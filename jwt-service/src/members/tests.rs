@@ -1,0 +1,229 @@
+use super::*;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn origin() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "an arbitrary origin for a test")]
+    Instant::now()
+}
+
+/// A token for `user` in room `!r`, leading to the participant `member`.
+fn issued(user: &str, member: &str) -> Issued {
+    Issued {
+        room: "!r".into(),
+        user: user.into(),
+        alias: "alias".into(),
+        identity: member.into(),
+        lifetime: HOUR,
+    }
+}
+
+fn place(member: &str) -> (String, String) {
+    ("alias".into(), member.into())
+}
+
+struct World {
+    members: Members,
+    now: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        let now = origin();
+        Self {
+            members: Members::new(SWEEP, now),
+            now,
+        }
+    }
+
+    fn issue(&mut self, user: &str, member: &str) -> Result<bool, Refused> {
+        self.members.handle_issued(issued(user, member), self.now)
+    }
+
+    fn turns(&mut self, user: &str, joined: bool) -> Vec<Effect> {
+        let (effects, remembered) = self
+            .members
+            .handle_membership(("!r", user), joined, self.now);
+        assert!(remembered);
+        effects
+    }
+
+    fn passes(&mut self, time: Duration) {
+        self.now += time;
+        self.members.handle_timeout(self.now);
+    }
+
+    /// Whom it asks for.
+    fn asks(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.members.poll_question())
+            .map(|question| question.user)
+            .collect()
+    }
+}
+
+#[test]
+fn whoever_leaves_is_taken_out_everywhere_and_kept_out_until_his_tokens_expire() {
+    let mut world = World::new();
+    assert_eq!(world.issue("@a:x", "one"), Ok(true));
+    world.passes(Duration::from_secs(30));
+    assert_eq!(world.issue("@a:x", "two"), Ok(true));
+    assert_eq!(world.issue("@b:x", "other"), Ok(true));
+    let first = world.now - Duration::from_secs(30) + HOUR + RENEWED_FOR;
+    let second = world.now + HOUR + RENEWED_FOR;
+    let (one, two) = (place("one"), place("two"));
+    assert_eq!(
+        world.turns("@a:x", false),
+        [
+            Effect::Deny(one.0.clone(), one.1.clone(), first),
+            Effect::Remove(one.0, one.1),
+            Effect::Deny(two.0.clone(), two.1.clone(), second),
+            Effect::Remove(two.0, two.1),
+        ]
+    );
+    assert_eq!(world.issue("@a:x", "three"), Err(Refused::Left));
+    assert_eq!(world.issue("@b:x", "again"), Ok(true), "somebody else");
+    world.passes(HOUR);
+    assert_eq!(world.issue("@a:x", "three"), Err(Refused::Left));
+    world.passes(RENEWED_FOR);
+    assert_eq!(world.issue("@a:x", "three"), Ok(true));
+}
+
+#[test]
+fn a_rejoin_lets_him_in_again() {
+    let mut world = World::new();
+    assert_eq!(world.issue("@a:x", "one"), Ok(true));
+    world.turns("@a:x", false);
+    let (alias, identity) = place("one");
+    let allowed = [Effect::Allow(alias, identity)];
+    assert_eq!(world.turns("@a:x", true), allowed);
+    assert_eq!(world.issue("@a:x", "one"), Ok(true));
+    assert_eq!(world.turns("@a:x", true), [], "a change of his name");
+    assert_eq!(
+        world.turns("@a:x", false).len(),
+        2,
+        "and he can leave again"
+    );
+}
+
+#[test]
+fn who_leaves_while_his_request_is_judged_gets_no_token() {
+    let mut world = World::new();
+    assert_eq!(world.turns("@a:x", false), []);
+    assert_eq!(world.issue("@a:x", "one"), Err(Refused::Left));
+    world.passes(LEFT_FOR);
+    assert_eq!(world.issue("@a:x", "one"), Ok(true));
+    assert_eq!(world.turns("@nobody:x", true), []);
+}
+
+#[test]
+fn a_token_is_watched_until_it_has_expired_and_whoever_is_there_for_longer() {
+    let mut world = World::new();
+    assert_eq!(world.issue("@a:x", "gone"), Ok(true));
+    assert_eq!(world.issue("@b:x", "there"), Ok(true));
+    world
+        .members
+        .handle_presence(&place("there"), true, world.now);
+    world.passes(HOUR + RENEWED_FOR);
+    assert_eq!(world.members.watched(), 1);
+    assert_eq!(world.asks(), ["@b:x"]);
+    // His token was renewed a moment ago.
+    let effects = world.turns("@b:x", false);
+    let until = world.now + RENEWED_FOR;
+    let (alias, identity) = place("there");
+    assert_eq!(effects[0], Effect::Deny(alias, identity, until));
+    world
+        .members
+        .handle_presence(&place("there"), false, world.now);
+    world.passes(RENEWED_FOR);
+    assert_eq!(world.members.watched(), 0);
+    assert!(world.members.people.is_empty());
+}
+
+#[test]
+fn all_are_asked_for_once_an_interval() {
+    let mut world = World::new();
+    assert_eq!(world.issue("@a:x", "one"), Ok(true));
+    assert_eq!(world.issue("@b:x", "two"), Ok(true));
+    assert_eq!(world.members.poll_timeout(), world.now + SWEEP);
+    world.passes(SWEEP / 2);
+    assert_eq!(world.asks(), Vec::<String>::new());
+    world.passes(SWEEP / 2);
+    assert_eq!(world.asks(), ["@a:x", "@b:x"]);
+    assert_eq!(world.asks(), Vec::<String>::new());
+    world.passes(SWEEP);
+    assert_eq!(world.asks(), ["@a:x", "@b:x"]);
+    let mut never = Members::new(Duration::ZERO, world.now);
+    never
+        .handle_issued(issued("@a:x", "one"), world.now)
+        .expect("issued");
+    never.handle_timeout(world.now + SWEEP);
+    assert_eq!(never.poll_question(), None);
+    never.handle_timeout(world.now + HOUR + RENEWED_FOR);
+    assert_eq!(never.watched(), 0);
+}
+
+#[test]
+fn an_answer_counts_unless_something_has_happened_since() {
+    let mut world = World::new();
+    assert_eq!(world.issue("@a:x", "one"), Ok(true));
+    let asked = world.members.question("!r", "@a:x");
+    let answered = |world: &mut World, asked: &Question, joined| {
+        world
+            .members
+            .handle_answer(asked.clone(), joined, world.now)
+    };
+    assert_eq!(answered(&mut world, &asked, true), []);
+    assert_eq!(answered(&mut world, &asked, false).len(), 2);
+    assert!(world.members.is_away("!r", "@a:x", world.now));
+    assert_eq!(answered(&mut world, &asked, false), [], "known already");
+    // The event that he is back was lost.
+    assert_eq!(answered(&mut world, &asked, true).len(), 1);
+    world.turns("@a:x", false);
+    assert_eq!(
+        answered(&mut world, &asked, true),
+        [],
+        "asked before he left"
+    );
+    let asked = world.members.question("!r", "@a:x");
+    world.turns("@a:x", true);
+    assert_eq!(
+        answered(&mut world, &asked, false),
+        [],
+        "asked before he came"
+    );
+    let stranger = world.members.question("!r", "@s:x");
+    assert_eq!(answered(&mut world, &stranger, false), []);
+}
+
+#[test]
+fn one_user_has_only_so_many_tokens_and_none_is_forgotten_early() {
+    let mut world = World::new();
+    for n in 0..STAYS_OF_ONE {
+        assert_eq!(world.issue("@a:x", &n.to_string()), Ok(true));
+    }
+    assert_eq!(world.issue("@a:x", "more"), Err(Refused::TooMany));
+    assert_eq!(world.issue("@a:x", "0"), Ok(true), "the same again");
+    assert_eq!(world.turns("@a:x", false).len(), 2 * STAYS_OF_ONE);
+}
+
+#[test]
+fn a_flood_of_names_takes_no_more_than_its_place() {
+    let mut world = World::new();
+    for n in 0..STAYS_MOST {
+        assert_eq!(world.issue(&format!("@{n}:x"), &n.to_string()), Ok(true));
+    }
+    assert_eq!(world.issue("@late:x", "late"), Ok(false));
+    assert_eq!(world.members.watched(), STAYS_MOST);
+    for n in 0..LEFT_MOST {
+        world.turns(&format!("@left{n}:x"), false);
+    }
+    let leaves = world
+        .members
+        .handle_membership(("!r", "@y:x"), false, world.now);
+    assert_eq!(leaves, (Vec::new(), false));
+    world.passes(LEFT_FOR);
+    world.turns("@y:x", false);
+    world.passes(HOUR + RENEWED_FOR);
+    assert_eq!(world.issue("@late:x", "late"), Ok(true));
+    assert_eq!(world.members.watched(), 1);
+}
