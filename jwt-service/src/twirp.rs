@@ -138,7 +138,7 @@ impl Twirp {
         called.map(|_| ())
     }
 
-    /// The sid of a participant; `None` if the SFU says that there is none.
+    /// The sid of a participant, empty if the SFU does not say; `None` if the SFU says that there is none.
     ///
     /// # Errors
     /// Why nobody knows.
@@ -155,7 +155,7 @@ impl Twirp {
         let body = twirp::participant(room, identity);
         match self.call(twirp::GET_PARTICIPANT, grant, body).await {
             Ok(answer) => {
-                let sid = twirp::participant_sid(&answer);
+                let sid = twirp::participant_sid(&answer, identity);
                 sid.map(Some).ok_or(CallError::Answer)
             }
             Err(CallError::NotFound) => Ok(None),

@@ -45,11 +45,13 @@ pub fn participant(room: &str, identity: &str) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// The sid in the answer to [`participant`]; `None` if it is no participant.
+/// The sid in the answer to [`participant`] about `identity`, empty if it says none; `None` if it is
+/// no participant.
 #[must_use]
-pub fn participant_sid(answer: &[u8]) -> Option<String> {
+pub fn participant_sid(answer: &[u8], identity: &str) -> Option<String> {
     let participant = ParticipantInfo::decode(answer).ok()?;
-    Some(participant.sid).filter(|sid| !sid.is_empty())
+    let is_one = participant.identity == identity || !participant.sid.is_empty();
+    is_one.then_some(participant.sid)
 }
 
 /// An error's code and text.
@@ -85,9 +87,12 @@ mod tests {
     #[test]
     fn a_participant_is_asked_for_by_room_and_identity() {
         assert_eq!(participant("r", "id"), b"\x0a\x01r\x12\x02id");
-        assert_eq!(participant_sid(b"\x0a\x04PA_1"), Some("PA_1".into()));
-        for none in [&b""[..], b"\x12\x02id", b"\x0a\xff", b"<html>"] {
-            assert_eq!(participant_sid(none), None, "{none:?}");
+        let sid = |answer: &[u8]| participant_sid(answer, "id");
+        assert_eq!(sid(b"\x0a\x04PA_1"), Some("PA_1".into()));
+        assert_eq!(sid(b"\x0a\x04PA_1\x12\x02id"), Some("PA_1".into()));
+        assert_eq!(sid(b"\x12\x02id"), Some(String::new()));
+        for none in [&b""[..], b"\x12\x02di", b"\x0a\xff", b"<html>"] {
+            assert_eq!(sid(none), None, "{none:?}");
         }
     }
 
@@ -107,7 +112,7 @@ mod tests {
         fn any_bytes_are_read_without_panic(
             bytes in proptest::collection::vec(any::<u8>(), 0..64),
         ) {
-            let _ = participant_sid(&bytes);
+            let _ = participant_sid(&bytes, "id");
             let _ = failure(&bytes);
         }
     }
