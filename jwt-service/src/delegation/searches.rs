@@ -5,14 +5,14 @@
 
 use crate::leave::search::{Found, Search};
 use crate::leave::{Fact, Leave};
-use crate::twirp::Twirp;
+use crate::twirp::{CallError, Twirp};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::warn;
 
 /// Questions under way, each a connection of its own; others wait their turn. They have places of their
 /// own, so that an SFU that does not answer holds up no homeserver.
@@ -42,7 +42,7 @@ pub(super) struct Searches {
     beside: Beside,
     all: HashMap<u64, One>,
     due: BTreeSet<(Instant, u64)>,
-    asking: JoinSet<(u64, Found)>,
+    asking: JoinSet<(u64, Result<Found, CallError>)>,
     warned: Option<Instant>,
     chance: StdRng,
 }
@@ -122,14 +122,8 @@ impl Searches {
                 let twirp = self.beside.twirp.clone();
                 let (room, identity) = (one.room.clone(), one.identity.clone());
                 self.asking.spawn(async move {
-                    let found = match twirp.participant(&room, &identity).await {
-                        Ok(Some(sid)) => Found::Here(sid),
-                        Ok(None) => Found::Absent,
-                        Err(error) => {
-                            debug!(room, participant = identity, cause = %error, "the SFU cannot be asked");
-                            Found::Unknown
-                        }
-                    };
+                    let asked = twirp.participant(&room, &identity).await;
+                    let found = asked.map(|sid| sid.map_or(Found::Absent, Found::Here));
                     (serial, found)
                 });
             }
@@ -148,17 +142,27 @@ impl Searches {
             }
         };
         let now = Instant::now();
-        if found == Found::Unknown && self.warned.is_none_or(|at| at + WARN_EVERY <= now) {
-            self.warned = Some(now);
-            warn!(
-                searches = self.all.len(),
-                "the SFU cannot be asked for participants of delegated leaves; RUST log level debug tells why"
-            );
-        }
+        let found = found.unwrap_or_else(|error| {
+            self.complain(&error, now);
+            Found::Unknown
+        });
         let one = self.all.get_mut(&serial);
         let fact = one.and_then(|one| one.search.handle_found(found, now.into_std()));
         self.arm(serial);
         Some((serial, fact))
+    }
+
+    /// Says why an SFU cannot be asked, not for every search there is.
+    fn complain(&mut self, error: &CallError, now: Instant) {
+        if self.warned.is_none_or(|at| at + WARN_EVERY <= now) {
+            self.warned = Some(now);
+            warn!(
+                searches = self.all.len(),
+                phase = error.label(),
+                cause = %error,
+                "the SFU cannot be asked for participants of delegated leaves"
+            );
+        }
     }
 
     fn arm(&mut self, serial: u64) {

@@ -169,6 +169,11 @@ async fn another_secret_than_the_sfu_s_is_told_by_the_log() {
     let answer = service.ask("POST", "/get_token", "", &body).await;
     assert_eq!(answer.status, 500, "{answer:?}");
     service.logs("status 401: unauthenticated").await;
+    // A leave is taken over where no room is made; that its participant cannot be found is told too.
+    let body = delegating().to_string();
+    let path = "/delegate_delayed_leave";
+    assert_eq!(service.ask("POST", path, "", &body).await.status, 200);
+    service.logs("cannot be asked for participants").await;
 }
 
 #[tokio::test]
