@@ -1,6 +1,7 @@
 //! Who leaves: as transactions tell it, as asking finds it, and leaves that are handed over.
 
 use super::*;
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn who_is_banned_is_taken_out_at_once_and_who_rejoins_is_let_in() {
@@ -116,6 +117,8 @@ async fn a_leave_is_taken_over_once_the_homeserver_has_told_its_time() {
     none.refuses(404, "M_UNRECOGNIZED");
 }
 
+/// How long a test waits.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Real time passes: the answers come over sockets.
 const OFTEN: Duration = Duration::from_millis(100);
 
@@ -128,9 +131,12 @@ async fn who_left_unnoticed_is_found_when_all_are_asked_for() {
     };
     let world = World::sweeping(OFTEN, Config::default(), reply).await;
     world.token(ALICE, &wanted()).await.claims();
-    while world.rooms.told().len() < 2 {
-        world.rooms.was_told.notified().await;
-    }
+    let both = async {
+        while world.rooms.told().len() < 2 {
+            world.rooms.was_told.notified().await;
+        }
+    };
+    timeout(PATIENCE, both).await.expect("he is found");
     assert_eq!(world.rooms.told()[1], format!("remove {ALIAS} {IDENTITY}"));
     assert!(world.watch.all().contains(&"taken out question".to_owned()));
 }
@@ -149,9 +155,12 @@ async fn a_stranger_s_user_stays_where_our_homeserver_has_nobody() {
     monitor.issued(issued("@bob:b.example")).expect("issued");
     monitor.issued(issued(ALICE)).expect("issued");
     // Twice about all of them.
-    while world.homeserver.asked().len() < 7 {
-        world.homeserver.was_asked.notified().await;
-    }
+    let twice = async {
+        while world.homeserver.asked().len() < 7 {
+            world.homeserver.was_asked.notified().await;
+        }
+    };
+    timeout(PATIENCE, twice).await.expect("it is asked");
     let out = [
         format!("deny {ALIAS} {ALICE}"),
         format!("remove {ALIAS} {ALICE}"),
