@@ -62,6 +62,18 @@ impl Site {
         format!("http://localhost:{}", self.client)
     }
 
+    /// What a server is configured with for it: it is found by its name, at a private address, and shows
+    /// a certificate of an authority of its own; it has no well-known file for clients.
+    #[must_use]
+    pub fn configuration(&self) -> String {
+        let (name, url) = (self.name(), self.url());
+        let authority = self.authority();
+        format!(
+            "matrix:\n  full_access_homeservers: [\"{name}\"]\n  ca_file: \"{}\"\n  client_apis: {{ \"{name}\": \"{url}\" }}\n",
+            authority.display(),
+        )
+    }
+
     /// The PEM file of the authority.
     #[must_use]
     pub fn authority(&self) -> PathBuf {

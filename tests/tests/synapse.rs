@@ -1,4 +1,9 @@
-//! A real homeserver that has the real server as its application service: `cargo synapse`.
+//! Real homeservers and the real server: `cargo synapse`. Here one that has the server as its application
+//! service.
+
+mod synapse {
+    mod calls;
+}
 
 use proto::livekit::{self, DisconnectReason, signal_request, signal_response};
 use serde_json::{Value, json};
