@@ -8,6 +8,7 @@ mod file;
 pub mod companion;
 
 use crate::config::check::{Config, check};
+use crate::config::companion::{CLIENT_APIS, client_apis};
 use crate::config::complaint::{Complaints, Place};
 use crate::config::ports::PortRange;
 use crate::config::raw::key::variable_name;
@@ -106,7 +107,8 @@ const COMPANION: [(&str, &str); 8] = [
 
 /// Variables of LiveKit's own that are read without a key, and those of its companion service,
 /// which may stand in the same environment.
-const KNOWN_VARIABLES: [&str; 7] = [
+const KNOWN_VARIABLES: [&str; 8] = [
+    CLIENT_APIS,
     "LIVEKIT_CONFIG",
     "LIVEKIT_KEYS",
     "LIVEKIT_URL",
@@ -303,6 +305,18 @@ impl Loading<'_> {
             let words = text.split([',', ' ', '\t', '\n', '\r']);
             let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
             self.set(key, &words.join(","), Place::Variable(name.to_owned()));
+        }
+        let Some(text) = self.sources.variable(CLIENT_APIS) else {
+            return;
+        };
+        const KEY: &str = "matrix.client_apis";
+        let place = Place::Variable(CLIENT_APIS.to_owned());
+        match client_apis(text) {
+            Ok(pairs) => self.values.set(KEY, Value::Map(pairs), place),
+            Err(cause) => {
+                let fix = "write for example example.org=https://matrix.example.org";
+                self.complaints.error(KEY, place, cause, fix);
+            }
         }
     }
 

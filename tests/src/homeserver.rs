@@ -40,6 +40,15 @@ impl Homeserver {
     /// # Panics
     /// When there is no port.
     pub async fn start(name: &'static str) -> Self {
+        Self::launch(name, true).await
+    }
+
+    /// Starts one that knows no delayed events, as Tuwunel.
+    pub async fn start_without_delays(name: &'static str) -> Self {
+        Self::launch(name, false).await
+    }
+
+    async fn launch(name: &'static str, delays: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let (done, delayed) = watch::channel(Vec::new());
@@ -47,7 +56,8 @@ impl Homeserver {
         let known = Arc::clone(&gone);
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(answer(socket, name, done.clone(), Arc::clone(&known)));
+                let done = delays.then(|| done.clone());
+                tokio::spawn(answer(socket, name, done, Arc::clone(&known)));
             }
         });
         Self {
@@ -85,7 +95,7 @@ impl Homeserver {
 async fn answer(
     mut socket: TcpStream,
     name: &str,
-    delayed: watch::Sender<Vec<String>>,
+    delayed: Option<watch::Sender<Vec<String>>>,
     gone: Gone,
 ) -> Option<()> {
     let mut lines = BufReader::new(&mut socket).lines();
@@ -113,11 +123,15 @@ async fn answer(
             (401, r#"{"errcode":"M_MISSING_TOKEN"}"#.to_owned())
         }
         None => match (path.strip_prefix(DELAYED), path.strip_prefix(ROOMS)) {
+            (Some(_), _) if delayed.is_none() => {
+                (404, r#"{"errcode":"M_UNRECOGNIZED"}"#.to_owned())
+            }
             (Some(_), _) if first.starts_with("GET ") => (
                 200,
                 r#"{"delay_ms":60000,"room_id":"!room:example.com"}"#.to_owned(),
             ),
             (Some(done), _) => {
+                let delayed = delayed.as_ref()?;
                 delayed.send_modify(|all| all.push(done.to_owned()));
                 (200, "{}".to_owned())
             }

@@ -37,7 +37,8 @@ const BIND: &str = "LIVEKIT_JWT_BIND";
 const PORT: &str = "LIVEKIT_JWT_PORT";
 const SKIP_VERIFY: &str = "LIVEKIT_INSECURE_SKIP_VERIFY_TLS";
 const SANITY_CHECK: &str = "LIVEKIT_SANITY_CHECK_INTERVAL_SECONDS";
-const CLIENT_APIS: &str = "LIVEKIT_CS_API_URL_OVERRIDES";
+/// Client-server APIs that are not looked for.
+pub const CLIENT_APIS: &str = "LIVEKIT_CS_API_URL_OVERRIDES";
 const REDIS: &str = "LIVEKIT_REDIS_URL";
 const LOG_LEVEL: &str = "LIVEKIT_LOG_LEVEL";
 /// Foci's own.
@@ -315,7 +316,10 @@ fn warn_of_access(matrix: &Matrix, warnings: &mut Vec<String>) {
 }
 
 /// `name=url,name=url`
-fn client_apis(text: &str) -> Result<Vec<(String, String)>, String> {
+///
+/// # Errors
+/// The reference's text on the first entry that is none.
+pub fn client_apis(text: &str) -> Result<Vec<(String, String)>, String> {
     let failed = |why: String| format!("failed parsing {CLIENT_APIS}: {why}");
     let entries = text.split(',').map(str::trim);
     let entries = entries.filter(|entry| !entry.is_empty());

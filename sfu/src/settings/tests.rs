@@ -208,6 +208,25 @@ fn a_missing_file_is_an_error() {
 }
 
 #[test]
+fn the_companion_s_overrides_are_pairs() {
+    const NAME: &str = "LIVEKIT_CS_API_URL_OVERRIDES";
+    let read = |text: &str| with("", &[(NAME, text)], &[]);
+    let loaded = read("a.example=https://a, b.example:8448=http://synapse:8008");
+    assert_eq!(lines(&loaded), Vec::<String>::new());
+    let expected = [
+        ("a.example", "https://a"),
+        ("b.example:8448", "http://synapse:8008"),
+    ];
+    let expected = expected.map(|(name, url)| (name.to_owned(), url.to_owned()));
+    assert_eq!(loaded.config.matrix.client_apis, expected);
+    let complaint = lines(&read("a.example")).join("\n");
+    assert!(
+        complaint.contains("expected server_name=url"),
+        "{complaint}"
+    );
+}
+
+#[test]
 fn variables_of_the_companion_service_set_keys() {
     let variables = [
         ("LIVEKIT_URL", "wss://rtc.example/livekit/sfu"),

@@ -305,6 +305,39 @@ async fn a_leave_is_kept_from_firing_while_its_participant_is_there_and_sent_whe
     assert!(!server.log().contains("delayed-"), "the id is a secret");
 }
 
+/// As Tuwunel is: no delayed events, no transports.
+#[tokio::test]
+async fn users_of_a_homeserver_without_delayed_events_get_into_a_call_all_the_same() {
+    let homeserver = Homeserver::start_without_delays(NAME).await;
+    let url = format!("http://{}", homeserver.address);
+    let server = Server::start_with(&format!(
+        "matrix:\n  homeservers: {{ \"{NAME}\": \"{url}\" }}\n  transports: [\"https://rtc.example.org/livekit/jwt\"]\n"
+    ))
+    .await;
+    // The homeserver does not tell of a transport, so we do.
+    let path = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports";
+    let told = server.get(path, "Authorization: Bearer x\r\n").await;
+    assert!(
+        told.body.contains("https://rtc.example.org/livekit/jwt"),
+        "{told:?}"
+    );
+    // A leave cannot be handed over: the client is told so in the words that make it go on without.
+    let mut body: Value = serde_json::from_str(&newer("alice", "D", "m")).expect("JSON");
+    body["delay_id"] = json!("syd_x");
+    body["delay_timeout"] = json!(8000);
+    let refused = ask(&server, "/get_token", &body.to_string()).await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert!(refused.body.contains("M_BAD_JSON"), "{refused:?}");
+    let refused = ask(&server, "/delegate_delayed_leave", &body.to_string()).await;
+    assert_eq!(refused.status, 404, "{refused:?}");
+    let (_, alice, _) = issued(&ask(&server, "/get_token", &newer("alice", "D", "m")).await);
+    let (_, bob, _) = issued(&ask(&server, "/sfu/get", &older("of-bob", "D")).await);
+    let alice = Client::join_with(&server, Join::with_token(&alice)).await;
+    let bob = Client::join_with(&server, Join::with_token(&bob)).await;
+    let sound = alice.publish("sound", Media::Sound).await;
+    bob.receive(&sound.sid, 5).await;
+}
+
 #[tokio::test]
 async fn delegation_that_is_switched_off_is_not_there() {
     let server = Server::start_with("matrix: { delegation: false }\n").await;

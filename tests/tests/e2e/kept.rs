@@ -1,12 +1,14 @@
-//! Delegated leaves in a real Redis: as the reference keeps them, over its absence, over a crash, and
-//! never in two hands.
+//! Delegated leaves over a restart: in a file, and in a real Redis as the reference keeps them, over its
+//! absence too, and never in two hands.
 
+use proto::livekit::{self, signal_request};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use tests::client::{Client, Join};
 use tests::homeserver::Homeserver;
 use tests::script::set_up;
 use tests::server::{Server, binary, free_tcp_port};
@@ -117,9 +119,9 @@ impl Drop for Redis {
     }
 }
 
-/// Hands a leave over; the status.
-async fn hand_over(server: &Server, member: &str) -> u16 {
-    let body = json!({
+/// What a client asks for.
+fn asked(member: &str) -> Value {
+    json!({
         "room_id": "!room:example.com",
         "slot_id": "m.call#ROOM",
         "openid_token": {
@@ -129,12 +131,63 @@ async fn hand_over(server: &Server, member: &str) -> u16 {
         "member": {
             "id": member, "claimed_user_id": "@alice:example.com", "claimed_device_id": "D",
         },
-        "delay_id": format!("delayed-{member}"),
-        "delay_timeout": 3_600_000,
-    });
+    })
+}
+
+/// Hands a leave over; the status.
+async fn hand_over(server: &Server, member: &str) -> u16 {
+    let mut body = asked(member);
+    body["delay_id"] = json!(format!("delayed-{member}"));
+    body["delay_timeout"] = json!(3_600_000);
     let body = body.to_string();
     let answer = server.post("/delegate_delayed_leave", "", &body);
     answer.await.status
+}
+
+/// Joins as the member whose leave it is.
+async fn join(server: &Server, member: &str) -> Client {
+    let answer = server
+        .post("/get_token", "", &asked(member).to_string())
+        .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let answer: Value = serde_json::from_str(&answer.body).expect("JSON");
+    let jwt = answer["jwt"].as_str().expect("a token");
+    Client::join_with(server, Join::with_token(jwt)).await
+}
+
+#[tokio::test]
+async fn a_restart_before_somebody_comes_and_one_while_he_is_there_lose_no_leave() {
+    let mut homeserver = Homeserver::start(NAME).await;
+    let url = format!("http://{}", homeserver.address);
+    let file = std::env::temp_dir().join(format!("foci-kept-{}.redb", std::process::id()));
+    let config = format!(
+        "matrix:\n  homeservers: {{ \"{NAME}\": \"{url}\" }}\n  client_apis: {{ \"{NAME}\": \"{url}\" }}\n  store: \"{}\"\n",
+        file.display()
+    );
+    let server = Server::start_with(&config).await;
+    assert_eq!(hand_over(&server, "m").await, 200);
+    assert_eq!(homeserver.delayed(1).await, ["delayed-m/restart"]);
+    // Killed, both times.
+    drop(server);
+    let server = Server::start_with(&config).await;
+    assert!(
+        server.log().contains("taken up again jobs=1"),
+        "{}",
+        server.log()
+    );
+    let alice = join(&server, "m").await;
+    assert_eq!(homeserver.delayed(2).await, ["delayed-m/restart"; 2]);
+    drop(server);
+    drop(alice);
+    let server = Server::start_with(&config).await;
+    let alice = join(&server, "m").await;
+    assert_eq!(homeserver.delayed(3).await, ["delayed-m/restart"; 3]);
+    alice.say(signal_request::Message::Leave(
+        livekit::LeaveRequest::default(),
+    ));
+    assert_eq!(homeserver.delayed(4).await[3], "delayed-m/send");
+    drop(server);
+    let _ = fs::remove_file(file);
 }
 
 /// A server of this configuration ends with an error, and no word of the password.
