@@ -22,7 +22,8 @@ pub const TRIES: u8 = 5;
 pub const TRIES_SHORT: u8 = 10;
 /// So many NACKs in vain, of a stream that pads, mean padding, which is never sent again: that each
 /// question or its answer was lost is a matter of one in ten thousand with 5 % lost each way, and the
-/// last but one had time to be answered.
+/// last but one had time to be answered. Decoders need not wait for it any longer; a key frame is still
+/// asked for once it is given up, should it have been media.
 pub const UNANSWERED: u8 = 4;
 /// The same on a short path, where they follow each other within less than a burst of losses.
 pub const UNANSWERED_SHORT: u8 = 8;
@@ -48,6 +49,8 @@ struct Missing {
     tries: u8,
     /// Nobody waits for it: most likely it carried nothing.
     idle: bool,
+    /// It was told that nobody answers.
+    told: bool,
 }
 
 /// The missing packets of one upstream, in the publisher's own numbering.
@@ -90,6 +93,7 @@ impl Losses {
                 due,
                 tries: 0,
                 idle,
+                told: false,
             }));
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
         false
@@ -145,7 +149,7 @@ impl Losses {
 
     /// Appends the numbers to ask for now, ascending, at most [`MISSING_LIMIT`]. Those asked for
     /// often enough are given up. With `unanswered`, those asked for [`UNANSWERED`] times are appended
-    /// there, once; they are asked for all the same, but nobody waits for them any more.
+    /// there, once; they are asked for all the same.
     pub fn poll_nacks(
         &mut self,
         rtt: Option<Duration>,
@@ -178,10 +182,10 @@ impl Losses {
         for entry in &mut self.missing {
             if entry.due <= now {
                 if entry.tries >= hopeless
-                    && !entry.idle
+                    && !(entry.idle || entry.told)
                     && let Some(unanswered) = unanswered.as_deref_mut()
                 {
-                    entry.idle = true;
+                    entry.told = true;
                     unanswered.push(entry.seq);
                 }
                 out.push(entry.seq.wire());
@@ -353,7 +357,8 @@ mod tests {
         }
         assert_eq!(unanswered, [ExtSeq(1)]);
         assert_eq!(out.len(), usize::from(TRIES));
-        assert!(told.likely_nothing && !told.media);
+        // If it was media, decoders are wrong.
+        assert!(told.media && !told.likely_nothing);
     }
 
     #[test]

@@ -28,6 +28,9 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// What was asked for while a road was broken was asked for within this: all tries take less.
 const LATELY: Duration = Duration::from_secs(2);
 
+/// So long no number is filled after media came for one: the path is longer than we took it to be.
+const DISTRUST: Duration = Duration::from_secs(60);
+
 /// What negotiation says of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpstreamSetup {
@@ -138,6 +141,8 @@ pub struct Upstream {
     /// When a packet came last, and when one last came after a long pause.
     heard: Option<Instant>,
     resumed: Option<Instant>,
+    /// When media last came for a number that was thought to have carried nothing.
+    mistaken: Option<Instant>,
     /// The payload type that came last.
     payload_type: u8,
     /// Numbers asked for in vain, and the empty packets that fill them: at most
@@ -169,6 +174,7 @@ impl Upstream {
             harmed: false,
             heard: None,
             resumed: None,
+            mistaken: None,
             payload_type: 0,
             unanswered: Vec::new(),
             fillers: Vec::new(),
@@ -300,6 +306,9 @@ impl Upstream {
             Err(Rejected::Settled { raw, media }) => {
                 self.losses.handle_arrival(raw);
                 self.counters.settled += 1;
+                if media {
+                    self.mistaken = Some(now);
+                }
                 // Decoders went on without it.
                 if media && self.losses.is_missed(raw) {
                     self.harm(now);
@@ -438,7 +447,8 @@ impl Upstream {
             .heard
             .is_some_and(|at| now.saturating_duration_since(at) >= PAUSE);
         let broken = silent || self.resumed.is_some_and(lately);
-        let fills = !broken && self.order.pads();
+        let distrusted = |at: Instant| now.saturating_duration_since(at) < DISTRUST;
+        let fills = !broken && self.order.pads() && !self.mistaken.is_some_and(distrusted);
         let unanswered = fills.then_some(&mut self.unanswered);
         let given_up = self.losses.poll_nacks(rtt, now, out, unanswered);
         self.fill(now);

@@ -515,6 +515,51 @@ fn what_a_stream_that_pads_does_not_send_again_is_filled_before_it_is_given_up()
     }
 }
 
+/// A stream that pads, of which 11 is missing: the fillers, and whether a key frame is wanted in the end.
+fn unanswered(upstream: &mut Upstream, mut now: Instant, steps: u8) -> (usize, bool) {
+    let (mut asked, mut fillers, mut wanted) = (Vec::new(), 0, false);
+    for step in 0..steps {
+        now += ms(20);
+        picture(upstream, 113 + u16::from(step), 4 + step, now);
+        upstream.poll_nacks(None, now, &mut asked);
+        fillers += std::iter::from_fn(|| upstream.poll_filler()).count();
+        wanted |= upstream.poll_key_frame_request(now);
+    }
+    (fillers, wanted)
+}
+
+#[test]
+fn what_is_filled_and_never_comes_brings_a_key_frame_for_it_may_have_been_media() {
+    let mut upstream = Upstream::new(setup(Codec::Vp8));
+    let now = instant();
+    upstream.handle_packet(&header(96, 109, 0), KEY, now);
+    upstream.handle_packet(&header(96, 110, 0), &[], now);
+    picture(&mut upstream, 112, 3, now);
+    assert_eq!(unanswered(&mut upstream, now, 60), (1, true));
+}
+
+#[test]
+fn a_stream_whose_answers_come_late_is_not_filled_again_for_a_while() {
+    let mut upstream = Upstream::new(setup(Codec::Vp8));
+    let now = instant();
+    upstream.handle_packet(&header(96, 109, 0), KEY, now);
+    upstream.handle_packet(&header(96, 110, 0), &[], now);
+    picture(&mut upstream, 112, 3, now);
+    assert_eq!(unanswered(&mut upstream, now, 25).0, 1);
+    let late = now + ms(510);
+    upstream.handle_packet(&header(96, 111, 1500), DELTA, late);
+    // 138 and 139 are missing.
+    picture(&mut upstream, 140, 40, late);
+    let mut asked = Vec::new();
+    for step in 1..40 {
+        upstream.poll_nacks(None, late + ms(20) * step, &mut asked);
+    }
+    let filler = upstream.poll_filler();
+    assert_eq!(upstream.counters().settled, 1);
+    assert!(asked.contains(&139), "{asked:?}");
+    assert!(filler.is_none(), "{filler:?}");
+}
+
 #[test]
 fn a_layer_that_was_stopped_is_asked_for_nothing() {
     let mut upstream = Upstream::new(setup(Codec::Vp8));
