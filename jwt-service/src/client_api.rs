@@ -24,8 +24,9 @@ const FOUND_WITHIN: Duration = Duration::from_secs(10);
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// How long a well-known file is believed. (LK: jwt-service §8)
 const KNOWN_FOR: Duration = Duration::from_secs(4 * 3600);
-/// How long it is believed that there is none: a client asks again sooner.
-const MISSING_FOR: Duration = Duration::from_secs(60);
+/// How long it is believed that there is none, or that the one of before is still there: less than a
+/// delayed leave waits.
+const MISSING_FOR: Duration = Duration::from_secs(5);
 /// Looked for at a time; others wait for their turn within their own time.
 const LOOKUPS_MOST: usize = 64;
 /// Homeservers remembered; when there are more, all are looked for again.
@@ -84,14 +85,16 @@ impl ClientApi {
         (until > Instant::now()).then_some(endpoint)
     }
 
-    fn remember(&self, server: &str, endpoint: Option<Endpoint>) -> Option<Arc<Endpoint>> {
-        let endpoint = endpoint.map(Arc::new);
-        let long = if endpoint.is_some() {
+    /// One that is not found any more goes on where it was: mostly its web server is away for a moment.
+    fn remember(&self, server: &str, found: Option<Endpoint>) -> Option<Arc<Endpoint>> {
+        let long = if found.is_some() {
             KNOWN_FOR
         } else {
             MISSING_FOR
         };
         let mut known = self.known();
+        let before = known.get(server).and_then(|(before, _)| before.clone());
+        let endpoint = found.map(Arc::new).or(before);
         if known.len() >= KNOWN_MOST {
             known.clear();
         }
@@ -233,5 +236,20 @@ mod tests {
         }
         assert_eq!(all.join_all().await, [false; 50]);
         assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn one_that_was_found_is_not_forgotten_because_it_is_not_found_again() {
+        let tls = Tls::new(None, Verification::On).expect("authorities");
+        let fetch = Fetch::new(Dns::of_system(), tls);
+        let api = ClientApi::new(Arc::new(Config::default()), fetch);
+        // Nobody is at this name, now or ever.
+        let name = "127.0.0.1:1";
+        assert!(api.find(name).await.is_none());
+        let endpoint = Endpoint::parse("https://matrix.example").expect("a URL");
+        let known = api.remember(name, Some(endpoint)).expect("known");
+        let past = Instant::now();
+        api.known().insert(name.to_owned(), (Some(known), past));
+        assert!(api.find(name).await.is_some());
     }
 }
