@@ -34,6 +34,13 @@ const OWED_MOST: usize = 100_000;
 /// Changes written at once.
 const BATCH: usize = 256;
 
+/// Renews the claim if it is ours; 1 if so.
+const HOLD: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then \
+    return redis.call('pexpire', KEYS[1], ARGV[2]) else return 0 end";
+/// Ends it if it is ours.
+const LET_GO: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then \
+    return redis.call('del', KEYS[1]) else return 0 end";
+
 /// Our side of the connection.
 pub(super) struct Keeper {
     client: Client,
@@ -130,8 +137,14 @@ impl Keeper {
         if taken.is_some() {
             return Ok(true);
         }
-        let owner: Option<String> = cmd("GET").arg(OWNER).query(connection)?;
-        Ok(owner.as_deref() == Some(self.name.as_str()))
+        let held: i64 = cmd("EVAL")
+            .arg(HOLD)
+            .arg(1)
+            .arg(OWNER)
+            .arg(&self.name)
+            .arg(CLAIM.as_millis() as u64)
+            .query(connection)?;
+        Ok(held == 1)
     }
 
     /// Does what is asked until nobody is left who could ask.
@@ -166,7 +179,6 @@ impl Keeper {
             self.broken(&error);
         } else if !self.lost && std::mem::take(&mut self.away) {
             info!("Redis is back");
-            self.flush();
         }
     }
 
@@ -176,11 +188,6 @@ impl Keeper {
             None => self.connect()?,
         };
         if self.take(&mut connection)? {
-            let lapses = CLAIM.as_millis() as u64;
-            let _: () = cmd("PEXPIRE")
-                .arg(OWNER)
-                .arg(lapses)
-                .query(&mut connection)?;
             self.connection = Some(connection);
         } else {
             self.lost = true;
@@ -234,10 +241,16 @@ impl Keeper {
 
     /// Writes what is owed; true if nothing is any more.
     fn flush(&mut self) -> bool {
-        let Some(connection) = self.connection.as_mut().filter(|_| !self.lost) else {
-            return false;
-        };
+        let mut held = Instant::now();
         while !self.owed.is_empty() {
+            // What waited for long takes long to write.
+            if held.elapsed() >= RENEW {
+                self.renew();
+                held = Instant::now();
+            }
+            let Some(connection) = self.connection.as_mut().filter(|_| !self.lost) else {
+                return false;
+            };
             let mut commands = pipe();
             let some: Vec<_> = self.owed.iter().take(BATCH).collect();
             for (key, value) in &some {
@@ -256,7 +269,7 @@ impl Keeper {
                 self.owed.remove(&key);
             }
         }
-        true
+        self.connection.is_some() && !self.lost
     }
 
     fn broken(&mut self, error: &RedisError) {
@@ -272,13 +285,12 @@ impl Keeper {
         let Some(mut connection) = self.connection.take().filter(|_| !self.lost) else {
             return;
         };
-        let ended: RedisResult<()> = (|| {
-            let owner: Option<String> = cmd("GET").arg(OWNER).query(&mut connection)?;
-            if owner.as_deref() == Some(self.name.as_str()) {
-                let _: () = cmd("DEL").arg(OWNER).query(&mut connection)?;
-            }
-            Ok(())
-        })();
+        let ended: RedisResult<()> = cmd("EVAL")
+            .arg(LET_GO)
+            .arg(1)
+            .arg(OWNER)
+            .arg(&self.name)
+            .query(&mut connection);
         if let Err(error) = ended {
             warn!(cause = %failed(&error), "the claim in Redis lapses by itself");
         }
