@@ -1,5 +1,5 @@
 //! LiveKit's RoomService as far as the authorization service needs one: it takes every room, and has
-//! no participants. It reads requests by itself, and sends webhooks.
+//! one participant at most. It reads requests by itself, and sends webhooks.
 
 use crate::token::{KEY, SECRET, sign, verified};
 use aws_lc_rs::digest;
@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,7 +35,11 @@ pub struct RoomService {
     /// Where it listens, without TLS.
     pub address: SocketAddr,
     calls: watch::Receiver<Vec<Call>>,
+    there: There,
 }
+
+/// The sid of whoever is there.
+type There = Arc<Mutex<Option<String>>>;
 
 impl RoomService {
     /// Starts one.
@@ -45,12 +50,26 @@ impl RoomService {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let (done, calls) = watch::channel(Vec::new());
+        let there = There::default();
+        let known = Arc::clone(&there);
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(answer(socket, done.clone()));
+                tokio::spawn(answer(socket, done.clone(), Arc::clone(&known)));
             }
         });
-        Self { address, calls }
+        Self {
+            address,
+            calls,
+            there,
+        }
+    }
+
+    /// From now on whoever is asked for is there under this sid, or is not.
+    ///
+    /// # Panics
+    /// Never: the lock is not held across a panic.
+    pub fn holds(&self, sid: Option<&str>) {
+        *self.there.lock().expect("not poisoned") = sid.map(str::to_owned);
     }
 
     /// Waits for so many calls of a method, and tells them.
@@ -71,7 +90,7 @@ impl RoomService {
 }
 
 /// One request. What fails is the client's to notice.
-async fn answer(mut socket: TcpStream, done: watch::Sender<Vec<Call>>) -> Option<()> {
+async fn answer(mut socket: TcpStream, done: watch::Sender<Vec<Call>>, there: There) -> Option<()> {
     let mut reader = BufReader::new(&mut socket);
     let mut head = Vec::new();
     loop {
@@ -93,10 +112,16 @@ async fn answer(mut socket: TcpStream, done: watch::Sender<Vec<Call>>) -> Option
     let claims = token.and_then(|token| verified(token, SECRET));
     let line = head.first()?.strip_suffix(" HTTP/1.1")?.to_owned();
     let error = |code: &str| json!({ "code": code, "msg": "so it is" }).to_string();
-    let (status, text) = match &claims {
-        None => (401, error("unauthenticated")),
-        Some(_) if line.ends_with("/CreateRoom") => (200, String::new()),
-        Some(_) => (404, error("not_found")),
+    let sid = there.lock().expect("not poisoned").clone();
+    let (status, text) = match (&claims, sid) {
+        (None, _) => (401, error("unauthenticated")),
+        (Some(_), _) if line.ends_with("/CreateRoom") => (200, String::new()),
+        // The first field of ParticipantInfo.
+        (Some(_), Some(sid)) if line.ends_with("/GetParticipant") => {
+            let length = u8::try_from(sid.len()).ok().filter(u8::is_ascii)?;
+            (200, format!("\n{}{sid}", char::from(length)))
+        }
+        (Some(_), _) => (404, error("not_found")),
     };
     done.send_modify(|calls| {
         calls.push(Call {

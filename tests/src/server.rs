@@ -20,6 +20,10 @@ use tokio::time::{Instant, interval, timeout};
 
 /// How long a start, or an answer to a request, may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+/// What it says when it has started.
+const BANNER: &str = "starting Foci";
+/// How long after its first answer, at most.
+const BANNER_WITHIN: Duration = Duration::from_secs(2);
 
 /// A running server.
 pub struct Server {
@@ -143,16 +147,21 @@ impl Server {
         server
     }
 
-    /// Asks `/` until it answers: there is no other sign from outside.
+    /// Asks `/` until it answers, and waits for the line that says what it is, which comes after; one that
+    /// logs little says nothing.
     async fn ready(&mut self) {
         let deadline = Instant::now() + PATIENCE;
+        let mut answers = None;
         let mut tick = interval(Duration::from_millis(20));
         loop {
             tick.tick().await;
             if let Ok(answer) = request(self.http, "GET", "/", "", "").await
                 && answer.body == "OK"
             {
-                return;
+                let since = *answers.get_or_insert_with(Instant::now);
+                if self.log().contains(BANNER) || since.elapsed() > BANNER_WITHIN {
+                    return;
+                }
             }
             let ended = self.child.try_wait().expect("our own child");
             assert!(ended.is_none(), "the server ended at once: {ended:?}");
@@ -249,7 +258,7 @@ impl Server {
     /// When there is a warning, an error or a panic; these lines are told.
     pub fn assert_calm(&self) {
         let log = self.log();
-        let (_, running) = log.split_once("starting Foci").expect("a banner");
+        let (_, running) = log.split_once(BANNER).expect("a banner");
         let is_loud = |line: &&str| {
             let level = line.split_whitespace().nth(1);
             matches!(level, Some("WARN" | "ERROR")) || line.contains("panicked at")

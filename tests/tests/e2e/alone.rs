@@ -186,6 +186,7 @@ async fn messages_of_the_sfu_put_a_leave_off_and_send_it() {
     let calls = world.sfu.calls("/GetParticipant", 1).await;
     let admin = json!({ "roomAdmin": true, "room": ALIAS });
     assert_eq!(calls[0].claims["video"], admin);
+    world.sfu.holds(Some("PA_1"));
     world.hook("participant_joined", "PA_1").await;
     assert_eq!(world.homeserver.delayed(2).await[1], "delayed-1/restart");
     // A forged message, and one of a connection before hers.
@@ -201,6 +202,7 @@ async fn messages_of_the_sfu_put_a_leave_off_and_send_it() {
     let answer = world.post("/delegate_delayed_leave", &next).await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "{}"));
     assert_eq!(world.homeserver.delayed(4).await[3], "delayed-2/restart");
+    world.sfu.holds(None);
     world.hook("participant_left", "PA_1").await;
     assert_eq!(world.homeserver.delayed(5).await[4], "delayed-2/send");
     world.service.logs("delegated leave is over").await;

@@ -80,7 +80,7 @@ pub(super) const KEYS: &[Key] = &[
         "matrix.redis",
         Secret,
         "",
-        "`redis://[user:password@]host[:port][/database]`, or `redis+unix:///path`: keeps delegated leaves there instead of in `matrix.store`, as lk-jwt-service does, so that either can go on where the other stopped. Never both at a time: whoever starts second is refused. Also `LIVEKIT_REDIS_URL`.",
+        "`redis://[user:password@]host[:port][/database]`, or `redis+unix:///path`: keeps delegated leaves there instead of in `matrix.store`, as lk-jwt-service does, so that either can go on where the other stopped. A second Foci on it is refused; lk-jwt-service must have ended. Also `LIVEKIT_REDIS_URL`.",
     ),
     Key::built(
         "matrix.client_apis",
