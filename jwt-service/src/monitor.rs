@@ -11,7 +11,7 @@ use crate::homeserver::Homeserver;
 use crate::matrix;
 use crate::matrix::proxied::{Change, Membership};
 use crate::members::{Effect, Issued, Members, Question, Refused};
-use crate::membership::{Busy, Memberships};
+use crate::membership::{Busy, Memberships, Occasion};
 use crate::openid::SetupError;
 use crate::sfu::Sfu;
 use crate::watch::Watch;
@@ -99,7 +99,12 @@ impl Monitor {
                 members.is_away(room, user, now),
             )
         };
-        match self.memberships.joined(room, user, is_away).await? {
+        let occasion = if is_away {
+            Occasion::TokenOfLeaver
+        } else {
+            Occasion::Token
+        };
+        match self.memberships.joined(room, user, occasion).await? {
             Some(true) => {
                 // It may be that he is back, and the event is under way.
                 self.answered(asked, true);
@@ -133,7 +138,8 @@ impl Monitor {
     /// # Errors
     /// Too many ask.
     pub(crate) async fn has_anybody(&self, room: &str, server: &str) -> Result<bool, Refused> {
-        let has = self.memberships.has_anybody(room, server).await?;
+        let asked = self.memberships.has_anybody(room, server, Occasion::Token);
+        let has = asked.await?;
         Ok(has.unwrap_or(true))
     }
 
@@ -236,7 +242,7 @@ impl Monitor {
 
     async fn ask_for(&self, question: Question) {
         let (room, user) = (question.room.clone(), question.user.clone());
-        let joined = self.memberships.joined(&room, &user, true).await;
+        let joined = self.memberships.joined(&room, &user, Occasion::Sweep).await;
         // When the next are asked for, there may be time for him.
         let Ok(Some(joined)) = joined else { return };
         // Of users of others nothing is known where ours has nobody.
@@ -244,7 +250,7 @@ impl Monitor {
             && !matrix::belongs_to(&user, self.homeserver.name())
             && self
                 .memberships
-                .has_anybody(&room, self.homeserver.name())
+                .has_anybody(&room, self.homeserver.name(), Occasion::Sweep)
                 .await
                 != Ok(Some(true));
         if !unknown {

@@ -176,6 +176,32 @@ async fn who_left_unnoticed_is_found_when_all_are_asked_for() {
 }
 
 #[tokio::test]
+async fn who_was_let_in_stays_unless_a_sweep_hears_a_plain_no() {
+    let asked = AtomicUsize::new(0);
+    let reply = move |_: &Asked| {
+        let refused = |code: &str| {
+            let body = json!({ "errcode": code }).to_string();
+            Reply::Says(400, String::new(), body)
+        };
+        match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => Reply::body(r#"{"joined":true}"#),
+            1 => refused("M_INVALID_PARAM"),
+            2 => refused("M_UNKNOWN"),
+            _ => Reply::body(r#"{"joined":false}"#),
+        }
+    };
+    let world = World::sweeping(OFTEN, Config::default(), reply).await;
+    world.token(ALICE, &wanted()).await.claims();
+    world.rooms.told_all(2).await;
+    let counted = world.watch.all();
+    let answers = counted.iter().filter(|what| what.starts_with("membership"));
+    let answers: Vec<_> = answers.take(4).map(String::as_str).collect();
+    let unknown = "membership unknown";
+    let expected = ["membership joined", unknown, unknown, "membership left"];
+    assert_eq!(answers, expected);
+}
+
+#[tokio::test]
 async fn a_stranger_s_user_stays_where_our_homeserver_has_nobody() {
     let world = World::sweeping(OFTEN, Config::default(), nobody_joined).await;
     let monitor = world.service.monitor.as_ref().expect("a monitor");
