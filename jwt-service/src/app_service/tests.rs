@@ -1,6 +1,7 @@
 //! Tokens that a homeserver's clients and other homeservers ask for.
 
 mod leaving;
+mod logging;
 
 use super::*;
 use crate::config::{AppService, Config, FullAccess, Homeserver as Configured};
