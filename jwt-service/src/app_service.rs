@@ -101,7 +101,12 @@ pub fn router(service: &Arc<Service>) -> Option<Router> {
 /// What the log is told of a request, as far as it came.
 #[derive(Default)]
 struct Decision {
+    /// From where it came, unless the homeserver has shown that it came from there: who asks through it is
+    /// nobody to be banned by address, and neither is the homeserver.
+    ip: Option<String>,
     user: Option<String>,
+    /// The homeserver that asks, or whose client does.
+    server: Option<String>,
     place: Option<Place>,
     grant: Option<Grant>,
     doubt: Option<String>,
@@ -133,6 +138,10 @@ impl Desk {
             .as_ref()
             .map_or_else(|refusal| refusal.label(), |_| "issued");
         self.service.watch.decided(purpose.name(), outcome);
+        if matches!(issued, Err(Refusal::MissingToken | Refusal::UnknownToken)) {
+            let ip = self.service.sfu.limited_address(&parts);
+            decision.ip = ip.map(|ip| ip.to_string());
+        }
         decision.log(purpose, outcome);
         issued.map_or_else(refused, IntoResponse::into_response)
     }
@@ -155,6 +164,7 @@ impl Desk {
         match purpose {
             Purpose::Federated => {
                 let origin = told(ORIGIN).ok_or(Refusal::Nobody("Missing request origin"))?;
+                decision.server = Some(origin.to_owned());
                 let body = read(body, MAX_BODY_BYTES, BODY_WITHIN).await?;
                 let (place, user) = request::federated(&body)?;
                 decision.place = Some(place.clone());
@@ -164,6 +174,7 @@ impl Desk {
             Purpose::Token | Purpose::Leave => {
                 let user = told(USER).ok_or(Refusal::Nobody("Missing request authorization"))?;
                 decision.user = Some(user.to_owned());
+                decision.server = Some(self.monitor.homeserver().name().to_owned());
                 let body = read(body, MAX_BODY_BYTES, BODY_WITHIN).await?;
                 if purpose == Purpose::Leave {
                     let handed = request::leave(&body)?;
@@ -360,12 +371,15 @@ fn grant(place: &Place, user: &str) -> Grant {
 }
 
 impl Decision {
-    fn log(&self, purpose: Purpose, outcome: &'static str) {
+    /// Begins as the line of the endpoints for clients does: others parse it.
+    fn log(&self, purpose: Purpose, reason: &'static str) {
         let place = self.place.as_ref();
         info!(
+            ip = %self.ip.as_deref().unwrap_or("unknown"),
+            user = logged(self.user.as_deref()).unwrap_or_default(),
+            server = logged(self.server.as_deref()).unwrap_or_default(),
+            reason = %reason,
             endpoint = purpose.name(),
-            outcome,
-            user = logged(self.user.as_deref()),
             matrixRoom = logged(place.map(|place| place.room_id.as_str())),
             slot = logged(place.map(|place| place.slot_id.as_str())),
             room = self.grant.as_ref().map(|grant| grant.alias.as_str()),

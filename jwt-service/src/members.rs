@@ -91,6 +91,14 @@ impl Stay {
             self.good_until
         }
     }
+
+    /// Remembered for as long as he is denied.
+    fn leave(&mut self, now: Instant) -> [Effect; 2] {
+        self.good_until = self.ends(now);
+        let (alias, identity) = (self.alias.clone(), self.identity.clone());
+        let deny = Effect::Deny(alias.clone(), identity.clone(), self.good_until);
+        [deny, Effect::Remove(alias, identity)]
+    }
 }
 
 #[derive(Debug, Default)]
@@ -163,19 +171,26 @@ impl Members {
         Ok(true)
     }
 
-    /// The SFU tells that somebody is there now, or not any more.
-    pub fn handle_presence(&mut self, place: &(String, String), present: bool, now: Instant) {
-        let Some(person) = self
-            .places
-            .get(place)
-            .and_then(|key| self.people.get_mut(key))
-        else {
-            return;
+    /// The SFU tells that somebody is there now, or not any more. An SFU that lets in whoever has a token
+    /// has to take out again who has left.
+    pub fn handle_presence(
+        &mut self,
+        place: &(String, String),
+        present: bool,
+        now: Instant,
+    ) -> Vec<Effect> {
+        let key = self.places.get(place);
+        let Some(person) = key.and_then(|key| self.people.get_mut(key)) else {
+            return Vec::new();
         };
         if let Some(stay) = person.stay(place) {
             stay.good_until = stay.ends(now);
             stay.present = present;
         }
+        if present && person.has_left(now) {
+            return person.stay_out(now);
+        }
+        Vec::new()
     }
 
     /// The homeserver tells that somebody joined a Matrix room, or is in it no more. False beside the
@@ -221,9 +236,11 @@ impl Members {
         let Some(person) = self.people.get_mut(&key) else {
             return Vec::new();
         };
-        // Who is known to have left stays away as long as was settled then.
-        if person.heard != asked.heard || (!joined && person.left_until.is_some()) {
+        if person.heard != asked.heard {
             return Vec::new();
+        }
+        if !joined && person.has_left(now) {
+            return person.stay_out(now);
         }
         person.become_joined(joined, now)
     }
@@ -236,7 +253,14 @@ impl Members {
 
     fn has_left(&self, key: &Key, now: Instant) -> bool {
         let person = self.people.get(key);
-        person.is_some_and(|person| person.left_until.is_some_and(|until| now < until))
+        person.is_some_and(|person| person.has_left(now))
+    }
+
+    /// Is whoever this place belongs to still to go? He may be back since that was settled.
+    #[must_use]
+    pub fn is_to_go(&self, place: &(String, String), now: Instant) -> bool {
+        let key = self.places.get(place);
+        key.is_some_and(|key| self.has_left(key, now))
     }
 
     /// Time has passed: what has expired is forgotten, and all others are to be asked for.
@@ -297,6 +321,21 @@ impl Person {
         stays.find(|stay| stay.alias == *alias && stay.identity == *identity)
     }
 
+    fn has_left(&self, now: Instant) -> bool {
+        self.left_until.is_some_and(|until| now < until)
+    }
+
+    /// He has left and is known to have: wherever he is nevertheless, he is to go, and stays away as long
+    /// as what he has there is good for. Elsewhere he stays away as long as was settled before.
+    fn stay_out(&mut self, now: Instant) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for stay in self.stays.iter_mut().filter(|stay| stay.present) {
+            effects.extend(stay.leave(now));
+            self.left_until = self.left_until.max(Some(stay.good_until));
+        }
+        effects
+    }
+
     fn become_joined(&mut self, joined: bool, now: Instant) -> Vec<Effect> {
         let names = |stay: &Stay| (stay.alias.clone(), stay.identity.clone());
         if joined {
@@ -311,12 +350,8 @@ impl Person {
         let mut left_until = now + LEFT_FOR;
         let mut effects = Vec::new();
         for stay in &mut self.stays {
-            // Remembered for as long as he is denied.
-            stay.good_until = stay.ends(now);
+            effects.extend(stay.leave(now));
             left_until = left_until.max(stay.good_until);
-            let (alias, identity) = names(stay);
-            let deny = Effect::Deny(alias.clone(), identity.clone(), stay.good_until);
-            effects.extend([deny, Effect::Remove(alias, identity)]);
         }
         self.left_until = Some(left_until);
         effects

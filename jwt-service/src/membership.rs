@@ -33,6 +33,17 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Busy;
 
+/// Why it is asked, and so how far an answer reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// A token is asked for. A yes may be some seconds old.
+    Token,
+    /// The same by somebody who is known to have left: the answer is to be fresh.
+    TokenOfLeaver,
+    /// Everybody is asked for. Only a plain no takes somebody out who was let in.
+    Sweep,
+}
+
 /// Asks the homeserver.
 pub(crate) struct Memberships {
     homeserver: Arc<Homeserver>,
@@ -54,8 +65,7 @@ impl Memberships {
         }
     }
 
-    /// Is he in the room? `None` if the homeserver does not say. A yes may be some seconds old unless it is to be
-    /// `fresh`, as for those who are known to have left.
+    /// Is he in the room? `None` if the homeserver does not say.
     ///
     /// # Errors
     /// It was not asked.
@@ -63,14 +73,15 @@ impl Memberships {
         &self,
         room: &str,
         user: &str,
-        fresh: bool,
+        occasion: Occasion,
     ) -> Result<Option<bool>, Busy> {
         let key = (room.to_owned(), user.to_owned());
         let now = Instant::now();
+        let fresh = occasion != Occasion::Token;
         if !fresh && self.believed().get(&key).is_some_and(|until| *until > now) {
             return Ok(Some(true));
         }
-        let joined = self.ask(room, Subject::User(user)).await?;
+        let joined = self.ask(room, Subject::User(user), occasion).await?;
         if joined == Some(true) {
             let mut believed = self.believed();
             if believed.len() >= BELIEVED_MOST {
@@ -85,15 +96,25 @@ impl Memberships {
     ///
     /// # Errors
     /// It was not asked.
-    pub(crate) async fn has_anybody(&self, room: &str, server: &str) -> Result<Option<bool>, Busy> {
-        self.ask(room, Subject::Server(server)).await
+    pub(crate) async fn has_anybody(
+        &self,
+        room: &str,
+        server: &str,
+        occasion: Occasion,
+    ) -> Result<Option<bool>, Busy> {
+        self.ask(room, Subject::Server(server), occasion).await
     }
 
     fn believed(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Instant>> {
         self.believed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn ask(&self, room: &str, subject: Subject<'_>) -> Result<Option<bool>, Busy> {
+    async fn ask(
+        &self,
+        room: &str,
+        subject: Subject<'_>,
+        occasion: Occasion,
+    ) -> Result<Option<bool>, Busy> {
         // What is no room has nobody in it.
         let Some(path) = proxied::joined_path(room, subject) else {
             return Ok(Some(false));
@@ -105,7 +126,7 @@ impl Memberships {
         };
         let answered = timeout(ANSWERED_WITHIN, self.homeserver.ask(Ask::get(&path)));
         let answer = answered.await.ok().flatten();
-        let joined = answer.as_ref().and_then(meaning);
+        let joined = answer.as_ref().and_then(|answer| meaning(answer, occasion));
         let result = match joined {
             Some(true) => "joined",
             Some(false) => "left",
@@ -142,11 +163,13 @@ impl Memberships {
     }
 }
 
-fn meaning(answer: &Answer) -> Option<bool> {
+fn meaning(answer: &Answer, occasion: Occasion) -> Option<bool> {
     match answer.status {
         status if status.is_success() => proxied::joined(&answer.body),
-        // The id of the room or of the user is none.
-        StatusCode::BAD_REQUEST => Some(false),
+        // Proxies say that of what they do not understand, too.
+        StatusCode::BAD_REQUEST if occasion != Occasion::Sweep => {
+            proxied::is_invalid_param(&answer.body).then_some(false)
+        }
         _ => None,
     }
 }
@@ -174,7 +197,9 @@ mod tests {
         let all = u32::try_from(QUESTIONS_MOST).expect("a few");
         let held = memberships.places.acquire_many(all).await;
         let began = Instant::now();
-        let asked = memberships.joined("!r", "@a:example.com", false).await;
+        let asked = memberships
+            .joined("!r", "@a:example.com", Occasion::Token)
+            .await;
         assert_eq!(asked, Err(Busy));
         assert_eq!(began.elapsed(), PLACED_WITHIN);
         assert_eq!(watch.all(), ["limit jwt_memberships"]);

@@ -11,12 +11,13 @@ use crate::homeserver::Homeserver;
 use crate::matrix;
 use crate::matrix::proxied::{Change, Membership};
 use crate::members::{Effect, Issued, Members, Question, Refused};
-use crate::membership::{Busy, Memberships};
+use crate::membership::{Busy, Memberships, Occasion};
 use crate::openid::SetupError;
 use crate::sfu::Sfu;
 use crate::watch::Watch;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
@@ -25,19 +26,32 @@ use tracing::{info, warn};
 const SWEPT_AT_ONCE: usize = 8;
 /// How long the SFU may take to hear that somebody is to go.
 const REMOVED_WITHIN: Duration = Duration::from_secs(5);
+/// Participants taken out at a time: one room that does not hear holds up few others.
+const REMOVED_AT_ONCE: usize = 8;
+/// Those who wait for that, some 150 bytes each. One more is not waited for, and counted: he is kept out
+/// already, and the next question finds him where that is not enough.
+const REMOVALS_MOST: usize = 10_000;
+
+/// Somebody who is to be taken out.
+struct Removal {
+    /// Room and identity, by the SFU's names.
+    place: (String, String),
+    told_by: &'static str,
+}
 
 /// Watches over those who have a token.
 pub struct Monitor {
     homeserver: Arc<Homeserver>,
     members: Mutex<Members>,
     memberships: Memberships,
+    removals: Sender<Removal>,
     sfu: Arc<dyn Sfu>,
     watch: Arc<dyn Watch>,
 }
 
 impl Monitor {
-    /// Starts the task that asks, on the current runtime; `None` if no homeserver has us as an application
-    /// service. It ends with the last handle.
+    /// Starts the tasks that ask and take out, on the current runtime; `None` if no homeserver has us as an
+    /// application service. They end with the last handle.
     ///
     /// # Errors
     /// A file of the configuration cannot be used.
@@ -52,7 +66,9 @@ impl Monitor {
         let now = Instant::now().into_std();
         let members = Members::new(ours.membership_interval, now);
         let homeserver = Arc::new(Homeserver::new(ours, config)?);
+        let (removals, waiting) = channel(REMOVALS_MOST);
         let monitor = Arc::new(Self {
+            removals,
             members: Mutex::new(members),
             memberships: Memberships::new(Arc::clone(&homeserver), Arc::clone(&watch)),
             homeserver,
@@ -60,6 +76,7 @@ impl Monitor {
             watch,
         });
         tokio::spawn(sweep(Arc::downgrade(&monitor)));
+        tokio::spawn(take_out(Arc::downgrade(&monitor), waiting));
         Ok(Some(monitor))
     }
 
@@ -82,14 +99,19 @@ impl Monitor {
                 members.is_away(room, user, now),
             )
         };
-        match self.memberships.joined(room, user, is_away).await? {
+        let occasion = if is_away {
+            Occasion::TokenOfLeaver
+        } else {
+            Occasion::Token
+        };
+        match self.memberships.joined(room, user, occasion).await? {
             Some(true) => {
                 // It may be that he is back, and the event is under way.
-                self.answered(asked, true).await;
+                self.answered(asked, true);
                 Ok(())
             }
             Some(false) => {
-                self.answered(asked, false).await;
+                self.answered(asked, false);
                 Err(Refused::Left)
             }
             None if is_away => Err(Refused::Left),
@@ -116,7 +138,8 @@ impl Monitor {
     /// # Errors
     /// Too many ask.
     pub(crate) async fn has_anybody(&self, room: &str, server: &str) -> Result<bool, Refused> {
-        let has = self.memberships.has_anybody(room, server).await?;
+        let asked = self.memberships.has_anybody(room, server, Occasion::Token);
+        let has = asked.await?;
         Ok(has.unwrap_or(true))
     }
 
@@ -137,65 +160,66 @@ impl Monitor {
         let place = (presence.room.clone(), presence.identity.clone());
         let now = Instant::now().into_std();
         let present = presence.sid.is_some();
-        self.members().handle_presence(&place, present, now);
+        let mut members = self.members();
+        let effects = members.handle_presence(&place, present, now);
+        self.carry_out(effects, "presence");
     }
 
     /// The homeserver tells of a change.
-    pub(crate) async fn changed(&self, change: &Change) {
+    pub(crate) fn changed(&self, change: &Change) {
         let (room, user) = (change.room.as_str(), change.user.as_str());
         let joined = change.membership == Membership::Joined;
-        let effects = {
-            let mut members = self.members();
-            let now = Instant::now().into_std();
-            let (effects, remembered) = members.handle_membership((room, user), joined, now);
-            if !remembered {
-                self.watch.limit_reached("jwt_members_left");
-            }
-            self.judge(&effects);
-            effects
-        };
+        let mut members = self.members();
+        let now = Instant::now().into_std();
+        let (effects, remembered) = members.handle_membership((room, user), joined, now);
+        if !remembered {
+            self.watch.limit_reached("jwt_members_left");
+        }
         if !effects.is_empty() && !joined {
             let banned = change.membership == Membership::Banned;
             info!(matrixRoom = room, user, banned, "has left the Matrix room");
         }
-        self.take_out(effects, "event").await;
+        self.carry_out(effects, "event");
     }
 
-    async fn answered(&self, asked: Question, joined: bool) {
-        let effects = {
-            let mut members = self.members();
-            let effects = members.handle_answer(asked, joined, Instant::now().into_std());
-            self.judge(&effects);
-            effects
-        };
-        self.take_out(effects, "question").await;
+    fn answered(&self, asked: Question, joined: bool) {
+        let mut members = self.members();
+        let effects = members.handle_answer(asked, joined, Instant::now().into_std());
+        self.carry_out(effects, "question");
     }
 
-    /// Who is let in is settled while the members are held, so that no older word comes last.
-    fn judge(&self, effects: &[Effect]) {
+    /// Called while the members are held, so that no older word on who is let in comes last. Nobody waits
+    /// for the rooms.
+    fn carry_out(&self, effects: Vec<Effect>, told_by: &'static str) {
         for effect in effects {
             match effect {
-                Effect::Deny(alias, identity, until) => self.sfu.deny(alias, identity, *until),
-                Effect::Allow(alias, identity) => self.sfu.allow(alias, identity),
-                Effect::Remove(..) => {}
+                Effect::Deny(alias, identity, until) => self.sfu.deny(&alias, &identity, until),
+                Effect::Allow(alias, identity) => self.sfu.allow(&alias, &identity),
+                Effect::Remove(alias, identity) => {
+                    let place = (alias, identity);
+                    if self.removals.try_send(Removal { place, told_by }).is_err() {
+                        self.watch.limit_reached("jwt_removals");
+                    }
+                }
             }
         }
     }
 
-    async fn take_out(&self, effects: Vec<Effect>, told_by: &'static str) {
-        for effect in effects {
-            let Effect::Remove(alias, identity) = effect else {
-                continue;
-            };
-            self.watch.taken_out(told_by);
-            let removed = self.sfu.remove_participant(&alias, &identity);
-            if timeout(REMOVED_WITHIN, removed).await.is_err() {
-                warn!(
-                    room = alias,
-                    participant = identity,
-                    "a room does not hear that somebody is to go"
-                );
-            }
+    async fn remove(&self, removal: Removal) {
+        let now = Instant::now().into_std();
+        // Whoever has come back while this waited is to stay.
+        if !self.members().is_to_go(&removal.place, now) {
+            return;
+        }
+        self.watch.taken_out(removal.told_by);
+        let (alias, identity) = &removal.place;
+        let removed = self.sfu.remove_participant(alias, identity);
+        if timeout(REMOVED_WITHIN, removed).await.is_err() {
+            warn!(
+                room = alias,
+                participant = identity,
+                "a room does not hear that somebody is to go"
+            );
         }
     }
 
@@ -218,7 +242,7 @@ impl Monitor {
 
     async fn ask_for(&self, question: Question) {
         let (room, user) = (question.room.clone(), question.user.clone());
-        let joined = self.memberships.joined(&room, &user, true).await;
+        let joined = self.memberships.joined(&room, &user, Occasion::Sweep).await;
         // When the next are asked for, there may be time for him.
         let Ok(Some(joined)) = joined else { return };
         // Of users of others nothing is known where ours has nobody.
@@ -226,11 +250,11 @@ impl Monitor {
             && !matrix::belongs_to(&user, self.homeserver.name())
             && self
                 .memberships
-                .has_anybody(&room, self.homeserver.name())
+                .has_anybody(&room, self.homeserver.name(), Occasion::Sweep)
                 .await
                 != Ok(Some(true));
         if !unknown {
-            self.answered(question, joined).await;
+            self.answered(question, joined);
         }
     }
 
@@ -259,5 +283,19 @@ async fn sweep(monitor: Weak<Monitor>) {
         let now = Instant::now().into_std();
         monitor.members().handle_timeout(now);
         monitor.ask_around().await;
+    }
+}
+
+/// As long as anybody holds the monitor.
+async fn take_out(monitor: Weak<Monitor>, mut waiting: Receiver<Removal>) {
+    let mut removing = JoinSet::new();
+    while let Some(removal) = waiting.recv().await {
+        let Some(monitor) = monitor.upgrade() else {
+            return;
+        };
+        if removing.len() >= REMOVED_AT_ONCE {
+            removing.join_next().await;
+        }
+        removing.spawn(async move { monitor.remove(removal).await });
     }
 }

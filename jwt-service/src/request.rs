@@ -7,6 +7,7 @@
 pub mod proxied;
 
 use crate::answer::Refusal;
+use crate::matrix::proxied::MAX_ID_BYTES;
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::time::Duration;
@@ -148,6 +149,8 @@ const HALF_A_DELAY: Refusal =
 const BAD_DELAY: Refusal = Refusal::BadJson("The request body `delay_id` is no id");
 /// Homeservers make them of some twenty characters.
 const MAX_DELAY_ID: usize = 255;
+const LONG_ID: Refusal =
+    Refusal::BadJson("The request body has an id that is longer than 255 bytes");
 /// A month: no homeserver lets an event wait for longer.
 const MAX_DELAY_MS: u64 = 31 * 24 * 3600 * 1000;
 const NO_ROOM_OR_SLOT: Refusal =
@@ -179,13 +182,14 @@ impl Asked {
         let member = body.member().ok_or(HALF_A_MEMBER_TO_LEAVE)?;
         let open_id = body.open_id().ok_or(HALF_AN_OPEN_ID_TO_LEAVE)?;
         let delay = body.delay()?.ok_or(HALF_A_DELAY)?;
-        Ok(Self {
+        Self {
             room,
             slot: Some(slot),
             member,
             open_id,
             delay: Some(delay),
-        })
+        }
+        .checked()
     }
 
     /// Reads the body of `/sfu/get`.
@@ -201,13 +205,14 @@ impl Asked {
         if is_ambiguous(&device) {
             return Err(AMBIGUOUS_DEVICE);
         }
-        Ok(Self {
+        Self {
             room,
             slot: None,
             member: Member::Device { device },
             open_id,
             delay,
-        })
+        }
+        .checked()
     }
 
     /// Reads the body of `/get_token`.
@@ -221,14 +226,33 @@ impl Asked {
         let member = body.member().ok_or(HALF_A_MEMBER)?;
         let open_id = body.open_id().ok_or(HALF_AN_OPEN_ID)?;
         let delay = body.delay()?;
-        Ok(Self {
+        Self {
             room,
             slot: Some(slot),
             member,
             open_id,
             delay,
-        })
+        }
+        .checked()
     }
+
+    /// What is remembered of it has a bound.
+    fn checked(self) -> Result<Self, Refusal> {
+        let mut ids = vec![self.room.as_str(), self.slot.as_deref().unwrap_or_default()];
+        match &self.member {
+            Member::Device { device } => ids.push(device),
+            Member::Claimed { id, user, device } => ids.extend([id.as_str(), user, device]),
+        }
+        if ids.into_iter().any(is_long) {
+            return Err(LONG_ID);
+        }
+        Ok(self)
+    }
+}
+
+/// Longer than any id of Matrix.
+const fn is_long(id: &str) -> bool {
+    id.len() > MAX_ID_BYTES
 }
 
 /// Nothing but one object: not the list of its values either, which serde would take for one.

@@ -24,7 +24,7 @@ pub trait Watch: Send + Sync + 'static {
     fn membership_asked(&self, result: &'static str);
 
     /// A participant was to be taken out since his user has left the Matrix room; told by an `event` or
-    /// by a `question`.
+    /// a `question`, or seen there all the same (`presence`).
     fn taken_out(&self, told_by: &'static str);
 
     /// A named limit was reached and something given up.

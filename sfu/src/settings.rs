@@ -194,6 +194,11 @@ impl Sources {
     /// Reads everything, weakest source first.
     #[must_use]
     pub fn load(&self) -> Loaded {
+        self.load_below(|_| {})
+    }
+
+    /// The same with what `above` sets over all sources, before anything is judged.
+    fn load_below(&self, above: impl FnOnce(&mut Values)) -> Loaded {
         let mut loading = Loading {
             sources: self,
             values: Values::default(),
@@ -220,6 +225,7 @@ impl Sources {
             values.set("development", Value::Bool(true), Place::Development);
         }
         values.resolve_aliases(&mut complaints);
+        above(&mut values);
         file::read_keys(&mut values, self, &mut complaints);
         file::read_registration(&mut values, self, &mut complaints);
         let config = check(&mut values, &mut complaints);

@@ -1,6 +1,7 @@
 //! Tokens that a homeserver's clients and other homeservers ask for.
 
 mod leaving;
+mod logging;
 
 use super::*;
 use crate::config::{AppService, Config, FullAccess, Homeserver as Configured};
@@ -19,7 +20,7 @@ use base64::prelude::BASE64_STANDARD_NO_PAD;
 use bearer::Token;
 use proto::token::{Keys, Secret};
 use serde_json::Value;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tower::ServiceExt as _;
 
@@ -300,12 +301,24 @@ async fn who_is_not_in_the_room_gets_no_token() {
 }
 
 #[tokio::test]
+async fn what_the_homeserver_calls_no_id_is_in_no_room() {
+    let body = r#"{"errcode":"M_INVALID_PARAM"}"#;
+    let world = World::new(|_| Reply::Says(400, String::new(), body.into())).await;
+    world
+        .token(ALICE, &wanted())
+        .await
+        .refuses(403, "M_FORBIDDEN");
+}
+
+#[tokio::test]
 async fn a_homeserver_that_does_not_say_holds_nobody_up_and_that_is_counted() {
     for reply in [
         Reply::Says(500, String::new(), "{}".into()),
         Reply::Says(403, String::new(), r#"{"errcode":"M_FORBIDDEN"}"#.into()),
         Reply::Says(404, String::new(), r#"{"errcode":"M_UNRECOGNIZED"}"#.into()),
         Reply::body("<html>"),
+        Reply::Says(400, String::new(), "<html>".into()),
+        Reply::Says(400, String::new(), r#"{"errcode":"M_UNKNOWN"}"#.into()),
     ] {
         let world = World::new(move |_| reply.clone()).await;
         assert_eq!(world.token(ALICE, &wanted()).await.status, 200);

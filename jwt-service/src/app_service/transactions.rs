@@ -1,7 +1,7 @@
 //! Transactions: what happened in rooms, each told once.
 //!
-//! Owns which were taken lately, and that one is done with before the next begins. (Matrix: application
-//! service API, Pushing events)
+//! Owns which were taken lately, and that all that one tells is known before the next begins; who is to be
+//! taken out for it is not waited for. (Matrix: application service API, Pushing events)
 
 use crate::answer::Refusal;
 use crate::matrix::proxied;
@@ -46,7 +46,7 @@ impl Transactions {
             return Ok(());
         }
         for change in &changes {
-            monitor.changed(change).await;
+            monitor.changed(change);
         }
         if taken.len() >= REMEMBERED {
             taken.pop_front();

@@ -99,6 +99,17 @@ pub fn joined(body: &[u8]) -> Option<bool> {
     Some(answer.joined)
 }
 
+/// Is this an error that names a parameter: the id of the room or of the user is none?
+#[must_use]
+pub fn is_invalid_param(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Error {
+        errcode: String,
+    }
+    let error: Option<Error> = serde_json::from_slice(body).ok();
+    error.is_some_and(|error| error.errcode == "M_INVALID_PARAM")
+}
+
 /// The path that asks for a delayed event of `owner`; `None` if the id cannot be part of a path.
 #[must_use]
 pub fn delayed_path(delay_id: &str, owner: &str) -> Option<String> {

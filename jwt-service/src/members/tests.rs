@@ -48,6 +48,11 @@ impl World {
         effects
     }
 
+    fn seen(&mut self, member: &str, present: bool) -> Vec<Effect> {
+        self.members
+            .handle_presence(&place(member), present, self.now)
+    }
+
     fn passes(&mut self, time: Duration) {
         self.now += time;
         self.members.handle_timeout(self.now);
@@ -120,9 +125,7 @@ fn a_token_is_watched_until_it_has_expired_and_whoever_is_there_for_longer() {
     let mut world = World::new();
     assert_eq!(world.issue("@a:x", "gone"), Ok(true));
     assert_eq!(world.issue("@b:x", "there"), Ok(true));
-    world
-        .members
-        .handle_presence(&place("there"), true, world.now);
+    assert_eq!(world.seen("there", true), []);
     world.passes(HOUR + RENEWED_FOR);
     assert_eq!(world.members.watched(), 1);
     assert_eq!(world.asks(), ["@b:x"]);
@@ -131,12 +134,37 @@ fn a_token_is_watched_until_it_has_expired_and_whoever_is_there_for_longer() {
     let until = world.now + RENEWED_FOR;
     let (alias, identity) = place("there");
     assert_eq!(effects[0], Effect::Deny(alias, identity, until));
-    world
-        .members
-        .handle_presence(&place("there"), false, world.now);
+    assert_eq!(world.seen("there", false), []);
     world.passes(RENEWED_FOR);
     assert_eq!(world.members.watched(), 0);
     assert!(world.members.people.is_empty());
+}
+
+#[test]
+fn who_has_left_is_taken_out_again_whenever_he_is_seen() {
+    let mut world = World::new();
+    assert_eq!(world.issue("@a:x", "one"), Ok(true));
+    assert_eq!(world.issue("@a:x", "two"), Ok(true));
+    assert_eq!(world.seen("one", true), [], "a member");
+    world.turns("@a:x", false);
+    assert_eq!(world.seen("one", false), []);
+    // His SFU asks nobody about a token, and renews it as long as he is there.
+    world.passes(HOUR);
+    let until = world.now + RENEWED_FOR;
+    let (alias, identity) = place("one");
+    let out = [
+        Effect::Deny(alias.clone(), identity.clone(), until),
+        Effect::Remove(alias, identity),
+    ];
+    assert_eq!(world.seen("one", true), out);
+    // It was not heard: the next answer that he is no member has him taken out again.
+    let asked = world.members.question("!r", "@a:x");
+    let again = world.members.handle_answer(asked, false, world.now);
+    assert_eq!(again, out);
+    assert!(world.members.is_to_go(&place("one"), world.now));
+    world.turns("@a:x", true);
+    assert_eq!(world.seen("one", true), [], "a member again");
+    assert!(!world.members.is_to_go(&place("one"), world.now));
 }
 
 #[test]

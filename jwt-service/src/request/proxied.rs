@@ -2,7 +2,7 @@
 //!
 //! Pure. (MSC4195; LK: jwt-service §13)
 
-use super::{MAX_DELAY_ID, Text, required};
+use super::{LONG_ID, MAX_DELAY_ID, Text, is_long, required};
 use crate::answer::Refusal;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -63,12 +63,17 @@ impl Body {
 
     fn place(&self) -> Result<Place, Refusal> {
         let text = |text: &Text| required(text.clone()).ok_or(INCOMPLETE);
-        Ok(Place {
+        let place = Place {
             url: text(&self.url)?,
             room_id: text(&self.room_id)?,
             slot_id: text(&self.slot_id)?,
             member_id: text(&self.member_id)?,
-        })
+        };
+        let ids = [&place.room_id, &place.slot_id, &place.member_id];
+        if ids.into_iter().any(|id| is_long(id)) {
+            return Err(LONG_ID);
+        }
+        Ok(place)
     }
 }
 
@@ -153,6 +158,15 @@ mod tests {
             );
         }
         assert_eq!(token(b""), Err(Refusal::NotJson));
+    }
+
+    #[test]
+    fn an_id_is_no_longer_than_matrix_lets_it_be() {
+        for name in ["room_id", "slot_id", "member_id"] {
+            assert!(token(&with(name, json!("x".repeat(255)))).is_ok(), "{name}");
+            let long = with(name, json!("x".repeat(256)));
+            assert_eq!(token(&long), Err(LONG_ID), "{name}");
+        }
     }
 
     proptest! {

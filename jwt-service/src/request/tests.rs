@@ -175,6 +175,34 @@ fn a_device_that_could_be_the_port_of_another_s_server_is_refused() {
 }
 
 #[test]
+fn an_id_is_no_longer_than_matrix_lets_it_be() {
+    let long = "The request body has an id that is longer than 255 bytes";
+    let (fits, over) = (json!("x".repeat(255)), json!("x".repeat(256)));
+    for pointer in ["/room", "/device_id"] {
+        assert!(read_older(pointer, fits.clone()).is_ok(), "{pointer}");
+        assert_eq!(text(read_older(pointer, over.clone())), long, "{pointer}");
+    }
+    for pointer in [
+        "/room_id",
+        "/slot_id",
+        "/member/id",
+        "/member/claimed_user_id",
+        "/member/claimed_device_id",
+    ] {
+        assert!(read_newer(pointer, fits.clone()).is_ok(), "{pointer}");
+        assert_eq!(text(read_newer(pointer, over.clone())), long, "{pointer}");
+        let mut body = newer();
+        (body["delay_id"], body["delay_timeout"]) = (json!("d"), json!(1));
+        let refused = Asked::delegation(&with(body, pointer, over.clone()));
+        assert_eq!(text(refused), long, "{pointer}");
+    }
+    let mut body = newer();
+    body["delay_timeout"] = json!(1);
+    let refused = Asked::newer(&with(body, "/delay_id", over));
+    assert_eq!(text(refused), "The request body `delay_id` is no id");
+}
+
+#[test]
 fn a_token_is_not_in_any_debug_output() {
     let asked = read_older("/openid_token/access_token", json!("hunter2")).expect("read");
     assert_eq!(asked.open_id.access_token, "hunter2");

@@ -2,10 +2,16 @@
 
 use crate::sfu::{Pending, Sfu, Uncreated};
 use http::request::Parts;
+use std::future::pending;
 use std::net::IpAddr;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+use tokio::time::timeout;
+
+/// How long a test waits.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The SFU.
 #[derive(Default)]
@@ -13,6 +19,8 @@ pub(crate) struct Rooms {
     made: Mutex<Vec<String>>,
     refuses: Option<Uncreated>,
     told: Mutex<Vec<String>>,
+    /// It does not say that it has heard whom to remove.
+    pub(crate) deaf: AtomicBool,
     /// Told when it was told something.
     pub(crate) was_told: Notify,
 }
@@ -34,6 +42,17 @@ impl Rooms {
     /// What was done to participants: `deny`, `allow` or `remove`, and room and identity.
     pub(crate) fn told(&self) -> Vec<String> {
         self.told.lock().expect("not poisoned").clone()
+    }
+
+    /// The same, once there are so many.
+    pub(crate) async fn told_all(&self, count: usize) -> Vec<String> {
+        let all = async {
+            while self.told().len() < count {
+                self.was_told.notified().await;
+            }
+        };
+        timeout(PATIENCE, all).await.expect("it is told");
+        self.told()
     }
 
     fn tell(&self, what: String) {
@@ -60,7 +79,12 @@ impl Sfu for Rooms {
     }
 
     fn remove_participant<'a>(&'a self, alias: &'a str, identity: &'a str) -> Pending<'a, ()> {
-        Box::pin(async move { self.tell(format!("remove {alias} {identity}")) })
+        Box::pin(async move {
+            self.tell(format!("remove {alias} {identity}"));
+            if self.deaf.load(Ordering::Relaxed) {
+                pending::<()>().await;
+            }
+        })
     }
 
     fn client_address(&self, _request: &Parts) -> Option<IpAddr> {

@@ -31,7 +31,8 @@ pub const VARIABLES: [&str; 15] = [
     STORE,
 ];
 
-const URL: &str = "LIVEKIT_URL";
+/// The SFU's WebSocket URL.
+pub const URL: &str = "LIVEKIT_URL";
 const FULL_ACCESS: &str = "LIVEKIT_FULL_ACCESS_HOMESERVERS";
 const BIND: &str = "LIVEKIT_JWT_BIND";
 const PORT: &str = "LIVEKIT_JWT_PORT";
@@ -144,7 +145,6 @@ impl Environment<'_> {
         self.store(&mut matrix, &mut warnings)?;
         self.skip_verify(&mut matrix, &mut warnings);
         let level = self.level(&mut warnings);
-        // A file that the server shares may have switched it off there; here there is nothing else.
         matrix.enabled = true;
         Ok(Companion {
             keys,

@@ -54,14 +54,15 @@ impl Sfu for Away {
         })
     }
 
-    /// A LiveKit server asks nobody whether a token may still be used; its lifetime is the bound.
+    /// A LiveKit server asks nobody whether a token may still be used: whoever comes back by one is taken
+    /// out again when its webhook tells of him, and by the sweeps after that.
     fn deny(&self, _alias: &str, _identity: &str, _until: Instant) {}
 
     fn allow(&self, _alias: &str, _identity: &str) {}
 
     fn remove_participant<'a>(&'a self, alias: &'a str, identity: &'a str) -> Pending<'a, ()> {
         Box::pin(async move {
-            // It has said so in the log; the next sweep asks again.
+            // It has said so in the log; the next sweep takes out who is still there.
             let _ = self.twirp.remove_participant(alias, identity).await;
         })
     }

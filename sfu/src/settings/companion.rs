@@ -1,8 +1,9 @@
 //! The authorization service alone: its variables over a configuration file.
 
 use crate::config::check::NO_KEYS;
-use crate::config::companion::{Below, Companion, Environment, VARIABLES};
-use crate::config::complaint::{Complaint, Severity};
+use crate::config::companion::{Below, Companion, Environment, URL, VARIABLES};
+use crate::config::complaint::{Complaint, Place, Severity};
+use crate::config::raw::Value;
 use crate::settings::{Loaded, Sources, file};
 use std::path::Path;
 
@@ -32,10 +33,19 @@ impl Sources {
                 body.push_str("{}");
             }
         }
-        let loaded = sources.load();
-        // Keys may come from the variables.
+        let url = Place::Variable(URL.to_owned());
+        let loaded = sources.load_below(|values| {
+            // A file that the server shares may have switched it off there; here there is nothing else.
+            values.set("matrix.enabled", Value::Bool(true), Place::Default);
+            if let Some(text) = self.variable(URL) {
+                values.set("matrix.url", Value::Text(text.to_owned()), url.clone());
+            }
+        });
+        // Keys may come from the variables, and what is wrong with their URL is told in other words.
         let is_wrong = |complaint: &Complaint| {
-            complaint.severity == Severity::Error && complaint.cause != NO_KEYS
+            complaint.severity == Severity::Error
+                && complaint.cause != NO_KEYS
+                && complaint.place != url
         };
         if loaded.complaints.list().iter().any(is_wrong) {
             return Err(Unusable::File(Box::new(loaded)));
@@ -106,6 +116,32 @@ mod tests {
             .expect("good");
         let refuse = crate::config::check::matrix::Restricted::Refuse;
         assert_eq!(companion.matrix.restricted, refuse);
+    }
+
+    const OURS: &str = "app_service: {server_name: example.com, hs_token: one, as_token: two}";
+
+    #[test]
+    fn an_application_service_is_one_though_the_server_s_part_is_switched_off() {
+        let yaml = format!("matrix: {{enabled: false, url: 'wss://rtc.example', {OURS}}}");
+        let (companion, _) = sources(Some(&yaml), &NEEDED).companion().expect("good");
+        let ours = companion.matrix.app_service.expect("a section");
+        assert_eq!(ours.server_name, "example.com");
+        assert!(companion.matrix.enabled);
+    }
+
+    #[test]
+    fn an_application_service_takes_the_url_of_the_variable() {
+        let yaml = format!("matrix: {{{OURS}}}");
+        let (companion, _) = sources(Some(&yaml), &NEEDED).companion().expect("good");
+        assert!(companion.matrix.app_service.is_some());
+        assert_eq!(companion.matrix.url.as_deref(), Some("wss://rtc.example"));
+        let without = sources(Some(&yaml), &NEEDED[1..]).companion();
+        let Err(Unusable::File(loaded)) = without else {
+            panic!("{without:?}");
+        };
+        let complaints = loaded.complaints.list().iter();
+        let mut lines = complaints.map(ToString::to_string);
+        assert!(lines.any(|line| line.contains("needed by matrix.app_service")));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Who leaves: as transactions tell it, as asking finds it, and leaves that are handed over.
 
 use super::*;
+use crate::delegation::Presence;
 use tokio::time::timeout;
 
 #[tokio::test]
@@ -14,7 +15,7 @@ async fn who_is_banned_is_taken_out_at_once_and_who_rejoins_is_let_in() {
         format!("deny {ALIAS} {IDENTITY}"),
         format!("remove {ALIAS} {IDENTITY}"),
     ];
-    assert_eq!(world.rooms.told(), out);
+    assert_eq!(world.rooms.told_all(2).await, out);
     assert!(world.watch.all().contains(&"taken out event".to_owned()));
     // The same transaction again is no news.
     world.turns("2", ALICE, "ban").await;
@@ -25,6 +26,42 @@ async fn who_is_banned_is_taken_out_at_once_and_who_rejoins_is_let_in() {
         [format!("allow {ALIAS} {IDENTITY}")]
     );
     world.token(ALICE, &wanted()).await.claims();
+}
+
+#[tokio::test]
+async fn who_comes_back_by_an_old_token_is_taken_out_again() {
+    let world = World::new(all_joined).await;
+    world.token(ALICE, &wanted()).await.claims();
+    world.turns("1", ALICE, "ban").await;
+    world.rooms.told_all(2).await;
+    let monitor = world.service.monitor.as_ref().expect("a monitor");
+    monitor.tell(&Presence {
+        room: ALIAS.into(),
+        identity: IDENTITY.into(),
+        sid: Some("PA_1".into()),
+    });
+    let told = world.rooms.told_all(4).await;
+    assert_eq!(told[2..], told[..2]);
+    let counted = world.watch.all();
+    assert!(counted.contains(&"taken out presence".to_owned()));
+}
+
+#[tokio::test]
+async fn a_room_that_does_not_hear_holds_no_transaction_up() {
+    let world = World::new(all_joined).await;
+    world.rooms.deaf.store(true, Ordering::Relaxed);
+    world.token(ALICE, &wanted()).await.claims();
+    let other = with("member_id", "another");
+    world.token(ALICE, &other).await.claims();
+    let all = async {
+        world.turns("1", ALICE, "leave").await;
+        world.turns("2", "@bob:example.com", "leave").await;
+    };
+    // A removal alone may take longer.
+    timeout(Duration::from_secs(4), all).await.expect("at once");
+    let told = world.rooms.told_all(4).await;
+    let denied = told.iter().filter(|told| told.starts_with("deny"));
+    assert_eq!(denied.count(), 2);
 }
 
 #[tokio::test]
@@ -131,14 +168,37 @@ async fn who_left_unnoticed_is_found_when_all_are_asked_for() {
     };
     let world = World::sweeping(OFTEN, Config::default(), reply).await;
     world.token(ALICE, &wanted()).await.claims();
-    let both = async {
-        while world.rooms.told().len() < 2 {
-            world.rooms.was_told.notified().await;
+    assert_eq!(
+        world.rooms.told_all(2).await[1],
+        format!("remove {ALIAS} {IDENTITY}")
+    );
+    assert!(world.watch.all().contains(&"taken out question".to_owned()));
+}
+
+#[tokio::test]
+async fn who_was_let_in_stays_unless_a_sweep_hears_a_plain_no() {
+    let asked = AtomicUsize::new(0);
+    let reply = move |_: &Asked| {
+        let refused = |code: &str| {
+            let body = json!({ "errcode": code }).to_string();
+            Reply::Says(400, String::new(), body)
+        };
+        match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => Reply::body(r#"{"joined":true}"#),
+            1 => refused("M_INVALID_PARAM"),
+            2 => refused("M_UNKNOWN"),
+            _ => Reply::body(r#"{"joined":false}"#),
         }
     };
-    timeout(PATIENCE, both).await.expect("he is found");
-    assert_eq!(world.rooms.told()[1], format!("remove {ALIAS} {IDENTITY}"));
-    assert!(world.watch.all().contains(&"taken out question".to_owned()));
+    let world = World::sweeping(OFTEN, Config::default(), reply).await;
+    world.token(ALICE, &wanted()).await.claims();
+    world.rooms.told_all(2).await;
+    let counted = world.watch.all();
+    let answers = counted.iter().filter(|what| what.starts_with("membership"));
+    let answers: Vec<_> = answers.take(4).map(String::as_str).collect();
+    let unknown = "membership unknown";
+    let expected = ["membership joined", unknown, unknown, "membership left"];
+    assert_eq!(answers, expected);
 }
 
 #[tokio::test]
@@ -161,6 +221,7 @@ async fn a_stranger_s_user_stays_where_our_homeserver_has_nobody() {
         }
     };
     timeout(PATIENCE, twice).await.expect("it is asked");
+    world.rooms.told_all(2).await;
     let out = [
         format!("deny {ALIAS} {ALICE}"),
         format!("remove {ALIAS} {ALICE}"),
