@@ -24,6 +24,15 @@ pub const SWEEP: Duration = Duration::from_secs(60);
 /// time one is shown. (LK: signalling §2.1, §2.4)
 const RENEWED_FOR: Duration = Duration::from_secs(600 + 2 * proto::token::LEEWAY_S);
 
+/// How long somebody is believed to be there of whom only a webhook has told: the one that he has gone may
+/// have been lost. Few calls last for longer.
+const PRESENT_FOR: Duration = Duration::from_secs(12 * 3600);
+/// Identities that are there by one token. Clients join once, and once more to send by WHIP; one more is
+/// not found when he is to go, and counted.
+const HERE_MOST: usize = 16;
+/// Separates an identity from what a session beside it adds. (LK: signalling §1.5)
+const BESIDE: char = '#';
+
 /// A token that is given out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issued {
@@ -48,6 +57,17 @@ pub enum Effect {
     Allow(String, String),
     /// Take him out.
     Remove(String, String),
+}
+
+/// What the SFU tells of somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// He is there until it tells otherwise.
+    Here,
+    /// He is there, and it may not be told when he goes.
+    Heard,
+    /// He is not there any more.
+    Gone,
 }
 
 /// Why there is to be no token.
@@ -80,24 +100,31 @@ struct Stay {
     identity: String,
     /// When no token for it is good any more, unless it is renewed.
     good_until: Instant,
-    present: bool,
+    /// The identities that are there by it, his own and those of sessions beside it, and until when that is
+    /// believed.
+    here: BTreeMap<String, Option<Instant>>,
 }
 
 impl Stay {
-    fn ends(&self, now: Instant) -> Instant {
-        if self.present {
-            self.good_until.max(now + RENEWED_FOR)
-        } else {
-            self.good_until
-        }
+    /// The token of whoever is there has been renewed until now, or for as long as he was.
+    fn settle(&mut self, now: Instant) {
+        let good_until = &mut self.good_until;
+        self.here.retain(|_, until| {
+            let last = until.map_or(now, |until| until.min(now));
+            *good_until = (*good_until).max(last + RENEWED_FOR);
+            until.is_none_or(|until| now < until)
+        });
     }
 
     /// Remembered for as long as he is denied.
-    fn leave(&mut self, now: Instant) -> [Effect; 2] {
-        self.good_until = self.ends(now);
-        let (alias, identity) = (self.alias.clone(), self.identity.clone());
-        let deny = Effect::Deny(alias.clone(), identity.clone(), self.good_until);
-        [deny, Effect::Remove(alias, identity)]
+    fn leave(&mut self, now: Instant) -> Vec<Effect> {
+        self.settle(now);
+        let (alias, own) = (&self.alias, &self.identity);
+        let beside = self.here.keys().filter(|identity| *identity != own);
+        let out = std::iter::once(own).chain(beside);
+        let out = out.map(|identity| Effect::Remove(alias.clone(), identity.clone()));
+        let deny = Effect::Deny(alias.clone(), own.clone(), self.good_until);
+        std::iter::once(deny).chain(out).collect()
     }
 }
 
@@ -165,32 +192,62 @@ impl Members {
             alias: place.0.clone(),
             identity: place.1.clone(),
             good_until,
-            present: false,
+            here: BTreeMap::new(),
         });
         self.places.insert(place, key);
         Ok(true)
     }
 
-    /// The SFU tells that somebody is there now, or not any more. An SFU that lets in whoever has a token
-    /// has to take out again who has left.
+    /// The SFU tells of somebody. One that lets in whoever has a token has to take out again who has left.
+    /// False beside the effects if it could not be remembered.
     pub fn handle_presence(
         &mut self,
         place: &(String, String),
-        present: bool,
+        seen: Seen,
         now: Instant,
-    ) -> Vec<Effect> {
-        let key = self.places.get(place);
-        let Some(person) = key.and_then(|key| self.people.get_mut(key)) else {
-            return Vec::new();
+    ) -> (Vec<Effect>, bool) {
+        let Some((own, key)) = self.own(place) else {
+            return (Vec::new(), true);
         };
-        if let Some(stay) = person.stay(place) {
-            stay.good_until = stay.ends(now);
-            stay.present = present;
+        let (own, key) = (own.clone(), key.clone());
+        let Some(person) = self.people.get_mut(&key) else {
+            return (Vec::new(), true);
+        };
+        let until = match seen {
+            Seen::Here => None,
+            Seen::Heard => Some(now + PRESENT_FOR),
+            Seen::Gone => {
+                if let Some(stay) = person.stay(&own) {
+                    stay.settle(now);
+                    stay.here.remove(&place.1);
+                }
+                return (Vec::new(), true);
+            }
+        };
+        let mut remembered = true;
+        if let Some(stay) = person.stay(&own) {
+            stay.settle(now);
+            remembered = stay.here.len() < HERE_MOST || stay.here.contains_key(&place.1);
+            if remembered {
+                stay.here.insert(place.1.clone(), until);
+            }
         }
-        if present && person.has_left(now) {
-            return person.stay_out(now);
+        if !person.has_left(now) {
+            return (Vec::new(), remembered);
         }
-        Vec::new()
+        let mut effects = person.stay_out(now);
+        if !remembered {
+            effects.push(Effect::Remove(place.0.clone(), place.1.clone()));
+        }
+        (effects, remembered)
+    }
+
+    /// The place that somebody there has a token for, and whose it is: sessions beside his own are his too.
+    fn own(&self, (alias, identity): &(String, String)) -> Option<(&Key, &Key)> {
+        let own = identity.match_indices(BESIDE).rev();
+        let own = own.map(|(at, _)| &identity[..at]);
+        let mut all = std::iter::once(identity.as_str()).chain(own);
+        all.find_map(|own| self.places.get_key_value(&(alias.clone(), own.to_owned())))
     }
 
     /// The homeserver tells that somebody joined a Matrix room, or is in it no more. False beside the
@@ -259,8 +316,8 @@ impl Members {
     /// Is whoever this place belongs to still to go? He may be back since that was settled.
     #[must_use]
     pub fn is_to_go(&self, place: &(String, String), now: Instant) -> bool {
-        let key = self.places.get(place);
-        key.is_some_and(|key| self.has_left(key, now))
+        let own = self.own(place);
+        own.is_some_and(|(_, key)| self.has_left(key, now))
     }
 
     /// Time has passed: what has expired is forgotten, and all others are to be asked for.
@@ -296,8 +353,9 @@ impl Members {
     fn forget(&mut self, now: Instant) {
         let places = &mut self.places;
         self.people.retain(|_, person| {
-            person.stays.retain(|stay| {
-                let lasts = stay.present || now < stay.good_until;
+            person.stays.retain_mut(|stay| {
+                stay.settle(now);
+                let lasts = now < stay.good_until;
                 if !lasts {
                     places.remove(&(stay.alias.clone(), stay.identity.clone()));
                 }
@@ -329,7 +387,7 @@ impl Person {
     /// as what he has there is good for. Elsewhere he stays away as long as was settled before.
     fn stay_out(&mut self, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
-        for stay in self.stays.iter_mut().filter(|stay| stay.present) {
+        for stay in self.stays.iter_mut().filter(|stay| !stay.here.is_empty()) {
             effects.extend(stay.leave(now));
             self.left_until = self.left_until.max(Some(stay.good_until));
         }

@@ -10,7 +10,7 @@ use crate::delegation::Presence;
 use crate::homeserver::Homeserver;
 use crate::matrix;
 use crate::matrix::proxied::{Change, Membership};
-use crate::members::{Effect, Issued, Members, Question, Refused};
+use crate::members::{Effect, Issued, Members, Question, Refused, Seen};
 use crate::membership::{Busy, Memberships, Occasion};
 use crate::openid::SetupError;
 use crate::sfu::Sfu;
@@ -155,13 +155,29 @@ impl Monitor {
         Ok(())
     }
 
-    /// The SFU tells of somebody.
+    /// The SFU of this process tells of somebody.
     pub fn tell(&self, presence: &Presence) {
+        self.seen(presence, Seen::Here);
+    }
+
+    /// A webhook tells of somebody.
+    pub(crate) fn hear(&self, presence: &Presence) {
+        self.seen(presence, Seen::Heard);
+    }
+
+    fn seen(&self, presence: &Presence, there: Seen) {
         let place = (presence.room.clone(), presence.identity.clone());
+        let seen = if presence.sid.is_some() {
+            there
+        } else {
+            Seen::Gone
+        };
         let now = Instant::now().into_std();
-        let present = presence.sid.is_some();
         let mut members = self.members();
-        let effects = members.handle_presence(&place, present, now);
+        let (effects, remembered) = members.handle_presence(&place, seen, now);
+        if !remembered {
+            self.watch.limit_reached("jwt_beside");
+        }
         self.carry_out(effects, "presence");
     }
 
