@@ -8,9 +8,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Tokens remembered, some 400 bytes each: more participants than a process serves. One more is given
-/// out and not watched, and counted.
+/// Tokens remembered, some 400 bytes each: more participants than a process serves. Users of our
+/// homeserver get no more then, and that is counted.
 const STAYS_MOST: usize = 100_000;
+/// Of those, of users of other homeservers: strangers, who must leave room for ours. One more is given out
+/// and not watched, and counted.
+const FOREIGN_MOST: usize = STAYS_MOST / 2;
+/// Of users of one other homeserver.
+const FOREIGN_OF_ONE: usize = STAYS_MOST / 10;
 /// Of one user in one room. Clients take a new member id for each call they join; whoever asks for
 /// more must wait until some have expired, lest one of them be forgotten while it still opens the door.
 const STAYS_OF_ONE: usize = 256;
@@ -136,9 +141,47 @@ struct Person {
     heard: u64,
 }
 
+/// How many tokens are remembered of users of other homeservers.
+#[derive(Debug, Default)]
+struct Foreign {
+    all: usize,
+    by_server: BTreeMap<String, usize>,
+}
+
+impl Foreign {
+    fn is_full(&self, server: &str) -> bool {
+        let of_one = self.by_server.get(server);
+        self.all >= FOREIGN_MOST || of_one.is_some_and(|count| *count >= FOREIGN_OF_ONE)
+    }
+
+    fn add(&mut self, server: &str) {
+        self.all += 1;
+        *self.by_server.entry(server.to_owned()).or_default() += 1;
+    }
+
+    fn remove(&mut self, server: &str) {
+        self.all = self.all.saturating_sub(1);
+        if let Some(count) = self.by_server.get_mut(server) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_server.remove(server);
+            }
+        }
+    }
+}
+
+/// The server of a user, if it is not `ours`.
+fn foreign<'a>(user: &'a str, ours: &str) -> Option<&'a str> {
+    let server = user.split_once(':').map_or("", |(_, server)| server);
+    Some(server).filter(|server| *server != ours)
+}
+
 /// All of them.
 #[derive(Debug)]
 pub struct Members {
+    /// The name of our homeserver.
+    ours: String,
+    foreign: Foreign,
     people: BTreeMap<Key, Person>,
     /// Whose a place is, by the SFU's names.
     places: BTreeMap<Key, Key>,
@@ -149,11 +192,13 @@ pub struct Members {
 }
 
 impl Members {
-    /// Nobody; asked for every `interval`, or never if that is zero.
+    /// Nobody; asked for every `interval`, or never if that is zero. `ours` is our homeserver's name.
     #[must_use]
-    pub fn new(interval: Duration, now: Instant) -> Self {
+    pub fn new(ours: &str, interval: Duration, now: Instant) -> Self {
         let interval = Some(interval).filter(|interval| !interval.is_zero());
         Self {
+            ours: ours.to_owned(),
+            foreign: Foreign::default(),
             people: BTreeMap::new(),
             places: BTreeMap::new(),
             interval,
@@ -162,7 +207,7 @@ impl Members {
         }
     }
 
-    /// A token is about to be given out. False if it cannot be watched: there are too many.
+    /// A token is about to be given out. False if it is not watched: there are too many of strangers.
     ///
     /// # Errors
     /// It must not be.
@@ -174,11 +219,8 @@ impl Members {
         let good_until = now + issued.lifetime + RENEWED_FOR;
         let place = (issued.alias, issued.identity);
         let is_known = self.places.contains_key(&place);
-        if !is_known && self.places.len() >= STAYS_MOST {
-            self.forget(now);
-            if self.places.len() >= STAYS_MOST {
-                return Ok(false);
-            }
+        if !is_known && !self.has_place(&key.1, now)? {
+            return Ok(false);
         }
         let person = self.people.entry(key.clone()).or_default();
         if let Some(stay) = person.stay(&place) {
@@ -194,8 +236,26 @@ impl Members {
             good_until,
             here: BTreeMap::new(),
         });
+        if let Some(server) = foreign(&key.1, &self.ours) {
+            self.foreign.add(server);
+        }
         self.places.insert(place, key);
         Ok(true)
+    }
+
+    /// Can one more token of this user be watched? None of ours is to be given out otherwise.
+    fn has_place(&mut self, user: &str, now: Instant) -> Result<bool, Refused> {
+        let has_place = self.places.len() < STAYS_MOST;
+        if let Some(server) = foreign(user, &self.ours) {
+            return Ok(has_place && !self.foreign.is_full(server));
+        }
+        if !has_place {
+            self.forget(now);
+        }
+        if self.places.len() < STAYS_MOST {
+            return Ok(true);
+        }
+        Err(Refused::TooMany)
     }
 
     /// The SFU tells of somebody. One that lets in whoever has a token has to take out again who has left.
@@ -351,12 +411,15 @@ impl Members {
     }
 
     fn forget(&mut self, now: Instant) {
-        let places = &mut self.places;
-        self.people.retain(|_, person| {
+        let (places, strangers, ours) = (&mut self.places, &mut self.foreign, &self.ours);
+        self.people.retain(|(_, user), person| {
             person.stays.retain_mut(|stay| {
                 stay.settle(now);
                 let lasts = now < stay.good_until;
                 if !lasts {
+                    if let Some(server) = foreign(user, ours) {
+                        strangers.remove(server);
+                    }
                     places.remove(&(stay.alias.clone(), stay.identity.clone()));
                 }
                 lasts

@@ -31,7 +31,7 @@ impl World {
     fn new() -> Self {
         let now = origin();
         Self {
-            members: Members::new(SWEEP, now),
+            members: Members::new("x", SWEEP, now),
             now,
         }
     }
@@ -249,7 +249,7 @@ fn all_are_asked_for_once_an_interval() {
     assert_eq!(world.asks(), Vec::<String>::new());
     world.passes(SWEEP);
     assert_eq!(world.asks(), ["@a:x", "@b:x"]);
-    let mut never = Members::new(Duration::ZERO, world.now);
+    let mut never = Members::new("x", Duration::ZERO, world.now);
     never
         .handle_issued(issued("@a:x", "one"), world.now)
         .expect("issued");
@@ -304,12 +304,35 @@ fn one_user_has_only_so_many_tokens_and_none_is_forgotten_early() {
 }
 
 #[test]
+fn strangers_take_no_more_than_their_share_and_one_server_less() {
+    let mut world = World::new();
+    let mut issued = 0;
+    for server in 0..6 {
+        for n in 0..FOREIGN_OF_ONE {
+            let watched = world.issue(&format!("@{n}:{server}"), &format!("{server}-{n}"));
+            assert_eq!(watched, Ok(issued < FOREIGN_MOST));
+            issued += 1;
+        }
+        let more = world.issue(&format!("@more:{server}"), "more");
+        assert_eq!(more, Ok(false), "{server}");
+    }
+    assert_eq!(world.members.watched(), FOREIGN_MOST);
+    assert_eq!(world.issue("@0:0", "0-0"), Ok(true), "he has it already");
+    assert_eq!(world.issue("@a:x", "ours"), Ok(true));
+    world.passes(HOUR + RENEWED_FOR);
+    assert_eq!(world.issue("@more:0", "more"), Ok(true));
+    assert_eq!(world.members.foreign.all, 1);
+}
+
+#[test]
 fn a_flood_of_names_takes_no_more_than_its_place() {
     let mut world = World::new();
     for n in 0..STAYS_MOST {
         assert_eq!(world.issue(&format!("@{n}:x"), &n.to_string()), Ok(true));
     }
-    assert_eq!(world.issue("@late:x", "late"), Ok(false));
+    assert_eq!(world.issue("@late:x", "late"), Err(Refused::TooMany));
+    assert_eq!(world.issue("@late:y", "late"), Ok(false));
+    assert_eq!(world.issue("@0:x", "0"), Ok(true), "he has it already");
     assert_eq!(world.members.watched(), STAYS_MOST);
     for n in 0..LEFT_MOST {
         world.turns(&format!("@left{n}:x"), false);
