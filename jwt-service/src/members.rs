@@ -8,9 +8,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Tokens remembered, some 400 bytes each: more participants than a process serves. One more is given
-/// out and not watched, and counted.
+/// Tokens remembered, some 400 bytes each: more participants than a process serves. Users of our
+/// homeserver get no more then, and that is counted.
 const STAYS_MOST: usize = 100_000;
+/// Of those, of users of other homeservers: strangers, who must leave room for ours. One more is given out
+/// and not watched, and counted.
+const FOREIGN_MOST: usize = STAYS_MOST / 2;
+/// Of users of one other homeserver.
+const FOREIGN_OF_ONE: usize = STAYS_MOST / 10;
 /// Of one user in one room. Clients take a new member id for each call they join; whoever asks for
 /// more must wait until some have expired, lest one of them be forgotten while it still opens the door.
 const STAYS_OF_ONE: usize = 256;
@@ -23,6 +28,15 @@ pub const SWEEP: Duration = Duration::from_secs(60);
 /// The SFU renews the token of whoever is there, for so long, and clocks may differ by a minute each
 /// time one is shown. (LK: signalling §2.1, §2.4)
 const RENEWED_FOR: Duration = Duration::from_secs(600 + 2 * proto::token::LEEWAY_S);
+
+/// How long somebody is believed to be there of whom only a webhook has told: the one that he has gone may
+/// have been lost. Few calls last for longer.
+const PRESENT_FOR: Duration = Duration::from_secs(12 * 3600);
+/// Identities that are there by one token. Clients join once, and once more to send by WHIP; one more is
+/// not found when he is to go, and counted.
+const HERE_MOST: usize = 16;
+/// Separates an identity from what a session beside it adds. (LK: signalling §1.5)
+const BESIDE: char = '#';
 
 /// A token that is given out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +62,17 @@ pub enum Effect {
     Allow(String, String),
     /// Take him out.
     Remove(String, String),
+}
+
+/// What the SFU tells of somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// He is there until it tells otherwise.
+    Here,
+    /// He is there, and it may not be told when he goes.
+    Heard,
+    /// He is not there any more.
+    Gone,
 }
 
 /// Why there is to be no token.
@@ -80,24 +105,31 @@ struct Stay {
     identity: String,
     /// When no token for it is good any more, unless it is renewed.
     good_until: Instant,
-    present: bool,
+    /// The identities that are there by it, his own and those of sessions beside it, and until when that is
+    /// believed.
+    here: BTreeMap<String, Option<Instant>>,
 }
 
 impl Stay {
-    fn ends(&self, now: Instant) -> Instant {
-        if self.present {
-            self.good_until.max(now + RENEWED_FOR)
-        } else {
-            self.good_until
-        }
+    /// The token of whoever is there has been renewed until now, or for as long as he was.
+    fn settle(&mut self, now: Instant) {
+        let good_until = &mut self.good_until;
+        self.here.retain(|_, until| {
+            let last = until.map_or(now, |until| until.min(now));
+            *good_until = (*good_until).max(last + RENEWED_FOR);
+            until.is_none_or(|until| now < until)
+        });
     }
 
     /// Remembered for as long as he is denied.
-    fn leave(&mut self, now: Instant) -> [Effect; 2] {
-        self.good_until = self.ends(now);
-        let (alias, identity) = (self.alias.clone(), self.identity.clone());
-        let deny = Effect::Deny(alias.clone(), identity.clone(), self.good_until);
-        [deny, Effect::Remove(alias, identity)]
+    fn leave(&mut self, now: Instant) -> Vec<Effect> {
+        self.settle(now);
+        let (alias, own) = (&self.alias, &self.identity);
+        let beside = self.here.keys().filter(|identity| *identity != own);
+        let out = std::iter::once(own).chain(beside);
+        let out = out.map(|identity| Effect::Remove(alias.clone(), identity.clone()));
+        let deny = Effect::Deny(alias.clone(), own.clone(), self.good_until);
+        std::iter::once(deny).chain(out).collect()
     }
 }
 
@@ -109,9 +141,47 @@ struct Person {
     heard: u64,
 }
 
+/// How many tokens are remembered of users of other homeservers.
+#[derive(Debug, Default)]
+struct Foreign {
+    all: usize,
+    by_server: BTreeMap<String, usize>,
+}
+
+impl Foreign {
+    fn is_full(&self, server: &str) -> bool {
+        let of_one = self.by_server.get(server);
+        self.all >= FOREIGN_MOST || of_one.is_some_and(|count| *count >= FOREIGN_OF_ONE)
+    }
+
+    fn add(&mut self, server: &str) {
+        self.all += 1;
+        *self.by_server.entry(server.to_owned()).or_default() += 1;
+    }
+
+    fn remove(&mut self, server: &str) {
+        self.all = self.all.saturating_sub(1);
+        if let Some(count) = self.by_server.get_mut(server) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_server.remove(server);
+            }
+        }
+    }
+}
+
+/// The server of a user, if it is not `ours`.
+fn foreign<'a>(user: &'a str, ours: &str) -> Option<&'a str> {
+    let server = user.split_once(':').map_or("", |(_, server)| server);
+    Some(server).filter(|server| *server != ours)
+}
+
 /// All of them.
 #[derive(Debug)]
 pub struct Members {
+    /// The name of our homeserver.
+    ours: String,
+    foreign: Foreign,
     people: BTreeMap<Key, Person>,
     /// Whose a place is, by the SFU's names.
     places: BTreeMap<Key, Key>,
@@ -122,11 +192,13 @@ pub struct Members {
 }
 
 impl Members {
-    /// Nobody; asked for every `interval`, or never if that is zero.
+    /// Nobody; asked for every `interval`, or never if that is zero. `ours` is our homeserver's name.
     #[must_use]
-    pub fn new(interval: Duration, now: Instant) -> Self {
+    pub fn new(ours: &str, interval: Duration, now: Instant) -> Self {
         let interval = Some(interval).filter(|interval| !interval.is_zero());
         Self {
+            ours: ours.to_owned(),
+            foreign: Foreign::default(),
             people: BTreeMap::new(),
             places: BTreeMap::new(),
             interval,
@@ -135,7 +207,7 @@ impl Members {
         }
     }
 
-    /// A token is about to be given out. False if it cannot be watched: there are too many.
+    /// A token is about to be given out. False if it is not watched: there are too many of strangers.
     ///
     /// # Errors
     /// It must not be.
@@ -147,11 +219,8 @@ impl Members {
         let good_until = now + issued.lifetime + RENEWED_FOR;
         let place = (issued.alias, issued.identity);
         let is_known = self.places.contains_key(&place);
-        if !is_known && self.places.len() >= STAYS_MOST {
-            self.forget(now);
-            if self.places.len() >= STAYS_MOST {
-                return Ok(false);
-            }
+        if !is_known && !self.has_place(&key.1, now)? {
+            return Ok(false);
         }
         let person = self.people.entry(key.clone()).or_default();
         if let Some(stay) = person.stay(&place) {
@@ -165,32 +234,80 @@ impl Members {
             alias: place.0.clone(),
             identity: place.1.clone(),
             good_until,
-            present: false,
+            here: BTreeMap::new(),
         });
+        if let Some(server) = foreign(&key.1, &self.ours) {
+            self.foreign.add(server);
+        }
         self.places.insert(place, key);
         Ok(true)
     }
 
-    /// The SFU tells that somebody is there now, or not any more. An SFU that lets in whoever has a token
-    /// has to take out again who has left.
+    /// Can one more token of this user be watched? None of ours is to be given out otherwise.
+    fn has_place(&mut self, user: &str, now: Instant) -> Result<bool, Refused> {
+        let has_place = self.places.len() < STAYS_MOST;
+        if let Some(server) = foreign(user, &self.ours) {
+            return Ok(has_place && !self.foreign.is_full(server));
+        }
+        if !has_place {
+            self.forget(now);
+        }
+        if self.places.len() < STAYS_MOST {
+            return Ok(true);
+        }
+        Err(Refused::TooMany)
+    }
+
+    /// The SFU tells of somebody. One that lets in whoever has a token has to take out again who has left.
+    /// False beside the effects if it could not be remembered.
     pub fn handle_presence(
         &mut self,
         place: &(String, String),
-        present: bool,
+        seen: Seen,
         now: Instant,
-    ) -> Vec<Effect> {
-        let key = self.places.get(place);
-        let Some(person) = key.and_then(|key| self.people.get_mut(key)) else {
-            return Vec::new();
+    ) -> (Vec<Effect>, bool) {
+        let Some((own, key)) = self.own(place) else {
+            return (Vec::new(), true);
         };
-        if let Some(stay) = person.stay(place) {
-            stay.good_until = stay.ends(now);
-            stay.present = present;
+        let (own, key) = (own.clone(), key.clone());
+        let Some(person) = self.people.get_mut(&key) else {
+            return (Vec::new(), true);
+        };
+        let until = match seen {
+            Seen::Here => None,
+            Seen::Heard => Some(now + PRESENT_FOR),
+            Seen::Gone => {
+                if let Some(stay) = person.stay(&own) {
+                    stay.settle(now);
+                    stay.here.remove(&place.1);
+                }
+                return (Vec::new(), true);
+            }
+        };
+        let mut remembered = true;
+        if let Some(stay) = person.stay(&own) {
+            stay.settle(now);
+            remembered = stay.here.len() < HERE_MOST || stay.here.contains_key(&place.1);
+            if remembered {
+                stay.here.insert(place.1.clone(), until);
+            }
         }
-        if present && person.has_left(now) {
-            return person.stay_out(now);
+        if !person.has_left(now) {
+            return (Vec::new(), remembered);
         }
-        Vec::new()
+        let mut effects = person.stay_out(now);
+        if !remembered {
+            effects.push(Effect::Remove(place.0.clone(), place.1.clone()));
+        }
+        (effects, remembered)
+    }
+
+    /// The place that somebody there has a token for, and whose it is: sessions beside his own are his too.
+    fn own(&self, (alias, identity): &(String, String)) -> Option<(&Key, &Key)> {
+        let own = identity.match_indices(BESIDE).rev();
+        let own = own.map(|(at, _)| &identity[..at]);
+        let mut all = std::iter::once(identity.as_str()).chain(own);
+        all.find_map(|own| self.places.get_key_value(&(alias.clone(), own.to_owned())))
     }
 
     /// The homeserver tells that somebody joined a Matrix room, or is in it no more. False beside the
@@ -259,8 +376,8 @@ impl Members {
     /// Is whoever this place belongs to still to go? He may be back since that was settled.
     #[must_use]
     pub fn is_to_go(&self, place: &(String, String), now: Instant) -> bool {
-        let key = self.places.get(place);
-        key.is_some_and(|key| self.has_left(key, now))
+        let own = self.own(place);
+        own.is_some_and(|(_, key)| self.has_left(key, now))
     }
 
     /// Time has passed: what has expired is forgotten, and all others are to be asked for.
@@ -294,11 +411,15 @@ impl Members {
     }
 
     fn forget(&mut self, now: Instant) {
-        let places = &mut self.places;
-        self.people.retain(|_, person| {
-            person.stays.retain(|stay| {
-                let lasts = stay.present || now < stay.good_until;
+        let (places, strangers, ours) = (&mut self.places, &mut self.foreign, &self.ours);
+        self.people.retain(|(_, user), person| {
+            person.stays.retain_mut(|stay| {
+                stay.settle(now);
+                let lasts = now < stay.good_until;
                 if !lasts {
+                    if let Some(server) = foreign(user, ours) {
+                        strangers.remove(server);
+                    }
                     places.remove(&(stay.alias.clone(), stay.identity.clone()));
                 }
                 lasts
@@ -329,7 +450,7 @@ impl Person {
     /// as what he has there is good for. Elsewhere he stays away as long as was settled before.
     fn stay_out(&mut self, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
-        for stay in self.stays.iter_mut().filter(|stay| stay.present) {
+        for stay in self.stays.iter_mut().filter(|stay| !stay.here.is_empty()) {
             effects.extend(stay.leave(now));
             self.left_until = self.left_until.max(Some(stay.good_until));
         }

@@ -10,11 +10,12 @@ use crate::delegation::Presence;
 use crate::homeserver::Homeserver;
 use crate::matrix;
 use crate::matrix::proxied::{Change, Membership};
-use crate::members::{Effect, Issued, Members, Question, Refused};
+use crate::members::{Effect, Issued, Members, Question, Refused, Seen};
 use crate::membership::{Busy, Memberships, Occasion};
 use crate::openid::SetupError;
 use crate::sfu::Sfu;
 use crate::watch::Watch;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -38,6 +39,9 @@ struct Removal {
     place: (String, String),
     told_by: &'static str,
 }
+
+/// Rooms of a sweep, and whether our homeserver has anybody there; no more than have tokens watched.
+type Lively = Mutex<BTreeMap<String, bool>>;
 
 /// Watches over those who have a token.
 pub struct Monitor {
@@ -64,7 +68,7 @@ impl Monitor {
             return Ok(None);
         };
         let now = Instant::now().into_std();
-        let members = Members::new(ours.membership_interval, now);
+        let members = Members::new(&ours.server, ours.membership_interval, now);
         let homeserver = Arc::new(Homeserver::new(ours, config)?);
         let (removals, waiting) = channel(REMOVALS_MOST);
         let monitor = Arc::new(Self {
@@ -149,19 +153,36 @@ impl Monitor {
     /// It must not be.
     pub(crate) fn issued(&self, issued: Issued) -> Result<(), Refused> {
         let now = Instant::now().into_std();
-        if !self.members().handle_issued(issued, now)? {
+        let watched = self.members().handle_issued(issued, now);
+        if matches!(watched, Ok(false) | Err(Refused::TooMany)) {
             self.watch.limit_reached("jwt_members");
         }
-        Ok(())
+        watched.map(|_| ())
     }
 
-    /// The SFU tells of somebody.
+    /// The SFU of this process tells of somebody.
     pub fn tell(&self, presence: &Presence) {
+        self.seen(presence, Seen::Here);
+    }
+
+    /// A webhook tells of somebody.
+    pub(crate) fn hear(&self, presence: &Presence) {
+        self.seen(presence, Seen::Heard);
+    }
+
+    fn seen(&self, presence: &Presence, there: Seen) {
         let place = (presence.room.clone(), presence.identity.clone());
+        let seen = if presence.sid.is_some() {
+            there
+        } else {
+            Seen::Gone
+        };
         let now = Instant::now().into_std();
-        let present = presence.sid.is_some();
         let mut members = self.members();
-        let effects = members.handle_presence(&place, present, now);
+        let (effects, remembered) = members.handle_presence(&place, seen, now);
+        if !remembered {
+            self.watch.limit_reached("jwt_beside");
+        }
         self.carry_out(effects, "presence");
     }
 
@@ -226,13 +247,14 @@ impl Monitor {
     /// Asks for everybody who is to be asked for.
     async fn ask_around(self: &Arc<Self>) {
         let mut asking = JoinSet::new();
+        let lively = Arc::<Lively>::default();
         loop {
             while asking.len() < SWEPT_AT_ONCE {
                 let Some(question) = self.members().poll_question() else {
                     break;
                 };
-                let monitor = Arc::clone(self);
-                asking.spawn(async move { monitor.ask_for(question).await });
+                let (monitor, lively) = (Arc::clone(self), Arc::clone(&lively));
+                asking.spawn(async move { monitor.ask_for(question, &lively).await });
             }
             if asking.join_next().await.is_none() {
                 return;
@@ -240,22 +262,38 @@ impl Monitor {
         }
     }
 
-    async fn ask_for(&self, question: Question) {
+    async fn ask_for(&self, question: Question, lively: &Lively) {
         let (room, user) = (question.room.clone(), question.user.clone());
+        let foreign = !matrix::belongs_to(&user, self.homeserver.name());
+        // Of users of others nothing is known where ours has nobody.
+        if foreign && !self.is_lively(&room, lively).await {
+            return;
+        }
         let joined = self.memberships.joined(&room, &user, Occasion::Sweep).await;
         // When the next are asked for, there may be time for him.
         let Ok(Some(joined)) = joined else { return };
-        // Of users of others nothing is known where ours has nobody.
-        let unknown = !joined
-            && !matrix::belongs_to(&user, self.homeserver.name())
-            && self
-                .memberships
-                .has_anybody(&room, self.homeserver.name(), Occasion::Sweep)
-                .await
-                != Ok(Some(true));
-        if !unknown {
+        // The last of ours may have left since.
+        if joined || !foreign || self.has_ours(&room).await {
             self.answered(question, joined);
         }
+    }
+
+    /// Has our homeserver anybody in the room? Asked once a sweep.
+    async fn is_lively(&self, room: &str, lively: &Lively) -> bool {
+        let rooms = || lively.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = rooms().get(room).copied();
+        if let Some(known) = known {
+            return known;
+        }
+        let has = self.has_ours(room).await;
+        rooms().insert(room.to_owned(), has);
+        has
+    }
+
+    async fn has_ours(&self, room: &str) -> bool {
+        let ours = self.homeserver.name();
+        let asked = self.memberships.has_anybody(room, ours, Occasion::Sweep);
+        asked.await == Ok(Some(true))
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {

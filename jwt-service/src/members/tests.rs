@@ -31,7 +31,7 @@ impl World {
     fn new() -> Self {
         let now = origin();
         Self {
-            members: Members::new(SWEEP, now),
+            members: Members::new("x", SWEEP, now),
             now,
         }
     }
@@ -48,9 +48,10 @@ impl World {
         effects
     }
 
-    fn seen(&mut self, member: &str, present: bool) -> Vec<Effect> {
-        self.members
-            .handle_presence(&place(member), present, self.now)
+    fn seen(&mut self, member: &str, seen: Seen) -> Vec<Effect> {
+        let (effects, remembered) = self.members.handle_presence(&place(member), seen, self.now);
+        assert!(remembered);
+        effects
     }
 
     fn passes(&mut self, time: Duration) {
@@ -125,7 +126,7 @@ fn a_token_is_watched_until_it_has_expired_and_whoever_is_there_for_longer() {
     let mut world = World::new();
     assert_eq!(world.issue("@a:x", "gone"), Ok(true));
     assert_eq!(world.issue("@b:x", "there"), Ok(true));
-    assert_eq!(world.seen("there", true), []);
+    assert_eq!(world.seen("there", Seen::Here), []);
     world.passes(HOUR + RENEWED_FOR);
     assert_eq!(world.members.watched(), 1);
     assert_eq!(world.asks(), ["@b:x"]);
@@ -134,7 +135,7 @@ fn a_token_is_watched_until_it_has_expired_and_whoever_is_there_for_longer() {
     let until = world.now + RENEWED_FOR;
     let (alias, identity) = place("there");
     assert_eq!(effects[0], Effect::Deny(alias, identity, until));
-    assert_eq!(world.seen("there", false), []);
+    assert_eq!(world.seen("there", Seen::Gone), []);
     world.passes(RENEWED_FOR);
     assert_eq!(world.members.watched(), 0);
     assert!(world.members.people.is_empty());
@@ -145,9 +146,9 @@ fn who_has_left_is_taken_out_again_whenever_he_is_seen() {
     let mut world = World::new();
     assert_eq!(world.issue("@a:x", "one"), Ok(true));
     assert_eq!(world.issue("@a:x", "two"), Ok(true));
-    assert_eq!(world.seen("one", true), [], "a member");
+    assert_eq!(world.seen("one", Seen::Here), [], "a member");
     world.turns("@a:x", false);
-    assert_eq!(world.seen("one", false), []);
+    assert_eq!(world.seen("one", Seen::Gone), []);
     // His SFU asks nobody about a token, and renews it as long as he is there.
     world.passes(HOUR);
     let until = world.now + RENEWED_FOR;
@@ -156,15 +157,83 @@ fn who_has_left_is_taken_out_again_whenever_he_is_seen() {
         Effect::Deny(alias.clone(), identity.clone(), until),
         Effect::Remove(alias, identity),
     ];
-    assert_eq!(world.seen("one", true), out);
+    assert_eq!(world.seen("one", Seen::Here), out);
     // It was not heard: the next answer that he is no member has him taken out again.
     let asked = world.members.question("!r", "@a:x");
     let again = world.members.handle_answer(asked, false, world.now);
     assert_eq!(again, out);
     assert!(world.members.is_to_go(&place("one"), world.now));
     world.turns("@a:x", true);
-    assert_eq!(world.seen("one", true), [], "a member again");
+    assert_eq!(world.seen("one", Seen::Here), [], "a member again");
     assert!(!world.members.is_to_go(&place("one"), world.now));
+}
+
+#[test]
+fn sessions_beside_his_own_are_his() {
+    let mut world = World::new();
+    assert_eq!(world.issue("@a:x", "own#1"), Ok(true));
+    assert_eq!(world.seen("own#1", Seen::Here), []);
+    assert_eq!(world.seen("own#1#whip", Seen::Here), []);
+    assert_eq!(world.seen("own#2", Seen::Here), [], "somebody else");
+    // One of them goes: the other keeps the place.
+    assert_eq!(world.seen("own#1", Seen::Gone), []);
+    world.passes(HOUR + RENEWED_FOR);
+    assert_eq!(world.members.watched(), 1);
+    let removed = |effects: Vec<Effect>| -> Vec<String> {
+        let removed = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Remove(_, identity) => Some(identity),
+            _ => None,
+        });
+        removed.collect()
+    };
+    assert_eq!(removed(world.turns("@a:x", false)), ["own#1", "own#1#whip"]);
+    assert!(world.members.is_to_go(&place("own#1#whip"), world.now));
+    assert!(!world.members.is_to_go(&place("own#2"), world.now));
+    let back = world.seen("own#1#other", Seen::Here);
+    assert!(removed(back).contains(&"own#1#other".to_owned()));
+}
+
+#[test]
+fn so_many_sessions_beside_one_are_remembered() {
+    let mut world = World::new();
+    assert_eq!(world.issue("@a:x", "own"), Ok(true));
+    for n in 0..HERE_MOST {
+        assert_eq!(world.seen(&format!("own#{n}"), Seen::Here), []);
+    }
+    let one_more = place("own#more");
+    let come = |world: &mut World| {
+        let members = &mut world.members;
+        members.handle_presence(&one_more, Seen::Here, world.now)
+    };
+    assert_eq!(come(&mut world), (Vec::new(), false));
+    assert_eq!(world.turns("@a:x", false).len(), 2 + HERE_MOST);
+    let (effects, _) = come(&mut world);
+    let (alias, identity) = place("own#more");
+    assert!(effects.contains(&Effect::Remove(alias, identity)));
+}
+
+#[test]
+fn a_webhook_is_believed_for_half_a_day() {
+    let mut world = World::new();
+    assert_eq!(world.issue("@a:x", "lost"), Ok(true));
+    assert_eq!(world.issue("@b:x", "again"), Ok(true));
+    assert_eq!(world.issue("@c:x", "here"), Ok(true));
+    assert_eq!(world.seen("lost", Seen::Heard), []);
+    assert_eq!(world.seen("again", Seen::Heard), []);
+    assert_eq!(world.seen("here", Seen::Here), []);
+    world.passes(PRESENT_FOR / 2);
+    assert_eq!(world.members.watched(), 3);
+    assert_eq!(world.seen("again", Seen::Heard), []);
+    world.passes(PRESENT_FOR / 2);
+    assert_eq!(
+        world.members.watched(),
+        3,
+        "his token was renewed a moment ago"
+    );
+    world.passes(RENEWED_FOR);
+    assert_eq!(world.members.watched(), 2);
+    world.passes(PRESENT_FOR);
+    assert_eq!(world.asks(), ["@c:x"]);
 }
 
 #[test]
@@ -180,7 +249,7 @@ fn all_are_asked_for_once_an_interval() {
     assert_eq!(world.asks(), Vec::<String>::new());
     world.passes(SWEEP);
     assert_eq!(world.asks(), ["@a:x", "@b:x"]);
-    let mut never = Members::new(Duration::ZERO, world.now);
+    let mut never = Members::new("x", Duration::ZERO, world.now);
     never
         .handle_issued(issued("@a:x", "one"), world.now)
         .expect("issued");
@@ -235,12 +304,35 @@ fn one_user_has_only_so_many_tokens_and_none_is_forgotten_early() {
 }
 
 #[test]
+fn strangers_take_no_more_than_their_share_and_one_server_less() {
+    let mut world = World::new();
+    let mut issued = 0;
+    for server in 0..6 {
+        for n in 0..FOREIGN_OF_ONE {
+            let watched = world.issue(&format!("@{n}:{server}"), &format!("{server}-{n}"));
+            assert_eq!(watched, Ok(issued < FOREIGN_MOST));
+            issued += 1;
+        }
+        let more = world.issue(&format!("@more:{server}"), "more");
+        assert_eq!(more, Ok(false), "{server}");
+    }
+    assert_eq!(world.members.watched(), FOREIGN_MOST);
+    assert_eq!(world.issue("@0:0", "0-0"), Ok(true), "he has it already");
+    assert_eq!(world.issue("@a:x", "ours"), Ok(true));
+    world.passes(HOUR + RENEWED_FOR);
+    assert_eq!(world.issue("@more:0", "more"), Ok(true));
+    assert_eq!(world.members.foreign.all, 1);
+}
+
+#[test]
 fn a_flood_of_names_takes_no_more_than_its_place() {
     let mut world = World::new();
     for n in 0..STAYS_MOST {
         assert_eq!(world.issue(&format!("@{n}:x"), &n.to_string()), Ok(true));
     }
-    assert_eq!(world.issue("@late:x", "late"), Ok(false));
+    assert_eq!(world.issue("@late:x", "late"), Err(Refused::TooMany));
+    assert_eq!(world.issue("@late:y", "late"), Ok(false));
+    assert_eq!(world.issue("@0:x", "0"), Ok(true), "he has it already");
     assert_eq!(world.members.watched(), STAYS_MOST);
     for n in 0..LEFT_MOST {
         world.turns(&format!("@left{n}:x"), false);

@@ -71,7 +71,7 @@ async fn handle(State(ear): State<Arc<Ear>>, request: Request) {
     if let Some(monitor) = monitor
         && let Some(presence) = presence(&told)
     {
-        monitor.tell(&presence);
+        monitor.hear(&presence);
     }
     if let Some(delegations) = delegations {
         // This waits while the task has much to do.

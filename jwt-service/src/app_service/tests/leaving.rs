@@ -214,7 +214,7 @@ async fn a_stranger_s_user_stays_where_our_homeserver_has_nobody() {
     };
     monitor.issued(issued("@bob:b.example")).expect("issued");
     monitor.issued(issued(ALICE)).expect("issued");
-    // Twice about all of them.
+    // More than twice about all of them.
     let twice = async {
         while world.homeserver.asked().len() < 7 {
             world.homeserver.was_asked.notified().await;
@@ -222,6 +222,9 @@ async fn a_stranger_s_user_stays_where_our_homeserver_has_nobody() {
     };
     timeout(PATIENCE, twice).await.expect("it is asked");
     world.rooms.told_all(2).await;
+    let asked = world.homeserver.asked();
+    let of_bob = asked.iter().filter(|asked| asked.path.contains("bob"));
+    assert_eq!(of_bob.count(), 0, "what nobody can know is not asked");
     let out = [
         format!("deny {ALIAS} {ALICE}"),
         format!("remove {ALIAS} {ALICE}"),
