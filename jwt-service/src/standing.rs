@@ -60,8 +60,17 @@ impl Standing {
         known.iter().map(homeserver).collect()
     }
 
+    /// Begins to ask, on the current runtime, as long as that lives.
+    #[must_use]
+    pub fn start(config: &Arc<Config>, verifier: &Arc<Verifier>, watch: &Arc<dyn Watch>) -> Self {
+        let standing = Self::default();
+        let kept = standing.clone();
+        tokio::spawn(kept.keep(Arc::clone(config), Arc::clone(verifier), Arc::clone(watch)));
+        standing
+    }
+
     /// Asks all that the operator named, one after the other, time and again. Never ends.
-    pub async fn keep(self, config: Arc<Config>, verifier: Arc<Verifier>, watch: Arc<dyn Watch>) {
+    async fn keep(self, config: Arc<Config>, verifier: Arc<Verifier>, watch: Arc<dyn Watch>) {
         loop {
             for name in config.named().into_iter().take(MOST) {
                 let answer = verifier.probe(name).await;

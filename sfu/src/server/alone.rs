@@ -151,9 +151,7 @@ fn service(
         None
     };
     let verifier = Arc::new(Verifier::new(Arc::clone(&section), Arc::clone(&watch))?);
-    let standing = Standing::default();
-    let kept = standing.clone();
-    tokio::spawn(kept.keep(section.clone(), Arc::clone(&verifier), watch.clone()));
+    let standing = Standing::start(&section, &verifier, &watch);
     let told = transports::router(&companion.matrix.transports);
     let sfu: Arc<dyn Sfu> = Arc::new(Away {
         twirp,

@@ -132,9 +132,7 @@ pub(super) fn endpoints(
     let watch: Arc<dyn Watch> = Arc::new(metrics.clone());
     let section = Arc::new(section(&config.matrix));
     let verifier = Arc::new(Verifier::new(Arc::clone(&section), Arc::clone(&watch))?);
-    let standing = Standing::default();
-    let kept = standing.clone();
-    tokio::spawn(kept.keep(section.clone(), Arc::clone(&verifier), watch.clone()));
+    let standing = Standing::start(&section, &verifier, &watch);
     let limits = Limits::new(section.rates);
     if config.http.trusted_proxies.is_empty() {
         tracing::info!(
