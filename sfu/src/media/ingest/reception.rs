@@ -117,6 +117,12 @@ impl Reception {
         }
     }
 
+    /// A packet came on the media stream itself of a number that was taken out of the forwarded ones:
+    /// it is not lost, though nothing is made of it. (RFC 3550 §A.3)
+    pub const fn handle_settled(&mut self) {
+        self.received += 1;
+    }
+
     /// The highest number received, `None` before the first packet.
     #[must_use]
     pub fn highest(&self) -> Option<ExtSeq> {

@@ -306,6 +306,9 @@ impl Upstream {
             Err(Rejected::Settled { raw, media }) => {
                 self.losses.handle_arrival(raw);
                 self.counters.settled += 1;
+                if kind != Arrival::Repair {
+                    self.reception.handle_settled();
+                }
                 if media {
                     self.mistaken = Some(now);
                 }

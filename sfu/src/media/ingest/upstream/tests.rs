@@ -453,6 +453,24 @@ fn what_was_guessed_wrongly_brings_a_key_frame_and_is_asked_for_no_more() {
 }
 
 #[test]
+fn what_comes_after_it_was_taken_for_padding_is_no_loss_in_reports() {
+    let mut upstream = Upstream::new(setup(Codec::Vp8));
+    let now = without_numbers(&mut upstream, 21, &[139], instant());
+    let lost = |upstream: &mut Upstream| {
+        let block = upstream.report_block(now).expect("a block");
+        block.cumulative_lost
+    };
+    assert_eq!(lost(&mut upstream), 1);
+    let late = header(96, 139, 114_000);
+    assert!(upstream.handle_packet(&late, &[], now).is_none());
+    assert_eq!(lost(&mut upstream), 0);
+    assert_eq!(upstream.counters().settled, 1);
+    // Once only.
+    upstream.handle_packet(&late, &[], now);
+    assert_eq!(lost(&mut upstream), 0);
+}
+
+#[test]
 fn padding_guessed_rightly_is_given_up_in_silence_unless_the_road_was_broken() {
     for (pause, key_frame) in [(0, false), (500, true)] {
         let mut upstream = Upstream::new(setup(Codec::Vp8));
