@@ -10,14 +10,20 @@ pub mod description;
 pub mod judge;
 pub mod scenarios;
 pub mod invariants;
+pub mod losses;
 pub mod watch;
 pub mod server;
 pub mod source;
 pub mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use crate::link::{Conditions, Link};
 use checks::Checks;
 use client::{Client, Leg, Manner, Output};
+use invariants::Wish;
+use losses::Losses;
 use prost::Message as _;
 use proto::livekit;
 use proto::livekit::signal_request::Message as Request;
@@ -26,6 +32,7 @@ use proto::signal::{Frame, FrameBuf};
 use server::{Entrance, Server};
 use sfu::ids::SessionId;
 use sfu::media::transport::dtls;
+use sfu::rtp::header::Header;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -34,6 +41,10 @@ use watch::Watch;
 
 /// Signalling takes so long, one way.
 const SIGNAL_DELAY: Duration = Duration::from_millis(30);
+/// Participants' clocks are not set: each is so much further off.
+const CLOCK_ASTRAY_MS: u64 = 3_601_234;
+/// Broken rules noted at most: one is enough to fail.
+const BROKEN_MAX: usize = 20;
 /// Steps of one run: more are a busy loop.
 const STEPS_MAX: usize = 20_000_000;
 
@@ -55,6 +66,8 @@ pub struct Seat {
     pub down: Link,
     /// RTP packets lost on the way up, by SSRC.
     pub lost_up: BTreeMap<u32, u64>,
+    /// What arrived, beside what it is told was lost.
+    pub losses: Losses,
     server: usize,
     room: String,
     session: Option<SessionId>,
@@ -128,6 +141,15 @@ impl World {
         self.on_the_way.values().filter(is_media).count() as u64
     }
 
+    /// Sender and receiver reports of servers that were judged.
+    #[must_use]
+    pub fn reports_judged(&self) -> (u64, u64) {
+        let watches = self.seats.iter().flat_map(|seat| &seat.watches);
+        let sent = watches.map(|watch| watch.reports).sum();
+        let received = self.seats.iter().map(|seat| seat.losses.compared).sum();
+        (sent, received)
+    }
+
     /// Since the beginning.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
@@ -150,7 +172,7 @@ impl World {
             .seed
             .wrapping_mul(1_000_003)
             .wrapping_add(who as u64 * 10);
-        let unix_ms = self.servers[server].unix_ms(self.now);
+        let unix_ms = self.servers[server].unix_ms(self.now) + CLOCK_ASTRAY_MS * who as u64;
         let client = Client::new(manner, seed, unix_ms, self.now);
         let addresses = [self.address(who), self.address(who)];
         self.seats.push(Seat {
@@ -158,6 +180,7 @@ impl World {
             up: Link::new(up.clone(), seed + 1),
             down: Link::new(down.clone(), seed + 2),
             lost_up: BTreeMap::new(),
+            losses: Losses::default(),
             server,
             room: "r".into(),
             session: None,
@@ -234,6 +257,7 @@ impl World {
         let legs = [Leg::First, Leg::Second];
         seat.former.extend(seat.addresses.into_iter().zip(legs));
         seat.addresses = addresses;
+        seat.losses.unsure(self.now);
     }
 
     /// Its roads change.
@@ -271,7 +295,13 @@ impl World {
             quality: quality.unwrap_or_default(),
             ..Default::default()
         };
-        let streams = self.seats[who].client.streams.values_mut();
+        let client = &mut self.seats[who].client;
+        let wish = Wish {
+            highest: quality.map(|quality| quality as u8),
+            since: self.now + SIGNAL_DELAY,
+        };
+        client.wishes.insert(track.to_owned(), wish);
+        let streams = client.streams.values_mut();
         for stream in streams.filter(|stream| stream.track == track) {
             stream.judge.set_paused(quality.is_none());
         }
@@ -332,6 +362,7 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::ToServer(server, from, mut datagram) => {
+                self.note_arrived(from, &datagram);
                 self.servers[server].handle_datagram(from, &mut datagram, self.now);
                 self.carry_from_server(server);
             }
@@ -346,6 +377,16 @@ impl World {
                     self.tell(who, &frame);
                 }
             }
+        }
+    }
+
+    fn note_arrived(&mut self, from: SocketAddr, datagram: &[u8]) {
+        let mut seats = self.seats.iter_mut();
+        let seat = seats.find(|seat| seat.addresses.contains(&from));
+        if let (Some(seat), Some(_)) = (seat, checks::media_ssrc(datagram))
+            && let Some(header) = Header::parse(datagram)
+        {
+            seat.losses.arrived(&header);
         }
     }
 
@@ -450,24 +491,38 @@ impl World {
 
     /// Judges a datagram as it leaves the server.
     fn watch(&mut self, who: usize, leg: Leg, bytes: &[u8]) {
+        let n = usize::from(leg == Leg::Second);
         let seat = &mut self.seats[who];
-        let watch = &mut seat.watches[usize::from(leg == Leg::Second)];
+        let mut watch = std::mem::take(&mut seat.watches[n]);
         if let Some(opener) = seat.client.take_tap(leg) {
             watch.key(opener);
         }
-        let client = &seat.client;
-        match watch.sent(bytes, |header| client.named(header), self.now) {
-            Ok(false) => {}
-            Ok(true) => {
+        let client = &self.seats[who].client;
+        let named = |header: &Header| client.named(header, |track| self.publisher_of(track));
+        let told = watch.sent(bytes, named, self.now);
+        self.seats[who].watches[n] = watch;
+        let judged = told.and_then(|told| {
+            if told.key_asked {
                 let watches = self.seats.iter_mut().flat_map(|seat| &mut seat.watches);
                 watches.for_each(Watch::mended);
             }
-            Err(broken) => {
-                if self.broken.len() < 20 {
-                    self.broken.push(format!("p{who}: {broken}"));
-                }
-            }
+            let losses = &mut self.seats[who].losses;
+            let mut blocks = told.blocks.iter();
+            blocks.try_for_each(|block| losses.reported(block, self.now))
+        });
+        if let Err(broken) = judged
+            && self.broken.len() < BROKEN_MAX
+        {
+            self.broken.push(format!("p{who}: {broken}"));
         }
+    }
+
+    fn publisher_of(&self, track: &str) -> u32 {
+        let publishes = |seat: &Seat| seat.client.tracks.iter().any(|of| of.sid == track);
+        self.seats
+            .iter()
+            .position(publishes)
+            .map_or(u32::MAX, |who| who as u32)
     }
 
     fn carry_from_client(&mut self, who: usize) {

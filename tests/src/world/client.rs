@@ -8,6 +8,7 @@ mod publishing;
 mod watching;
 
 use super::description::{self, Section};
+use super::invariants::Wish;
 use super::source::Kind;
 use super::watch::Named;
 use super::wire::{Connection, Opened};
@@ -65,6 +66,8 @@ pub struct Client {
     pub tracks: Vec<Track>,
     /// What it gets, by SSRC.
     pub streams: BTreeMap<u32, Stream>,
+    /// What it said it wants, by track.
+    pub wishes: BTreeMap<String, Wish>,
     /// Everything it was told but descriptions.
     pub told: Vec<Response>,
     /// Streams of RTX: which stream each repairs.
@@ -97,13 +100,20 @@ impl Client {
         Header::parse(datagram).is_some_and(|header| self.repairs.contains_key(&header.ssrc))
     }
 
-    /// What the server's description says of the stream a packet is of.
+    /// What the server's description says of the stream a packet is of; `whose` tells by the track's
+    /// sid whose it is.
     #[must_use]
-    pub fn named(&self, header: &Header) -> Option<Named> {
+    pub fn named(&self, header: &Header, whose: impl Fn(&str) -> u32) -> Option<Named> {
         let repeats = self.repairs.get(&header.ssrc).copied();
         let stream = self.streams.get(&repeats.unwrap_or(header.ssrc))?;
         let vp8 = stream.is_vp8(header.payload_type, repeats.is_some());
-        Some(Named { repeats, vp8 })
+        Some(Named {
+            repeats,
+            vp8,
+            clock_rate: stream.clock_rate(),
+            group: whose(&stream.track),
+            wish: self.wishes.get(&stream.track).copied(),
+        })
     }
 
     /// A client that is about to join; all its chance comes from `seed`.
@@ -122,6 +132,7 @@ impl Client {
             sid: String::new(),
             tracks,
             streams: BTreeMap::new(),
+            wishes: BTreeMap::new(),
             told: Vec::new(),
             repairs: BTreeMap::new(),
             first,

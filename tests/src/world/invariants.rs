@@ -95,6 +95,15 @@ pub struct Sent {
     pub layer: Option<u8>,
 }
 
+/// What a subscriber wants of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    /// The highest layer; `None` for nothing at all.
+    pub highest: Option<u8>,
+    /// When the server heard of it.
+    pub since: Instant,
+}
+
 /// One stream.
 #[derive(Debug, Default)]
 struct Stream {
@@ -106,8 +115,7 @@ struct Stream {
     passed: BTreeSet<u64>,
     last: Option<(u64, u32)>,
     pictures: Pictures,
-    /// Highest layer wanted, and since when.
-    wish: Option<(u8, Instant)>,
+    wish: Option<Wish>,
 }
 
 /// All rules for one subscriber.
@@ -138,9 +146,9 @@ impl Invariants {
         self.published.insert(print(pictures::body(payload, vp8)));
     }
 
-    /// The subscriber wants layers of a stream up to this one.
-    pub fn wish(&mut self, ssrc: u32, highest: u8, now: Instant) {
-        self.streams.entry(ssrc).or_default().wish = Some((highest, now));
+    /// What the subscriber wants of a stream.
+    pub fn wish(&mut self, ssrc: u32, wish: Wish) {
+        self.streams.entry(ssrc).or_default().wish = Some(wish);
     }
 
     /// The server sent this.
@@ -241,7 +249,7 @@ impl Invariants {
     }
 }
 
-/// A receiver report told of a stream that so many packets were lost, when so many were.
+/// A receiver report told of a stream that so many packets (or 256ths) were lost, when so many were.
 ///
 /// # Errors
 /// [`Invariant::Loss`].
@@ -276,12 +284,12 @@ impl Stream {
     }
 
     fn is_wanted(&self, sent: &Sent, now: Instant) -> Result<(), Broken> {
-        let (Some(layer), Some((highest, since))) = (sent.layer, self.wish) else {
+        let (Some(layer), Some(wish)) = (sent.layer, self.wish) else {
             return Ok(());
         };
-        let settled = now.saturating_duration_since(since) > OVERSHOOT;
-        if layer > highest && settled {
-            let what = format!("layer {layer}, {highest} wanted");
+        let settled = now.saturating_duration_since(wish.since) > OVERSHOOT;
+        if wish.highest.is_none_or(|highest| layer > highest) && settled {
+            let what = format!("layer {layer}, {:?} wanted", wish.highest);
             return broken(Invariant::Wish, what);
         }
         Ok(())

@@ -7,6 +7,7 @@ mod table;
 
 use super::World;
 use super::client::Manner;
+use super::invariants;
 use super::source::Kind;
 use crate::link::Conditions;
 use std::fmt::Write;
@@ -147,6 +148,7 @@ pub fn run(plan: &Plan, seed: u64) -> Outcome {
     let mut outcome = Outcome::default();
     judge(&world, plan, &mut outcome);
     check_key_requests(&world, &mut outcome);
+    check_reports(&world, &mut outcome);
     let lost: u64 = world
         .seats
         .iter()
@@ -298,6 +300,15 @@ fn check_key_requests(world: &World, outcome: &mut Outcome) {
     }
 }
 
+/// Rules that are fed nothing hold of anything.
+fn check_reports(world: &World, outcome: &mut Outcome) {
+    let (sent, received) = world.reports_judged();
+    if sent == 0 || received == 0 {
+        let what = format!("{sent} sender and {received} receiver reports were judged");
+        outcome.faults.push(what);
+    }
+}
+
 /// Everybody leaves, and the servers forget all of it.
 fn finish(world: &mut World, outcome: &mut Outcome) {
     for who in 0..world.seats.len() {
@@ -308,10 +319,8 @@ fn finish(world: &mut World, outcome: &mut Outcome) {
     for n in servers {
         let server = world.server(n);
         let held = (server.holdings(), server.population());
-        if held.0 != [0; 3] || held.1 != Default::default() {
-            outcome
-                .faults
-                .push(format!("server {n} still holds {held:?}"));
+        if let Err(broken) = invariants::memory(&held, &Default::default()) {
+            outcome.faults.push(format!("server {n}: {broken}"));
         }
     }
 }

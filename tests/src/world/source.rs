@@ -24,9 +24,9 @@ const KEY_TIMES: usize = 5;
 const KEY_APART: Duration = Duration::from_millis(300);
 /// Marks where the truth begins.
 const MAGIC: [u8; 2] = [0xF0, 0xC1];
-/// Bytes of the truth: magic, layer and temporal layer, key, frame, piece, pieces, check sum of the
-/// rest.
-pub const TRUTH_BYTES: usize = 16;
+/// Bytes of the truth: magic, layer and temporal layer, key, frame, piece, pieces, capture, check sum
+/// of the rest.
+pub const TRUTH_BYTES: usize = 20;
 
 /// A track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,12 @@ impl Kind {
     #[must_use]
     pub const fn is_sound(self) -> bool {
         matches!(self, Self::Opus { .. })
+    }
+
+    /// Ticks of its RTP clock in a second. (RFC 7587 §4.1, RFC 7741 §4.1, RFC 6184 §5.1)
+    #[must_use]
+    pub const fn clock_rate(self) -> u32 {
+        if self.is_sound() { 48_000 } else { 90_000 }
     }
 
     /// Streams it is sent in.
@@ -94,6 +100,8 @@ pub struct Truth {
     pub piece: u16,
     /// Packets of the frame.
     pub pieces: u16,
+    /// When it was captured, in microseconds since its publisher's tracks began.
+    pub captured_us: u32,
     /// What follows is as it was sent. Always true where it is written.
     pub whole: bool,
 }
@@ -124,7 +132,8 @@ impl Truth {
             frame: u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
             piece: u16::from_be_bytes([bytes[8], bytes[9]]),
             pieces: u16::from_be_bytes([bytes[10], bytes[11]]),
-            whole: bytes[12..] == sum(&payload[at + TRUTH_BYTES..]).to_be_bytes(),
+            captured_us: u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]),
+            whole: bytes[16..] == sum(&payload[at + TRUTH_BYTES..]).to_be_bytes(),
         })
     }
 
@@ -135,6 +144,7 @@ impl Truth {
         out.extend(self.frame.to_be_bytes());
         out.extend(self.piece.to_be_bytes());
         out.extend(self.pieces.to_be_bytes());
+        out.extend(self.captured_us.to_be_bytes());
         out.extend(sum(rest).to_be_bytes());
         out.extend(rest);
     }
@@ -154,6 +164,8 @@ struct Encoder {
     tl0: u8,
     key_wanted: bool,
     last_key: Option<Instant>,
+    /// Each layer's RTP clock begins anywhere. (RFC 3550 §5.1)
+    clock: u32,
 }
 
 /// One track's encoders.
@@ -166,7 +178,9 @@ pub struct Source {
     encoders: Vec<Encoder>,
     /// Position in the rhythm of temporal layers, common to all layers.
     beat: u32,
+    /// RTP time of what comes next, without the layer's own beginning.
     timestamp: u32,
+    start: Instant,
     next: Instant,
     speaking_until: Instant,
     pause_until: Instant,
@@ -189,6 +203,7 @@ impl Source {
                 tl0: chance.random(),
                 key_wanted: true,
                 last_key: None,
+                clock: chance.random(),
             })
             .collect();
         Self {
@@ -198,7 +213,8 @@ impl Source {
             highest: Some(kind.layers() - 1),
             encoders,
             beat: 0,
-            timestamp: chance.random(),
+            timestamp: 0,
+            start: now,
             next: now,
             speaking_until: now + Duration::from_secs(2),
             pause_until: now,
@@ -280,6 +296,21 @@ impl Source {
         packets
     }
 
+    /// RTP time of a layer at `now`, as a sender report tells it: no packet needs to bear it.
+    #[must_use]
+    pub fn rtp_time(&self, layer: u8, now: Instant) -> u32 {
+        let rate = self.kind.clock_rate();
+        let ticks = |span: Duration| (span.as_secs_f64() * f64::from(rate)).round() as u32;
+        let encoder = &self.encoders[usize::from(layer)];
+        let then = self.timestamp.wrapping_add(encoder.clock);
+        then.wrapping_add(ticks(now.saturating_duration_since(self.next)))
+            .wrapping_sub(ticks(self.next.saturating_duration_since(now)))
+    }
+
+    fn since_start_us(&self, at: Instant) -> u32 {
+        at.saturating_duration_since(self.start).as_micros() as u32
+    }
+
     fn want_keys(&mut self) {
         for encoder in &mut self.encoders {
             encoder.key_wanted = true;
@@ -305,6 +336,7 @@ impl Source {
             }
             self.comfort_at = at + COMFORT_EVERY;
         }
+        let captured_us = self.since_start_us(at);
         let encoder = &mut self.encoders[0];
         encoder.frame += 1;
         let mut payload = vec![0x78];
@@ -315,6 +347,7 @@ impl Source {
             frame: encoder.frame,
             piece: 0,
             pieces: 1,
+            captured_us,
             whole: true,
         };
         let more = if silent { 2 } else { 60 };
@@ -324,7 +357,7 @@ impl Source {
         let level = Some(if silent { 127 } else { 25 });
         Some(Packet {
             layer: 0,
-            timestamp: self.timestamp,
+            timestamp: self.timestamp.wrapping_add(encoder.clock),
             marker,
             payload,
             level,
@@ -345,6 +378,7 @@ impl Source {
     }
 
     fn encode(&mut self, layer: u8, temporal: u8, at: Instant, packets: &mut Vec<Packet>) {
+        let captured_us = self.since_start_us(at);
         let encoder = &mut self.encoders[usize::from(layer)];
         // A key picture belongs to the lowest temporal layer; the rhythm waits for nobody.
         let key = encoder.key_wanted;
@@ -359,6 +393,7 @@ impl Source {
             encoder.tl0 = encoder.tl0.wrapping_add(1);
         }
         let (frame, picture_id, tl0) = (encoder.frame, encoder.picture_id, encoder.tl0);
+        let timestamp = self.timestamp.wrapping_add(encoder.clock);
         let mean = PICTURE_BYTES[usize::from(layer).min(2)] * if key { KEY_TIMES } else { 1 };
         let bytes = mean / 2 + self.chance.random_range(0..mean);
         let pieces = bytes.div_ceil(PIECE_BYTES).max(1) as u16;
@@ -370,6 +405,7 @@ impl Source {
                 frame,
                 piece,
                 pieces,
+                captured_us,
                 whole: true,
             };
             let mut payload = match self.kind {
@@ -386,7 +422,7 @@ impl Source {
             truth.write(&rest, &mut payload);
             packets.push(Packet {
                 layer,
-                timestamp: self.timestamp,
+                timestamp,
                 marker: piece + 1 == pieces,
                 payload,
                 level: None,

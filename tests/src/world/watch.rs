@@ -3,11 +3,11 @@
 //! Owns a second set of keys, so that a packet is judged as it left, before a road can lose it, and
 //! which streams repeat which. Decides no rule itself. Called by the world for each datagram.
 
-use super::invariants::{Broken, Invariant, Invariants, Sent, broken};
+use super::invariants::{Broken, Invariant, Invariants, Report, Sent, Wish, broken};
 use super::source::Truth;
 use sfu::media::transport::srtp::{Opener, Refused};
 use sfu::rtp::header::Header;
-use sfu::rtp::rtcp::{self, Packet};
+use sfu::rtp::rtcp::{self, Packet, ReportBlock, SenderInfo};
 use sfu::rtp::vp8::Descriptor;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -24,6 +24,30 @@ pub struct Named {
     pub repeats: Option<u32>,
     /// VP8 is in it.
     pub vp8: bool,
+    /// Ticks of its RTP clock in a second.
+    pub clock_rate: u32,
+    /// Whose it is: streams of one publisher have one number here.
+    pub group: u32,
+    /// What the subscriber said it wants of it.
+    pub wish: Option<Wish>,
+}
+
+/// What a datagram told whom it went to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// A key picture was asked for.
+    pub key_asked: bool,
+    /// Receiver reports.
+    pub blocks: Vec<ReportBlock>,
+}
+
+/// The newest packet of a stream, to which a sender report is held.
+#[derive(Debug, Clone, Copy)]
+struct Newest {
+    timestamp: u32,
+    captured_us: u32,
+    clock_rate: u32,
+    group: u32,
 }
 
 /// One connection's judge.
@@ -36,8 +60,11 @@ pub struct Watch {
     newest: BTreeMap<u32, u64>,
     /// Of streams that nobody had named: the newest index sent.
     unnamed: BTreeMap<u32, u64>,
+    captures: BTreeMap<u32, Newest>,
     /// Packets judged.
     pub judged: u64,
+    /// Sender reports judged.
+    pub reports: u64,
 }
 
 impl Watch {
@@ -67,7 +94,7 @@ impl Watch {
         self.rules.mended();
     }
 
-    /// A datagram leaves the server. Tells whether it asked for a key picture.
+    /// A datagram leaves the server: what it told.
     ///
     /// # Errors
     /// The first rule it breaks.
@@ -76,24 +103,25 @@ impl Watch {
         datagram: &[u8],
         named: impl Fn(&Header) -> Option<Named>,
         now: Instant,
-    ) -> Result<bool, Broken> {
+    ) -> Result<Told, Broken> {
+        let mut told = Told::default();
         if !matches!(datagram.first(), Some(128..=191)) {
-            return Ok(false);
+            return Ok(told);
         }
         if self.early.len() < EARLY_MAX {
             self.early.push(datagram.to_vec());
         }
         let Some(mut opener) = self.opener.take() else {
-            return Ok(false);
+            return Ok(told);
         };
-        let mut asked = Ok(false);
+        let mut all = Ok(());
         for datagram in std::mem::take(&mut self.early) {
             let one = self.open(&mut opener, datagram, &named, now);
-            asked = asked.and_then(|before| Ok(before | one?));
+            all = all.and(one.map(|one| told.add(one)));
         }
         self.opener = Some(opener);
         self.rules.poll(now)?;
-        asked
+        all.map(|()| told)
     }
 
     fn open(
@@ -102,17 +130,16 @@ impl Watch {
         mut bytes: Vec<u8>,
         named: impl Fn(&Header) -> Option<Named>,
         now: Instant,
-    ) -> Result<bool, Broken> {
+    ) -> Result<Told, Broken> {
         if matches!(bytes.get(1), Some(192..=223)) {
             return match opener.open_rtcp(&mut bytes) {
-                Ok(len) => self.asks(&bytes[..len], now),
-                Err(refused) => {
-                    broken(Invariant::Authentic, format!("RTCP: {refused:?}")).map(|()| false)
-                }
+                Ok(len) => self.controls(&bytes[..len], now),
+                Err(refused) => broken(Invariant::Authentic, format!("RTCP: {refused:?}"))
+                    .map(|()| Told::default()),
             };
         }
         let Some(header) = Header::parse(&bytes) else {
-            return Ok(false);
+            return Ok(Told::default());
         };
         let opened = opener.open_rtp(header.header_len, header.ssrc, header.sequence, &mut bytes);
         match (opened, named(&header)) {
@@ -135,7 +162,7 @@ impl Watch {
                 broken(Invariant::Authentic, what)?;
             }
         }
-        Ok(false)
+        Ok(Told::default())
     }
 
     fn judge(
@@ -167,8 +194,21 @@ impl Watch {
         }
         let vp8 = named.vp8 && Descriptor::parse(payload).is_some();
         // The truth inside carries a sum over the whole: only its publisher can have written it.
-        if Truth::read(payload).is_some_and(|truth| truth.whole) {
+        let truth = Truth::read(payload).filter(|truth| truth.whole);
+        if let Some(truth) = truth {
             self.rules.published(payload, vp8);
+            if named.repeats.is_none() {
+                let newest = Newest {
+                    timestamp: header.timestamp,
+                    captured_us: truth.captured_us,
+                    clock_rate: named.clock_rate,
+                    group: named.group,
+                };
+                self.captures.insert(ssrc, newest);
+            }
+        }
+        if let Some(wish) = named.wish {
+            self.rules.wish(ssrc, wish);
         }
         self.judged += 1;
         let sent = Sent {
@@ -179,20 +219,52 @@ impl Watch {
             payload: payload.to_vec(),
             repeats: named.repeats.is_some(),
             vp8,
-            layer: None,
+            layer: truth.map(|truth| truth.layer),
         };
         self.rules.sent(&sent, now)
     }
 
-    fn asks(&mut self, compound: &[u8], now: Instant) -> Result<bool, Broken> {
-        let mut asked = false;
+    fn controls(&mut self, compound: &[u8], now: Instant) -> Result<Told, Broken> {
+        let mut told = Told::default();
         for packet in rtcp::packets(compound).flatten() {
-            if let Packet::PictureLoss { media, .. } = packet {
-                asked = true;
-                self.rules.key_asked(media, KEY_APART, now)?;
+            match packet {
+                Packet::PictureLoss { media, .. } => {
+                    told.key_asked = true;
+                    self.rules.key_asked(media, KEY_APART, now)?;
+                }
+                Packet::SenderReport { ssrc, info, blocks } => {
+                    told.blocks.extend(blocks);
+                    self.reports(ssrc, &info)?;
+                }
+                Packet::ReceiverReport { blocks, .. } => told.blocks.extend(blocks),
+                _ => {}
             }
         }
-        Ok(asked)
+        Ok(told)
+    }
+
+    /// A sender report of a stream of which nothing has been sent yet says nothing of it.
+    fn reports(&mut self, ssrc: u32, info: &SenderInfo) -> Result<(), Broken> {
+        let Some(newest) = self.captures.get(&ssrc) else {
+            return Ok(());
+        };
+        self.reports += 1;
+        let report = Report {
+            group: newest.group,
+            ntp: info.ntp,
+            rtp: info.rtp,
+            clock_rate: newest.clock_rate,
+            timestamp: newest.timestamp,
+            captured_s: f64::from(newest.captured_us) / 1e6,
+        };
+        self.rules.reported(ssrc, &report)
+    }
+}
+
+impl Told {
+    fn add(&mut self, other: Self) {
+        self.key_asked |= other.key_asked;
+        self.blocks.extend(other.blocks);
     }
 }
 
@@ -221,6 +293,9 @@ mod tests {
             Some(Named {
                 repeats: None,
                 vp8: false,
+                clock_rate: 90_000,
+                group: 0,
+                wish: None,
             })
         };
         let told = watch.sent(&packet, named, Instant::now());

@@ -43,6 +43,12 @@ impl Stream {
             .get(&payload_type)
             .is_some_and(|name| name == "vp8")
     }
+
+    /// Ticks of its RTP clock in a second.
+    pub(super) fn clock_rate(&self) -> u32 {
+        let sound = self.codecs.values().any(|name| name == "opus");
+        if sound { 48_000 } else { 90_000 }
+    }
 }
 
 /// The counts of RFC 3550 §A.3.
@@ -222,8 +228,8 @@ impl Client {
     /// The time as NTP has it.
     pub(super) fn ntp(&self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.epoch);
-        let ms = self.unix_ms + since.as_millis() as u64;
-        let seconds = ms / 1000 + 2_208_988_800;
-        (seconds << 32) | (((ms % 1000) << 32) / 1000)
+        let us = self.unix_ms * 1000 + since.as_micros() as u64;
+        let seconds = us / 1_000_000 + 2_208_988_800;
+        (seconds << 32) | (((us % 1_000_000) << 32) / 1_000_000)
     }
 }

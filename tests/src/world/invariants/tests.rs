@@ -17,6 +17,10 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+const fn wish(highest: Option<u8>, since: Instant) -> Wish {
+    Wish { highest, since }
+}
+
 /// Frames of two packets each, in two temporal layers; a key picture first.
 fn stream() -> Vec<Sent> {
     let packet = |index: u64| {
@@ -56,7 +60,7 @@ fn stream() -> Vec<Sent> {
 fn broken_by(sent: &[Sent]) -> Option<Invariant> {
     let (mut rules, start) = (Invariants::new(), origin());
     rules.set_ready(true);
-    rules.wish(SSRC, 0, start);
+    rules.wish(SSRC, wish(Some(0), start));
     for packet in stream() {
         rules.published(&packet.payload, true);
     }
@@ -246,7 +250,7 @@ fn an_index_used_for_two_packets_is_told() {
 fn a_layer_above_the_wish_is_told_once_the_switch_had_its_time() {
     let (mut rules, start) = (Invariants::new(), origin());
     rules.set_ready(true);
-    rules.wish(SSRC, 1, start);
+    rules.wish(SSRC, wish(Some(1), start));
     let high = Sent {
         layer: Some(2),
         ..stream().remove(0)
@@ -255,6 +259,13 @@ fn a_layer_above_the_wish_is_told_once_the_switch_had_its_time() {
     rules.sent(&high, start + ms(2900)).expect("overshoot");
     let late = rules.sent(&high, start + ms(3100)).expect_err("too long");
     assert_eq!(late.invariant, Invariant::Wish);
+    rules.wish(SSRC, wish(None, start));
+    let lowest = Sent {
+        layer: Some(0),
+        ..high
+    };
+    let unwanted = rules.sent(&lowest, start + ms(3200)).expect_err("nothing");
+    assert_eq!(unwanted.invariant, Invariant::Wish);
 }
 
 #[test]
