@@ -30,6 +30,12 @@ struct Totals {
     bytes: u64,
 }
 
+impl Totals {
+    const fn arrived(&self) -> u64 {
+        self.received + self.repaired
+    }
+}
+
 /// Interarrival jitter in the stream's clock, times 16 (RFC 3550 A.8).
 #[derive(Debug)]
 struct Jitter {
@@ -123,6 +129,12 @@ impl Reception {
         self.received += 1;
     }
 
+    /// A packet came on the media stream itself after it was repaired: it was slow, not lost.
+    pub const fn handle_repaired(&mut self) {
+        self.received += 1;
+        self.repaired = self.repaired.saturating_sub(1);
+    }
+
     /// The highest number received, `None` before the first packet.
     #[must_use]
     pub fn highest(&self) -> Option<ExtSeq> {
@@ -160,7 +172,7 @@ impl Reception {
         let totals = self.totals();
         let before = std::mem::replace(&mut self.window, totals);
         let expected = totals.expected - before.expected;
-        let arrived = totals.received - before.received + totals.repaired - before.repaired;
+        let arrived = totals.arrived() - before.arrived();
         let jitter =
             u64::from(self.jitter.units()) * 1_000_000 / u64::from(self.jitter.rate.max(1));
         Window {

@@ -320,6 +320,10 @@ impl Upstream {
             }
             Err(Rejected::Duplicate) => {
                 self.counters.duplicates += 1;
+                // SRTP lets each packet of the media stream pass once: the other one came by RTX.
+                if kind != Arrival::Repair {
+                    self.reception.handle_repaired();
+                }
                 None
             }
             Err(Rejected::TooOld | Rejected::Ahead) => {
