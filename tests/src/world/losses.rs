@@ -24,6 +24,7 @@ struct Told {
 
 #[derive(Debug, Default)]
 struct Arrived {
+    first: Option<ExtSeq>,
     numbers: BTreeSet<u64>,
     newest: Option<ExtSeq>,
     told: Option<Told>,
@@ -47,7 +48,10 @@ impl Losses {
             .newest
             .map_or(first, |newest| newest.nearest(header.sequence));
         stream.newest = stream.newest.max(Some(number));
-        stream.numbers.insert(number.0);
+        // What was sent before the first that came is not expected. (RFC 3550 §A.3)
+        if number >= *stream.first.get_or_insert(number) {
+            stream.numbers.insert(number.0);
+        }
     }
 
     /// The publisher's address changes: for a while what arrives may not be taken.
@@ -115,7 +119,7 @@ mod tests {
         losses
             .reported(&block(65_530, 7, 0), now)
             .expect("nothing to compare with");
-        for sequence in [65_531, 65_533, 65_533, 0, 65_534, 65_535, 1, 3, 4] {
+        for sequence in [65_529, 65_531, 65_533, 65_533, 0, 65_534, 65_535, 1, 3, 4] {
             losses.arrived(&packet(sequence));
         }
         if unsure {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Datagrams kept while the server has the keys and the client has not.
-const EARLY_MAX: usize = 256;
+const EARLY_MAX: usize = 16_384;
 /// Shortest time between two key pictures asked for of one stream. (LK: sfu-media §8.15)
 const KEY_APART: Duration = Duration::from_millis(500);
 
