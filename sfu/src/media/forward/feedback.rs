@@ -60,6 +60,14 @@ pub struct NackCounters {
     pub excess: u64,
 }
 
+/// The numbers of a key frame.
+#[derive(Debug)]
+struct KeyFrame {
+    first: ExtSeq,
+    last: ExtSeq,
+    time: u32,
+}
+
 /// NACK handling of one copy.
 #[derive(Debug)]
 pub struct Feedback {
@@ -68,6 +76,8 @@ pub struct Feedback {
     sequencer: Sequencer,
     /// The subscriber asked for a key frame: old deltas are useless until it is sent.
     stopped: bool,
+    /// The newest key frame sent.
+    key_frame: Option<KeyFrame>,
     rtt: Option<Duration>,
     counters: NackCounters,
 }
@@ -81,6 +91,7 @@ impl Feedback {
             rtx,
             sequencer: Sequencer::new(capacity, now),
             stopped: false,
+            key_frame: None,
             rtt: None,
             counters: NackCounters::default(),
         }
@@ -89,8 +100,18 @@ impl Feedback {
     /// A packet of the copy was sent.
     pub fn handle_sent(&mut self, sent: &Sent, key_frame: bool, now: Instant) {
         self.sequencer.push(sent, now);
+        let (seq, time) = (sent.outgoing.seq, sent.outgoing.time);
         if key_frame {
             self.stopped = false;
+            self.key_frame = Some(KeyFrame {
+                first: seq,
+                last: seq,
+                time,
+            });
+        } else if let Some(newest) = &mut self.key_frame
+            && newest.time == time
+        {
+            newest.last = newest.last.max(seq);
         }
     }
 
@@ -123,14 +144,23 @@ impl Feedback {
             self.counters.asked += 1;
             if index >= MAX_NACKED {
                 self.counters.excess += 1;
-            } else if self.stopped {
-                self.counters.throttled += 1;
-            } else if let Some(last) = last {
-                out.extend(self.resend(last.nearest(wire), source, now));
+            } else if let Some(seq) = last.map(|last| last.nearest(wire)) {
+                if self.is_of_use(seq) {
+                    out.extend(self.resend(seq, source, now));
+                } else {
+                    self.counters.throttled += 1;
+                }
             } else {
                 self.counters.missed += 1;
             }
         }
+    }
+
+    /// While a key frame is awaited only the one before it is: who asks may be missing a piece of that
+    /// very frame, and would ask for one after the other if none could be completed.
+    fn is_of_use(&self, seq: ExtSeq) -> bool {
+        let within = |key: &KeyFrame| (key.first..=key.last).contains(&seq);
+        !self.stopped || self.key_frame.as_ref().is_some_and(within)
     }
 
     fn resend(&mut self, seq: ExtSeq, source: &Source, now: Instant) -> Option<Resend> {

@@ -209,8 +209,8 @@ scenarios! {
     "down-jitter" [1] trio(camera(SIMULCAST), down(road(|r| r.jitter = ms(50)), watcher()), 0.98, 400);
     "down-reorder" [1] trio(camera(SIMULCAST), down(road(|r| r.reorder = 0.02), watcher()), 0.98, 400);
     "down-duplicates" [1] trio(camera(SIMULCAST), down(road(|r| r.duplicate = 0.1), watcher()), 0.99, 300);
-    "both-impaired" [1, 965288120] trio(up(impaired(), camera(SIMULCAST)), down(impaired(), watcher()), 0.75, 2000);
-    "both-impaired-dual" [1] trio(up(impaired(), dual(camera(SIMULCAST))), down(impaired(), dual(watcher())), 0.75, 2000);
+    "both-impaired" [1, 965288120, 965511197] trio(up(impaired(), camera(SIMULCAST)), down(impaired(), watcher()), 0.7, 2000);
+    "both-impaired-dual" [1, 966107326] trio(up(impaired(), dual(camera(SIMULCAST))), down(impaired(), dual(watcher())), 0.7, 2000);
     "padding" [1] trio(padding(camera(vp8(2, 0))), watcher(), 0.99, 300).seeing(1, 1);
     "padding-up-reorder" [1] trio(up(road(|r| r.reorder = 0.05), padding(camera(vp8(2, 0)))), watcher(), 0.97, 400);
     "padding-up-reorder-numbered" [1] trio(up(road(|r| r.reorder = 0.05), padding(camera(vp8(2, 3)))), watcher(), 0.97, 400);

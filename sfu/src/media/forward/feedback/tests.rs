@@ -124,6 +124,32 @@ fn nothing_is_resent_from_a_key_frame_request_to_the_key_frame() {
 }
 
 #[test]
+fn the_newest_key_frame_is_resent_whatever_was_asked_for_since() {
+    let now = epoch();
+    let mut feedback = fed(None, now);
+    let of_frame = |seq, time| {
+        let mut sent = sent(seq);
+        sent.outgoing.time = time;
+        sent
+    };
+    feedback.handle_sent(&of_frame(0x1_000a, 9), true, now);
+    feedback.handle_key_frame_request();
+    for (seq, time) in [(0x1_000c, 9), (0x1_000d, 10)] {
+        feedback.handle_sent(&of_frame(seq, time), false, now);
+    }
+    // It comes late, as what it repeats was lost on the way to us.
+    feedback.handle_sent(&of_frame(0x1_000b, 9), false, now);
+    let later = now + RESEND_PAUSE;
+    let mut out = Vec::new();
+    let asked = [9, 10, 11, 12, 13].into_iter();
+    let last = Some(ExtSeq(0x1_000d));
+    feedback.handle_nack(asked, last, &Source::default(), &mut out, later);
+    let resent: Vec<u64> = out.iter().map(|resend| resend.outgoing.seq.0).collect();
+    assert_eq!(resent, [0x1_000a, 0x1_000b, 0x1_000c]);
+    assert_eq!(feedback.counters().throttled, 2);
+}
+
+#[test]
 fn unknown_numbers_and_streams_that_are_gone_miss() {
     let now = epoch();
     let mut feedback = fed(None, now);
