@@ -9,6 +9,7 @@ pub mod ids;
 pub mod units;
 
 pub mod config;
+pub mod ice_servers;
 pub mod rtp;
 
 pub mod media;

@@ -65,8 +65,13 @@ pub const NAMED: [Named; 10] = [
         "redis.password",
         "No effect yet",
     ),
-    named("turn-cert", "", "turn.cert_file", "No effect yet"),
-    named("turn-key", "", "turn.key_file", "No effect yet"),
+    named(
+        "turn-cert",
+        "",
+        "turn.cert_file",
+        "Certificate of TURN over TLS",
+    ),
+    named("turn-key", "", "turn.key_file", "Its key"),
 ];
 
 const fn named(
@@ -228,6 +233,7 @@ impl Sources {
         above(&mut values);
         file::read_keys(&mut values, self, &mut complaints);
         file::read_registration(&mut values, self, &mut complaints);
+        file::read_turn_secrets(&mut values, self, &mut complaints);
         let config = check(&mut values, &mut complaints);
         Loaded {
             config,

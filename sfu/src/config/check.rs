@@ -11,6 +11,7 @@ pub mod operation;
 pub mod url;
 pub mod app_service;
 pub mod matrix;
+pub mod turn;
 pub mod development;
 
 pub use app_service::AppService;
@@ -19,6 +20,7 @@ pub use matrix::Matrix;
 pub use operation::{Level, Logging, Prometheus};
 pub use room::{Audio, Limit, Room, Video};
 pub use rtc::{NodeIp, PliThrottle, Rtc};
+pub use turn::{IceServer, Turn};
 
 use crate::config::complaint::{Complaints, Place};
 use crate::config::faults::Faults;
@@ -56,6 +58,10 @@ pub struct Config {
     pub keys: Keys,
     /// Metrics.
     pub prometheus: Prometheus,
+    /// The embedded TURN server.
+    pub turn: Turn,
+    /// STUN and TURN servers of others.
+    pub ice_servers: Vec<IceServer>,
     /// MatrixRTC authorization.
     pub matrix: Matrix,
     /// What fails on purpose.
@@ -89,6 +95,7 @@ impl Config {
             purpose: "media (ICE/UDP)",
         });
         uses.extend(tcp("prometheus.port", self.prometheus.port, "metrics"));
+        uses.extend(self.turn.ports());
         uses
     }
 }
@@ -109,6 +116,8 @@ pub fn check(values: &mut Values, complaints: &mut Complaints) -> Config {
         logging: Logging::read(values, complaints),
         keys: keys(values, development, complaints),
         prometheus: Prometheus::read(values, complaints),
+        turn: Turn::read(values, complaints),
+        ice_servers: turn::others(values, complaints),
         matrix: Matrix::read(values, complaints),
         faults: operation::faults(values, complaints),
         drain_timeout: values.duration("shutdown.drain_timeout"),

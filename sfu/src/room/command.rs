@@ -1,6 +1,7 @@
 //! What may happen to a room: plain data, so that a room can be replayed from its commands.
 
 use crate::config::codecs::Codec;
+use crate::ice_servers::IceServer;
 use crate::ids::{ParticipantSid, PeerId, SessionId};
 use crate::media::message;
 use proto::livekit;
@@ -77,8 +78,8 @@ pub struct Join {
     pub passive_offers: bool,
     /// Known faults to tell the client of (LK signalling §4.3).
     pub client_configuration: Option<livekit::ClientConfiguration>,
-    /// The first refresh token (later ones are asked for by effect).
-    pub ice_servers: Vec<livekit::IceServer>,
+    /// Told with names of its own.
+    pub ice_servers: Vec<IceServer>,
 }
 
 /// A resume.
@@ -96,8 +97,8 @@ pub struct Resume {
     pub client: livekit::ClientInfo,
     /// For the reconnect message.
     pub client_configuration: Option<livekit::ClientConfiguration>,
-    /// For the reconnect message.
-    pub ice_servers: Vec<livekit::IceServer>,
+    /// For the reconnect message, with fresh names.
+    pub ice_servers: Vec<IceServer>,
 }
 
 /// Requests of the server's own side.

@@ -63,7 +63,7 @@ pub(super) fn handle_join(state: &mut State, mut join: Join, now: Instant) {
     let peer = join.peer;
     let primary = primary(&claims, &join);
     register(state, claims, &join, primary, now);
-    respond(state, &mut join, primary);
+    respond(state, &mut join, primary, now);
     state.count(Count::ParticipantJoined);
     let setup = peer_setup(&join, primary, &state.facts.settings.h264);
     state.media(Command::AddPeer { peer, setup });
@@ -212,7 +212,7 @@ fn register(state: &mut State, claims: Claims, join: &Join, primary: Side, now: 
     }
 }
 
-fn respond(state: &mut State, join: &mut Join, primary: Side) {
+fn respond(state: &mut State, join: &mut Join, primary: Side, now: Instant) {
     let peer = join.peer;
     let other_participants = announce::others(state, peer);
     let participant = announce::joining(state, peer);
@@ -228,7 +228,7 @@ fn respond(state: &mut State, join: &mut Join, primary: Side) {
         server_version: server.version.clone(),
         server_region: server.region.clone(),
         server_info: Some(server),
-        ice_servers: std::mem::take(&mut join.ice_servers),
+        ice_servers: state.ice_servers(peer, &join.ice_servers, now),
         subscriber_primary: primary == Side::Subscriber,
         client_configuration: join.client_configuration.take(),
         ping_timeout: PING_TIMEOUT,

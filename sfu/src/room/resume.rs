@@ -39,7 +39,7 @@ pub(super) fn handle_resume(state: &mut State, resume: Resume, now: Instant) {
         .map_or(0, |participant| participant.data.last_sequence());
     if knows_reconnect(&resume.client) {
         let reconnect = livekit::ReconnectResponse {
-            ice_servers: resume.ice_servers,
+            ice_servers: state.ice_servers(peer, &resume.ice_servers, now),
             client_configuration: resume.client_configuration,
             server_info: Some(state.facts.server_info.clone()),
             last_message_seq,

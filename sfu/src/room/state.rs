@@ -12,6 +12,7 @@ use super::quality::Quality;
 use super::roster::Roster;
 use super::setup::{Facts, Setup};
 use super::speakers::Speakers;
+use crate::ice_servers::IceServer;
 use crate::ids::{PeerId, SessionId, TrackKey};
 use crate::media::message;
 use proto::livekit;
@@ -103,6 +104,25 @@ impl State {
         };
         let claims = Box::new(participant.profile.claims.clone());
         self.effects.push(Effect::RefreshToken { session, claims });
+    }
+
+    /// STUN and TURN servers as a participant is told of them, with names of its own.
+    pub(super) fn ice_servers(
+        &self,
+        peer: PeerId,
+        servers: &[IceServer],
+        now: Instant,
+    ) -> Vec<livekit::IceServer> {
+        let Some(participant) = self.participants.get(&peer) else {
+            return Vec::new();
+        };
+        let (sid, unix_s) = (
+            participant.profile.sid.as_str(),
+            self.facts.unix_ms(now) / 1000,
+        );
+        let told = servers.iter();
+        told.map(|server| server.for_participant(sid, unix_s))
+            .collect()
     }
 
     /// Everybody in the room, in a fixed order.

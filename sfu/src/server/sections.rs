@@ -4,6 +4,7 @@ use crate::addresses;
 use crate::config;
 use crate::config::check::Config;
 use crate::faults::Faults;
+use crate::ice_servers::{Credential, IceServer};
 use crate::media::ingest::audio::LevelConfig;
 use crate::media::plane;
 use crate::media::plane::tracks::TrackSettings;
@@ -61,9 +62,20 @@ pub(super) fn server_info(config: &Config, node_id: &str) -> ServerInfo {
 pub(super) fn policy(config: &Config) -> Policy {
     Policy {
         codecs: config.room.enabled_codecs.clone(),
-        ice_servers: Vec::new(),
+        ice_servers: others(config),
         auto_create: config.room.auto_create,
     }
+}
+
+/// STUN and TURN servers of others.
+fn others(config: &Config) -> Vec<IceServer> {
+    let settled = config.ice_servers.iter();
+    settled
+        .map(|server| IceServer {
+            urls: server.urls.clone(),
+            credential: Credential::Theirs(server.access.clone()),
+        })
+        .collect()
 }
 
 /// The API keys.

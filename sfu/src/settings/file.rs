@@ -65,6 +65,47 @@ pub(super) fn read_keys(values: &mut Values, sources: &Sources, complaints: &mut
     }
 }
 
+/// Takes the secrets of TURN servers from the files they name. (LK: server ops §9.6)
+pub(super) fn read_turn_secrets(
+    values: &mut Values,
+    sources: &Sources,
+    complaints: &mut Complaints,
+) {
+    const SERVERS: &str = "rtc.turn_servers";
+    let Some(mut records) = values.records(SERVERS) else {
+        return;
+    };
+    let place = values.place(SERVERS);
+    for record in &mut records {
+        let Some(Value::Text(name)) = record.get("secret_file").cloned() else {
+            continue;
+        };
+        if name.is_empty() {
+            continue;
+        }
+        if record.get("secret").is_some_and(|secret| !secret.is_off()) {
+            let cause = "secret and secret_file are both set; the file is not read";
+            complaints.warning(SERVERS, place.clone(), cause, "remove one of them");
+            continue;
+        }
+        let name = expand(&name, sources);
+        match read_bounded(Path::new(&name)) {
+            Ok(text) if !text.trim().is_empty() => {
+                record.insert("secret", Value::Text(text.trim().to_owned()));
+            }
+            Ok(_) => {
+                let cause = format!("{name} is empty");
+                complaints.error(SERVERS, place.clone(), cause, "write the secret into it");
+            }
+            Err(error) => {
+                let cause = format!("cannot read {name}: {error}");
+                complaints.error(SERVERS, place.clone(), cause, "");
+            }
+        }
+    }
+    values.set(SERVERS, Value::Records(records), place);
+}
+
 /// Takes the tokens of an application service from its registration, if one is named.
 pub(super) fn read_registration(
     values: &mut Values,

@@ -162,6 +162,36 @@ fn a_key_file_replaces_keys_unless_others_may_read_it() {
 }
 
 #[test]
+fn the_secret_of_a_turn_server_may_be_in_a_file() {
+    use crate::config::check::turn::Access;
+    let path = std::env::temp_dir().join(format!("foci-turn-{}", std::process::id()));
+    let load = |more: &str| {
+        let file = path.display();
+        let server = format!("host: t, port: 1, protocol: udp, secret_file: {file}{more}");
+        with(
+            &format!("rtc: {{turn_servers: [{{{server}}}]}}\n"),
+            &[],
+            &[],
+        )
+    };
+    let complaint = lines(&load("")).join("\n");
+    assert!(complaint.contains("cannot read"), "{complaint}");
+    std::fs::write(&path, " north\n").expect("written");
+    let secret_of = |loaded: &Loaded| match &loaded.config.ice_servers[0].access {
+        Access::Shared { secret, .. } => secret.reveal().to_owned(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(secret_of(&load("")), "north");
+    let both = load(", secret: south");
+    assert_eq!(secret_of(&both), "south");
+    assert!(lines(&both).join("\n").contains("remove one of them"));
+    std::fs::write(&path, "\n").expect("written");
+    let complaint = lines(&load("")).join("\n");
+    assert!(complaint.contains("is empty"), "{complaint}");
+    std::fs::remove_file(&path).expect("removed");
+}
+
+#[test]
 fn a_registration_holds_the_tokens_of_an_application_service() {
     let path = std::env::temp_dir().join(format!("foci-registration-{}", std::process::id()));
     let load = |text: &str| {

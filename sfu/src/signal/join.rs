@@ -6,6 +6,7 @@
 
 use super::client::{self, Hints};
 use crate::config::codecs::Codec;
+use crate::ice_servers::IceServer;
 use crate::ids::{ParticipantSid, PeerId, SessionId};
 use crate::room::command::{Join, Resume};
 use proto::livekit;
@@ -24,7 +25,7 @@ pub struct Policy {
     /// Enabled codecs, in the order to list them.
     pub codecs: Vec<Codec>,
     /// STUN and TURN servers handed to clients.
-    pub ice_servers: Vec<livekit::IceServer>,
+    pub ice_servers: Vec<IceServer>,
     /// May a join make a room that does not exist? Otherwise only tokens with `roomCreate` do.
     pub auto_create: bool,
 }

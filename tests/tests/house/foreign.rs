@@ -13,6 +13,7 @@ const OWNERS: [(&str, &[&str]); 30] = [
         &[
             "sfu/src/media/transport/srtp.rs",
             "sfu/src/media/transport/ice/stun.rs",
+            "sfu/src/ice_servers.rs",
             "jwt-service/src/grant.rs",
             "jwt-service/src/webhook.rs",
             "jwt-service/src/bearer.rs",

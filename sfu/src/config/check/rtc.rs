@@ -162,7 +162,11 @@ fn node_ip(values: &Values, complaints: &mut Complaints) -> NodeIp {
     node_ip
 }
 
-fn blocks(path: &'static str, values: &Values, complaints: &mut Complaints) -> Vec<Cidr> {
+pub(super) fn blocks(
+    path: &'static str,
+    values: &Values,
+    complaints: &mut Complaints,
+) -> Vec<Cidr> {
     let mut list = Vec::new();
     for text in values.texts(path) {
         match text.parse() {

@@ -9,13 +9,15 @@ mod room;
 mod rtc;
 mod server;
 mod services;
+mod turn;
 
 use crate::config::raw::key::{Key, Status};
 
 /// Every part of the table, in the order of the documentation.
-const PARTS: [&[Key]; 7] = [
+const PARTS: [&[Key]; 8] = [
     server::KEYS,
     rtc::KEYS,
+    turn::KEYS,
     room::KEYS,
     limits::KEYS,
     ops::KEYS,

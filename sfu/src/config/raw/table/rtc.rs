@@ -154,11 +154,11 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         "Offer no local address.",
     ),
-    Key::not_yet(
+    Key::built(
         "rtc.stun_servers",
         Texts,
         "",
-        "STUN servers told to clients and asked for the public address.",
+        "STUN servers told to clients, `host:port`.",
     ),
     Key::not_yet("rtc.use_mdns", Bool, "false", "mDNS candidates."),
     Key::not_yet("rtc.sctp_min_cwnd", COUNT, "0", "Tuning of data channels."),
@@ -211,35 +211,35 @@ pub(super) const KEYS: &[Key] = &[
         "",
         "ICE pair wait time.",
     ),
-    Key::not_yet(
+    Key::built(
         "rtc.turn_servers",
         Records,
         "",
         "TURN servers told to clients.",
     ),
-    Key::not_yet("rtc.turn_servers[].host", Text, "", "Host."),
-    Key::not_yet("rtc.turn_servers[].port", Uint(65_535), "", "Port."),
-    Key::not_yet(
+    Key::built("rtc.turn_servers[].host", Text, "", "Host."),
+    Key::built("rtc.turn_servers[].port", Uint(65_535), "", "Port."),
+    Key::built(
         "rtc.turn_servers[].protocol",
         Text,
         "",
         "`tls`, `tcp` or `udp`.",
     ),
-    Key::not_yet("rtc.turn_servers[].username", Text, "", "User name."),
-    Key::not_yet("rtc.turn_servers[].credential", Secret, "", "Password."),
-    Key::not_yet(
+    Key::built("rtc.turn_servers[].username", Text, "", "User name."),
+    Key::built("rtc.turn_servers[].credential", Secret, "", "Password."),
+    Key::built(
         "rtc.turn_servers[].secret",
         Secret,
         "",
         "Shared secret for passing passwords.",
     ),
-    Key::not_yet(
+    Key::built(
         "rtc.turn_servers[].secret_file",
         Text,
         "",
         "File with the shared secret.",
     ),
-    Key::not_yet(
+    Key::built(
         "rtc.turn_servers[].ttl",
         COUNT,
         "",

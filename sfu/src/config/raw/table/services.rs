@@ -1,4 +1,4 @@
-//! Keys of services that Foci does not have yet: TURN, Redis, webhooks, agents, several nodes.
+//! Keys of services that Foci does not have yet: Redis, webhooks, agents, several nodes.
 
 use crate::config::raw::key::Key;
 use crate::config::raw::key::Kind::{
@@ -7,56 +7,10 @@ use crate::config::raw::key::Kind::{
 
 /// Largest value of a plain count; LiveKit's are 32 bits wide.
 const COUNT: crate::config::raw::key::Kind = Uint(u32::MAX as u64);
-/// A port that may be 0 for none.
-const PORT: crate::config::raw::key::Kind = Uint(65_535);
 /// What to do without Redis.
 const ONE_NODE: &str = "Foci runs as a single node; remove it";
 
 pub(super) const KEYS: &[Key] = &[
-    Key::not_yet("turn.enabled", Bool, "false", "Embedded TURN server."),
-    Key::not_yet(
-        "turn.domain",
-        Text,
-        "",
-        "Host name of the TURN server's certificate.",
-    ),
-    Key::not_yet("turn.udp_port", PORT, "0", "TURN over UDP."),
-    Key::not_yet("turn.tls_port", PORT, "0", "TURN over TLS."),
-    Key::not_yet("turn.cert_file", Text, "", "Certificate."),
-    Key::not_yet("turn.key_file", Text, "", "Its key."),
-    Key::not_yet(
-        "turn.external_tls",
-        Bool,
-        "false",
-        "TLS ends at a balancer.",
-    ),
-    Key::not_yet(
-        "turn.bind_addresses",
-        Texts,
-        "0.0.0.0",
-        "Addresses TURN listens on.",
-    ),
-    Key::not_yet("turn.relay_range_start", PORT, "30000", "First relay port."),
-    Key::not_yet("turn.relay_range_end", PORT, "40000", "Last relay port."),
-    Key::not_yet(
-        "turn.per_user_relay_allocation_limit",
-        COUNT,
-        "12",
-        "Allocations of one user.",
-    ),
-    Key::not_yet(
-        "turn.ttl_seconds",
-        COUNT,
-        "300",
-        "Seconds TURN passwords are good for.",
-    ),
-    Key::not_yet(
-        "turn.allow_restricted_peer_cidrs",
-        Texts,
-        "",
-        "Peers allowed in spite of being private.",
-    ),
-    Key::not_yet("turn.deny_peer_cidrs", Texts, "", "Peers refused."),
     Key::not_yet("redis.address", Text, "", "Redis server.").instead(ONE_NODE),
     Key::not_yet("redis.username", Text, "", "Redis user.").instead(ONE_NODE),
     Key::not_yet("redis.password", Secret, "", "Redis password.").instead(ONE_NODE),

@@ -1,0 +1,328 @@
+//! The embedded TURN server and the servers of others that clients are told of.
+
+use crate::config::cidr::Cidr;
+use crate::config::complaint::{Complaints, quoted};
+use crate::config::keys::Secret;
+use crate::config::ports::{PortRange, PortUse, Protocol};
+use crate::config::raw::{Record, Value, Values};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// A name is good for at most a day. (LK: server ops §9.1)
+const TTL_MAX: u64 = 86_400;
+/// Time-limited names of others' servers, when nothing is said. (LK: server ops §9.6)
+const SHARED_TTL: u64 = 14_400;
+/// A shared secret of fewer characters can be guessed from one name and its password.
+const GOOD_SECRET: usize = 16;
+/// First and last relay port when nothing is said.
+const RELAYS: (u16, u16) = (30_000, 30_020);
+/// Ports from which on an allocation may have to share: told at the start.
+const FEW_RELAYS: u32 = 2;
+
+/// The embedded TURN server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    /// It runs.
+    pub enabled: bool,
+    /// The operator asked for it: a port that cannot be had keeps the server from starting.
+    pub configured: bool,
+    /// Host name of its certificate, told to clients; empty: they are told addresses.
+    pub domain: String,
+    /// REALM of its challenges. (RFC 8489 §9.2)
+    pub realm: String,
+    /// UDP; 0: none.
+    pub udp_port: u16,
+    /// TCP; 0: none.
+    pub tcp_port: u16,
+    /// TLS, or TCP behind somebody who ends TLS; 0: none.
+    pub tls_port: u16,
+    /// The port clients are told for TLS.
+    pub advertised_tls_port: u16,
+    /// Certificate and key files.
+    pub certificate: Option<(String, String)>,
+    /// TLS ends at a balancer before us.
+    pub external_tls: bool,
+    /// Addresses it listens on; empty: all.
+    pub bind_addresses: Vec<IpAddr>,
+    /// Relay ports.
+    pub relay_ports: PortRange,
+    /// How long a participant's name is good for.
+    pub ttl: Duration,
+    /// Secret shared with a homeserver.
+    pub static_auth_secret: Option<Secret>,
+    /// How much there may be.
+    pub limits: TurnLimits,
+    /// How long a nonce is good for.
+    pub nonce_lifetime: Duration,
+    /// Peers allowed in spite of being private.
+    pub allow_peers: Vec<Cidr>,
+    /// Peers refused.
+    pub deny_peers: Vec<Cidr>,
+}
+
+/// How much TURN clients may have; 0: no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TurnLimits {
+    /// Allocations of one user.
+    pub user_allocations: u32,
+    /// Allocations in all.
+    pub allocations: u32,
+    /// Bits a second of one allocation in each direction.
+    pub bps: u64,
+}
+
+/// A STUN or TURN server of somebody else, or several that take the same credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IceServer {
+    /// `stun:`, `turn:` and `turns:` URLs. (RFC 7064, RFC 7065)
+    pub urls: Vec<String>,
+    /// What it wants to know.
+    pub access: Access,
+}
+
+/// What such a server wants to know of who comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing: STUN.
+    Open,
+    /// A name and a password, the same for everybody.
+    Fixed {
+        /// The name.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+    /// Names that lapse, with a password made by a secret we share with it. (coturn:
+    /// `use-auth-secret`)
+    Shared {
+        /// The secret.
+        secret: Secret,
+        /// How long a name is good for.
+        ttl: Duration,
+    },
+}
+
+impl Turn {
+    /// Its ports.
+    pub(super) fn ports(&self) -> Vec<PortUse> {
+        if !self.enabled {
+            return Vec::new();
+        }
+        let (udp, tcp) = (Protocol::Udp, Protocol::Tcp);
+        let listeners = [
+            ("turn.udp_port", udp, self.udp_port, "TURN"),
+            ("turn.tcp_port", tcp, self.tcp_port, "TURN over TCP"),
+            ("turn.tls_port", tcp, self.tls_port, "TURN over TLS"),
+        ];
+        let one = |(key, protocol, port, purpose)| {
+            let ports = PortRange::new(port, port).ok()?;
+            Some(PortUse {
+                key,
+                protocol,
+                ports,
+                purpose,
+            })
+        };
+        let relays = PortUse {
+            key: "turn.relay_range_start",
+            protocol: udp,
+            ports: self.relay_ports,
+            purpose: "TURN relays",
+        };
+        listeners
+            .into_iter()
+            .filter_map(one)
+            .chain([relays])
+            .collect()
+    }
+
+    pub(super) fn read(values: &Values, complaints: &mut Complaints) -> Self {
+        let (udp_port, tcp_port, tls_port) = listeners(values);
+        let certificate = certificate(values, complaints);
+        let external_tls = values.flag("turn.external_tls");
+        let enabled = values.flag("turn.enabled");
+        let can_tls = certificate.is_some() || external_tls;
+        if enabled && !can_tls && tls_port != 0 && values.is_set("turn.tls_port") {
+            let cause = "TURN over TLS needs a certificate";
+            let fix = "set turn.cert_file and turn.key_file, turn.external_tls if a proxy ends TLS, \
+                       or turn.tls_port: 0";
+            complaints.error("turn.tls_port", values.place("turn.tls_port"), cause, fix);
+        }
+        let tls_port = if can_tls { tls_port } else { 0 };
+        let told = values.port("turn.advertised_tls_port");
+        Self {
+            enabled,
+            configured: enabled && values.is_set("turn.enabled"),
+            domain: values.text("turn.domain"),
+            realm: values.text("turn.realm"),
+            udp_port,
+            tcp_port,
+            tls_port,
+            advertised_tls_port: if told == 0 { tls_port } else { told },
+            certificate,
+            external_tls,
+            bind_addresses: super::addresses("turn.bind_addresses", values, complaints),
+            relay_ports: relay_ports(values, complaints),
+            ttl: Duration::from_secs(values.uint("turn.ttl_seconds").clamp(1, TTL_MAX)),
+            static_auth_secret: static_auth_secret(values, complaints),
+            limits: TurnLimits {
+                user_allocations: values.count("turn.per_user_relay_allocation_limit"),
+                allocations: values.count("turn.total_allocation_limit"),
+                bps: values.uint("turn.max_bps_per_allocation"),
+            },
+            nonce_lifetime: values.duration("turn.nonce_lifetime"),
+            allow_peers: super::rtc::blocks("turn.allow_restricted_peer_cidrs", values, complaints),
+            deny_peers: super::rtc::blocks("turn.deny_peer_cidrs", values, complaints),
+        }
+    }
+}
+
+/// UDP, TCP and TLS. As with LiveKit, whoever names one of the ports gets no other he does not name.
+fn listeners(values: &Values) -> (u16, u16, u16) {
+    let keys = ["turn.udp_port", "turn.tcp_port", "turn.tls_port"];
+    let chosen = keys.iter().any(|key| values.is_set(key));
+    let port = |key| {
+        if chosen && !values.is_set(key) {
+            0
+        } else {
+            values.port(key)
+        }
+    };
+    (port(keys[0]), port(keys[1]), port(keys[2]))
+}
+
+fn certificate(values: &Values, complaints: &mut Complaints) -> Option<(String, String)> {
+    let (cert, key) = (values.text("turn.cert_file"), values.text("turn.key_file"));
+    let (missing, given) = match (cert.is_empty(), key.is_empty()) {
+        (true, true) => return None,
+        (false, false) => return Some((cert, key)),
+        (true, false) => ("turn.cert_file", "turn.key_file"),
+        (false, true) => ("turn.key_file", "turn.cert_file"),
+    };
+    let cause = format!("it is missing beside {given}");
+    complaints.error(missing, values.place(given), cause, "set both or none");
+    None
+}
+
+fn relay_ports(values: &Values, complaints: &mut Complaints) -> PortRange {
+    const START: &str = "turn.relay_range_start";
+    const END: &str = "turn.relay_range_end";
+    let usual = PortRange::new(RELAYS.0, RELAYS.1).expect("30000-30020 is a range");
+    let (start, end) = (values.port(START), values.port(END));
+    if start == 0 || end == 0 {
+        return usual;
+    }
+    match PortRange::new(start, end) {
+        Ok(range) => {
+            if range.count() < FEW_RELAYS {
+                let cause = "one relay port: a client with two connections shares it with itself";
+                complaints.warning(END, values.place(END), cause, "give it a few ports more");
+            }
+            range
+        }
+        Err(error) => {
+            let cause = format!("the range {start}-{end} {error}");
+            let fix = "set both ends, for example 30000 and 30020";
+            complaints.error(END, values.place(END), cause, fix);
+            usual
+        }
+    }
+}
+
+fn static_auth_secret(values: &Values, complaints: &mut Complaints) -> Option<Secret> {
+    const KEY: &str = "turn.static_auth_secret";
+    let text = values.text(KEY);
+    if text.is_empty() {
+        return None;
+    }
+    if text.chars().count() < GOOD_SECRET {
+        let cause = format!("it is shorter than {GOOD_SECRET} characters: it can be guessed");
+        let fix = "make one with `openssl rand -hex 32`, the same as turn_shared_secret of the \
+                   homeserver";
+        complaints.warning(KEY, values.place(KEY), cause, fix);
+    }
+    Some(Secret::new(text))
+}
+
+/// Servers of others: `rtc.turn_servers`, then `rtc.stun_servers`. (LK: server ops §8.6, §9.6)
+pub(super) fn others(values: &Values, complaints: &mut Complaints) -> Vec<IceServer> {
+    let records = values.records(SERVERS).into_iter().flatten();
+    let mut servers: Vec<IceServer> = records
+        .filter_map(|record| other(&record, values, complaints))
+        .collect();
+    let stun = values.texts("rtc.stun_servers");
+    if !stun.is_empty() {
+        let url = |host: &String| match host.strip_prefix("stun:") {
+            Some(_) => host.clone(),
+            None => format!("stun:{host}"),
+        };
+        servers.push(IceServer {
+            urls: stun.iter().map(url).collect(),
+            access: Access::Open,
+        });
+    }
+    servers
+}
+
+const SERVERS: &str = "rtc.turn_servers";
+
+fn other(record: &Record, values: &Values, complaints: &mut Complaints) -> Option<IceServer> {
+    let text = |field: &str| match record.get(field) {
+        Some(Value::Text(text)) => text.trim().to_owned(),
+        _ => String::new(),
+    };
+    let number = |field: &str| match record.get(field) {
+        Some(Value::Uint(number)) => *number,
+        _ => 0,
+    };
+    let (host, port) = (text("host"), number("port"));
+    if host.is_empty() || port == 0 {
+        let cause = "an entry without host or port";
+        complaints.error(SERVERS, values.place(SERVERS), cause, "set both");
+        return None;
+    }
+    let (scheme, transport) = match text("protocol").as_str() {
+        "tls" => ("turns", "tcp"),
+        "udp" => ("turn", "udp"),
+        "tcp" => ("turn", "tcp"),
+        protocol => {
+            let cause = format!("protocol {} of {host} is taken for tcp", quoted(protocol));
+            let fix = "write tls, tcp or udp";
+            complaints.warning(SERVERS, values.place(SERVERS), cause, fix);
+            ("turn", "tcp")
+        }
+    };
+    let secret = text("secret");
+    let access = if secret.is_empty() {
+        Access::Fixed {
+            username: text("username"),
+            password: Secret::new(text("credential")),
+        }
+    } else {
+        let ttl = match number("ttl") {
+            0 => SHARED_TTL,
+            seconds => seconds.min(TTL_MAX),
+        };
+        Access::Shared {
+            secret: Secret::new(secret),
+            ttl: Duration::from_secs(ttl),
+        }
+    };
+    let host = bracketed(&host);
+    Some(IceServer {
+        urls: vec![format!("{scheme}:{host}:{port}?transport={transport}")],
+        access,
+    })
+}
+
+/// An IPv6 address as it stands in a URL. (RFC 3986 §3.2.2)
+#[must_use]
+pub fn bracketed(host: &str) -> String {
+    match host.parse() {
+        Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
+        _ => host.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! Keys of the embedded TURN server.
+
+use crate::config::raw::key::Key;
+use crate::config::raw::key::Kind::{Bool, Duration, Secret, Text, Texts, Uint};
+
+/// A port that may be 0 for none.
+const PORT: crate::config::raw::key::Kind = Uint(65_535);
+/// Largest value of a plain count; LiveKit's are 32 bits wide.
+const COUNT: crate::config::raw::key::Kind = Uint(u32::MAX as u64);
+
+pub(super) const KEYS: &[Key] = &[
+    Key::built(
+        "turn.enabled",
+        Bool,
+        "true",
+        "Embedded TURN server. Unless it is set, ports that cannot be had are done without.",
+    ),
+    Key::built(
+        "turn.domain",
+        Text,
+        "",
+        "Host name of the TURN server's certificate, told to clients. Without it they are told \
+         addresses, and nothing of TLS.",
+    ),
+    Key::built("turn.realm", Text, "foci", "Realm of its challenges."),
+    Key::built(
+        "turn.udp_port",
+        PORT,
+        "3479",
+        "TURN over UDP, 0 for none. If any of the three ports is set, the others are 0 unless they \
+         are set, too.",
+    ),
+    Key::built("turn.tcp_port", PORT, "3479", "TURN over TCP, 0 for none."),
+    Key::built(
+        "turn.tls_port",
+        PORT,
+        "5350",
+        "TURN over TLS, 0 for none; without a certificate there is none.",
+    ),
+    Key::built(
+        "turn.advertised_tls_port",
+        PORT,
+        "0",
+        "The port clients are told for TURN over TLS if it is not `turn.tls_port`, as behind a \
+         proxy on 443. (LiveKit always tells 443.)",
+    ),
+    Key::built("turn.cert_file", Text, "", "Certificate chain, PEM."),
+    Key::built("turn.key_file", Text, "", "Its key, PEM."),
+    Key::built(
+        "turn.external_tls",
+        Bool,
+        "false",
+        "TLS ends at a balancer: `turn.tls_port` speaks TCP without it.",
+    ),
+    Key::built(
+        "turn.bind_addresses",
+        Texts,
+        "",
+        "Addresses TURN listens on; all if empty.",
+    ),
+    Key::built(
+        "turn.relay_range_start",
+        PORT,
+        "30000",
+        "First relay port. Allocations share the ports of the range.",
+    ),
+    Key::built("turn.relay_range_end", PORT, "30020", "Last relay port."),
+    Key::built(
+        "turn.per_user_relay_allocation_limit",
+        COUNT,
+        "12",
+        "Allocations of one participant or user; 0 for no limit.",
+    ),
+    Key::built(
+        "turn.total_allocation_limit",
+        COUNT,
+        "10000",
+        "Allocations in all; 0 for no limit.",
+    ),
+    Key::built(
+        "turn.max_bps_per_allocation",
+        Uint(1_000_000_000_000),
+        "0",
+        "Bits a second of one allocation in each direction, what is more is dropped; 0 for no limit.",
+    ),
+    Key::built(
+        "turn.ttl_seconds",
+        COUNT,
+        "86400",
+        "Seconds for which a participant may make allocations with what it was told when it joined \
+         or resumed; 1 to 86400. (LiveKit: 300, too short for a late change of network.)",
+    ),
+    Key::built(
+        "turn.nonce_lifetime",
+        Duration,
+        "10m",
+        "How long a challenge is good for.",
+    ),
+    Key::built(
+        "turn.static_auth_secret",
+        Secret,
+        "",
+        "Secret shared with a homeserver (`turn_shared_secret`), whose users may then use this TURN \
+         server as well.",
+    ),
+    Key::built(
+        "turn.allow_restricted_peer_cidrs",
+        Texts,
+        "",
+        "Private, loopback or otherwise special peers that may be reached all the same.",
+    ),
+    Key::built(
+        "turn.deny_peer_cidrs",
+        Texts,
+        "",
+        "Peers that may not be reached.",
+    ),
+];
