@@ -4,6 +4,7 @@
 //! keys and carries the data channels. It never looks into media or messages. SDP and negotiation stand beside it.
 
 pub mod candidates;
+pub mod framing;
 pub mod ice;
 pub mod dtls;
 pub mod srtp;
