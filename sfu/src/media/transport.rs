@@ -313,6 +313,11 @@ impl Transport {
         !self.up || self.told != Some(path)
     }
 
+    /// What carried a path is gone.
+    pub fn handle_lost(&mut self, path: Path, now: Instant) {
+        self.ice.handle_lost(path, now);
+    }
+
     /// Where it was heard of last, and when; `None` before there are keys.
     #[must_use]
     pub fn last_heard(&self) -> Option<(Path, Instant)> {
