@@ -4,6 +4,7 @@
 //! at start. The only file that names if-addrs.
 
 use crate::config::check::Rtc;
+use crate::media::transport::candidates::Candidate;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,7 +17,7 @@ const CONTAINER_INTERFACES: [&str; 5] = ["docker", "veth", "br-", "cni", "virbr"
 ///
 /// # Errors
 /// The interfaces cannot be listed.
-pub fn advertised(rtc: &Rtc, port: u16) -> io::Result<Vec<SocketAddr>> {
+pub fn advertised(rtc: &Rtc, port: u16) -> io::Result<Vec<Candidate>> {
     let node: Vec<IpAddr> = [
         rtc.node_ip.v4.map(IpAddr::from),
         rtc.node_ip.v6.map(IpAddr::from),
@@ -29,10 +30,14 @@ pub fn advertised(rtc: &Rtc, port: u16) -> io::Result<Vec<SocketAddr>> {
     } else {
         node
     };
-    Ok(ips
-        .into_iter()
-        .map(|ip| SocketAddr::new(ip, port))
-        .collect())
+    let udp = ips
+        .iter()
+        .map(|ip| Candidate::udp(SocketAddr::new(*ip, port)));
+    let tcp = ips
+        .iter()
+        .map(|ip| Candidate::tcp(SocketAddr::new(*ip, rtc.tcp_port)));
+    let udp = udp.filter(|_| !rtc.force_tcp);
+    Ok(udp.chain(tcp.filter(|_| rtc.tcp_port != 0)).collect())
 }
 
 /// The addresses the media sockets bind: everything, in both families where the machine has them.
@@ -91,7 +96,14 @@ mod tests {
         let mut rtc = rtc();
         rtc.node_ip.v4 = Some(Ipv4Addr::new(203, 0, 113, 7));
         let told = advertised(&rtc, 7882).expect("no system call needed");
-        assert_eq!(told, ["203.0.113.7:7882".parse().expect("address")]);
+        let at = |text: &str| text.parse().expect("an address");
+        let udp = Candidate::udp(at("203.0.113.7:7882"));
+        let tcp = Candidate::tcp(at("203.0.113.7:7881"));
+        assert_eq!(told, [udp, tcp]);
+        rtc.force_tcp = true;
+        assert_eq!(advertised(&rtc, 7882).expect("the same"), [tcp]);
+        (rtc.force_tcp, rtc.tcp_port) = (false, 0);
+        assert_eq!(advertised(&rtc, 7882).expect("the same"), [udp]);
     }
 
     #[test]

@@ -11,7 +11,9 @@ use crate::ids::MediaKind;
 use crate::room::effect::{Count, DataFate, Limit};
 use series::Series;
 use std::sync::{Arc, Mutex, PoisonError};
-pub use worker::{Counter, Counters, DropReason, Feedback, Population, Traffic, WorkerMetrics};
+pub use worker::{
+    ConnectionEnd, Counter, Counters, DropReason, Feedback, Population, Traffic, WorkerMetrics,
+};
 
 /// All metrics of this process; cheap to clone.
 #[derive(Clone)]

@@ -16,13 +16,14 @@ use crate::http::admin::{self, Readiness};
 use crate::http::connection::Places;
 use crate::http::front::Front;
 use crate::http::{self, try_page};
+use crate::media::transport::candidates::Candidate;
 use crate::metrics::Metrics;
 use crate::rooms::{Denied, PRESENCE_DEPTH, Rooms, Surroundings};
 use crate::settings::{Loaded, Sources};
 use crate::telemetry::Telemetry;
-use crate::worker::Workers;
 use crate::worker::placement::Threads;
 use crate::worker::record::Target;
+use crate::worker::{Workers, accept};
 use authorization::Endpoints;
 use axum::Router;
 use proto::token::Keys;
@@ -127,7 +128,7 @@ async fn serve(
     let (workers, threads) = Workers::start(&media, &metrics, rand::rng().random())?;
     let keys = Arc::new(sections::keys(&config.keys));
     let (presence, comings) = mpsc::channel(PRESENCE_DEPTH);
-    let rooms = Rooms::start(Surroundings {
+    let surroundings = Surroundings {
         workers: workers.clone(),
         metrics: metrics.clone(),
         keys: Arc::clone(&keys),
@@ -136,31 +137,27 @@ async fn serve(
         faults: faults.clone(),
         denied: Denied::default(),
         presence: config.matrix.wants_presence().then_some(presence),
-    });
+    };
+    let rooms = Rooms::start(surroundings.clone());
     let (draining, is_draining) = watch::channel(false);
-    let front = Arc::new(Front {
-        rooms: rooms.clone(),
-        workers: workers.clone(),
-        metrics: metrics.clone(),
-        keys: Arc::clone(&keys),
-        policy: sections::policy(config),
-        draining: is_draining,
-        prefixes: config.http.path_prefixes.clone(),
-        max_message_bytes: config.http.signal_message_size_limit,
-        max_body_bytes: config.http.max_api_request_body_size,
-        faults: faults.clone(),
-    });
+    let front = sections::front(config, &surroundings, &rooms, is_draining);
     let main = listen::bind("port", config.http.port, &config.http.bind_addresses).await?;
     let prometheus = listen::bind_metrics(&config.prometheus).await?;
     let bound = listen::addresses(&main);
+    let media_tcp = listen::bind_media(&config.rtc).await?;
     let stopping = stop::Stopping::default();
     let matrix = authorization::endpoints(config, &keys, (&rooms, comings), &metrics)?;
     let router = main_router(config, front, (keys, readiness.clone()), matrix);
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
     let mut tasks = listen::spawn(main, &router, &stopping, &places, &faults);
     tasks.extend(serve_metrics(
-        config, prometheus, metrics, &readiness, &stopping,
+        config,
+        prometheus,
+        metrics.clone(),
+        &readiness,
+        &stopping,
     ));
+    accept_media(media_tcp, &surroundings);
     readiness.set(true);
     announce(config, &node_id, &bound, &advertised);
     started(&bound);
@@ -194,6 +191,15 @@ fn serve_metrics(
     listen::spawn(listeners, &page, stopping, &scrapers, &faults)
 }
 
+/// Takes media connections as long as the process lives: whoever stays to the end may need one.
+fn accept_media(listeners: Vec<TcpListener>, surroundings: &Surroundings) {
+    for listener in listeners {
+        let (workers, metrics) = (surroundings.workers.clone(), surroundings.metrics.clone());
+        let faults = surroundings.faults.clone();
+        tokio::spawn(accept::accept(listener, workers, metrics, faults));
+    }
+}
+
 /// The threads stop within one pass; joining them waits for no client.
 async fn join(threads: Threads) {
     let joined = tokio::task::spawn_blocking(move || threads.join());
@@ -206,11 +212,13 @@ async fn join(threads: Threads) {
 }
 
 /// One line for each address clients are told to send media to.
-fn announce_candidates(advertised: &[SocketAddr]) {
-    for address in advertised {
+fn announce_candidates(advertised: &[Candidate]) {
+    for candidate in advertised {
         tracing::info!(
-            "advertised candidate: udp{} host {address}",
-            family(address)
+            "advertised candidate: {}{} host {}",
+            candidate.transport.label(),
+            family(&candidate.at),
+            candidate.at
         );
     }
 }
@@ -235,7 +243,7 @@ fn main_router(
 }
 
 /// The boot banner; names as LiveKit's. (LK: server ops §12)
-fn announce(config: &Config, node_id: &str, bound: &[SocketAddr], advertised: &[SocketAddr]) {
+fn announce(config: &Config, node_id: &str, bound: &[SocketAddr], advertised: &[Candidate]) {
     let node_ip = config.rtc.node_ip;
     let node_ip: Vec<String> = [
         node_ip.v4.map(|ip| ip.to_string()),
@@ -251,6 +259,7 @@ fn announce(config: &Config, node_id: &str, bound: &[SocketAddr], advertised: &[
         version = LIVEKIT_VERSION,
         fociVersion = env!("CARGO_PKG_VERSION"),
         bindAddresses = ?bound,
+        rtc.portTCP = config.rtc.tcp_port,
         rtc.portUDP = %config.rtc.udp_ports_in_use(),
         portPrometheus = config.prometheus.port,
         region = config.region,

@@ -8,14 +8,17 @@
     reason = "shell: this is where media reads the clock and makes its threads"
 )]
 
-pub mod mailbox;
 pub mod udp;
+pub mod tcp;
+pub mod mailbox;
 mod report;
 pub mod record;
 pub mod placement;
+pub mod accept;
 
 use crate::config::faults::Point;
 use crate::faults::Faults;
+use crate::media::demux::Carrier;
 use crate::media::message::{Command, Event, PeerFailure, Side};
 use crate::media::plane::{self, Plane, Progress};
 use crate::metrics::WorkerMetrics;
@@ -27,6 +30,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use tcp::Connections;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use udp::UdpMux;
@@ -67,16 +71,17 @@ const REPORT_EVERY: Duration = Duration::from_millis(250);
 const STALL: Duration = Duration::from_millis(300);
 /// How far its clock leaps on purpose: beyond what it takes for a pause between two passes.
 const LEAP: Duration = Duration::from_secs(3);
-/// epoll token of the mailbox; sockets count up from zero.
+/// epoll token of the mailbox; sockets count up from zero, connections behind them.
 const MAILBOX: Token = Token(usize::MAX);
-/// epoll events taken at once: the sockets and the mailbox.
-const EPOLL_EVENTS: usize = 16;
+/// epoll events taken at once: the sockets, the mailbox, and connections; the others come next.
+const EPOLL_EVENTS: usize = 64;
 
 /// One media thread's belongings.
 struct Worker {
     poll: Poll,
     inbox: Inbox,
     mux: UdpMux,
+    tcp: Connections,
     plane: Plane,
     sinks: HashMap<crate::ids::PeerId, EventSink>,
     metrics: WorkerMetrics,
@@ -88,11 +93,17 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(plane: Plane, mux: UdpMux, poll: Poll, inbox: Inbox, metrics: WorkerMetrics) -> Self {
+    fn new(
+        plane: Plane,
+        (mux, tcp): (UdpMux, Connections),
+        (poll, inbox): (Poll, Inbox),
+        metrics: WorkerMetrics,
+    ) -> Self {
         Self {
             poll,
             inbox,
             mux,
+            tcp,
             plane,
             sinks: HashMap::new(),
             metrics,
@@ -126,6 +137,7 @@ impl Worker {
                 return Ok(());
             }
             self.receive(now);
+            self.receive_tcp(now);
             match &mut self.recorder {
                 None => self.plane.handle_timeout(now),
                 Some(recorder) => recorder.timeout(&mut self.plane, now),
@@ -167,7 +179,7 @@ impl Worker {
         if self.plane.has_unread_data() {
             timeout = timeout.min(DATA_RETRY);
         }
-        if self.mux.has_more() || !self.inbox.may_sleep() {
+        if self.mux.has_more() || self.tcp.has_more() || !self.inbox.may_sleep() {
             timeout = Duration::ZERO;
         }
         match self.poll.poll(events, Some(timeout)) {
@@ -177,8 +189,11 @@ impl Worker {
         }
         self.inbox.woke();
         for event in events.iter() {
-            if event.token() != MAILBOX {
-                self.mux.mark_readable(event.token().0);
+            let at = event.token();
+            if at != MAILBOX {
+                self.mux.mark_readable(at.0);
+                self.tcp
+                    .mark(at.0, event.is_readable(), event.is_writable());
             }
         }
         Ok(())
@@ -189,6 +204,7 @@ impl Worker {
         for _ in 0..COMMANDS_PER_PASS {
             match self.inbox.take() {
                 Some(Message::Command { command, events }) => self.apply(command, events, now),
+                Some(Message::Connection(accepted)) => self.tcp.adopt(*accepted, now),
                 Some(Message::Stop) => return false,
                 None => break,
             }
@@ -232,6 +248,25 @@ impl Worker {
         }
     }
 
+    /// Reads connections, and tells the plane which of them are gone.
+    fn receive_tcp(&mut self, now: Instant) {
+        let (plane, recorder) = (&mut self.plane, &mut self.recorder);
+        self.tcp.receive(now, |path, datagram| {
+            match recorder {
+                None => plane.handle_datagram(path, datagram, now),
+                Some(recorder) => recorder.datagram(plane, path, datagram, now),
+            }
+            plane.knows(&path)
+        });
+        self.tcp.look(now, |path| plane.knows(path));
+        while let Some(path) = self.tcp.poll_lost() {
+            if let Some(recorder) = recorder {
+                recorder.path_lost(path, now);
+            }
+            plane.handle_path_lost(path, now);
+        }
+    }
+
     /// Sends what there is, in arena-sized pieces.
     fn send(&mut self, now: Instant) {
         loop {
@@ -242,7 +277,13 @@ impl Worker {
             if let Some(recorder) = &mut self.recorder {
                 recorder.sent(&self.plane);
             }
-            self.mux.send(self.plane.outgoing());
+            for run in self.plane.outgoing() {
+                match run.to.carrier {
+                    Carrier::Udp(socket) => self.mux.send(socket, &run),
+                    Carrier::Tcp(connection) => self.tcp.push(connection, &run, now),
+                }
+            }
+            self.tcp.flush(now);
             self.plane.sent();
             if progress == Progress::Done {
                 return;
@@ -310,6 +351,7 @@ impl Worker {
             self.plane.counters(),
             self.plane.population(),
             self.mux.counters(),
+            (self.tcp.count(), self.tcp.counters()),
         );
     }
 }

@@ -19,6 +19,7 @@ pub mod check;
 pub mod shake;
 pub mod world;
 pub mod relay;
+pub mod framed;
 
 pub mod endpoint;
 pub mod publication;

@@ -182,6 +182,7 @@ impl Stage {
         match entry {
             Entry::Command(command) => self.command(command, now),
             Entry::Datagram(datagram) => self.datagram(&datagram, now),
+            Entry::PathLost(path) => self.plane.handle_path_lost(path, now),
             Entry::FanOut => self.fan_out(now),
             Entry::Absence(nanos) => self.plane.excuse(Duration::from_nanos(nanos)),
             Entry::Timeout(Some(peers)) => self.plane.handle_timeout_of(&peers, now),

@@ -34,6 +34,8 @@ pub struct Server {
     pub http: SocketAddr,
     /// Where its media answers.
     pub udp: SocketAddr,
+    /// Where its media answers over TCP.
+    pub tcp: SocketAddr,
     /// Where it shows its metrics.
     pub metrics: SocketAddr,
 }
@@ -100,7 +102,7 @@ impl Server {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (http, udp) = (local(free_tcp_port()), local(free_udp_port()));
-        let metrics = local(free_tcp_port());
+        let (metrics, tcp) = (local(free_tcp_port()), local(free_tcp_port()));
         let bind = match node_ip.parse::<Ipv4Addr>() {
             Ok(ip) if !ip.is_loopback() => format!("127.0.0.1, {ip}"),
             _ => "127.0.0.1".to_owned(),
@@ -115,7 +117,7 @@ impl Server {
              enable_loopback_candidate: true\nprometheus:\n  port: {}\n{more}",
             http.port(),
             udp.port(),
-            free_tcp_port(),
+            tcp.port(),
             metrics.port(),
         );
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -141,6 +143,7 @@ impl Server {
             record,
             http,
             udp,
+            tcp,
             metrics,
         };
         server.ready().await;

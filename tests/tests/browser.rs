@@ -11,6 +11,19 @@ async fn three_participants_call_with_livekit_client() {
 }
 
 #[tokio::test]
+async fn three_participants_call_where_no_udp_is() {
+    let server = Server::start_flagged(&["--rtc.force_tcp"]).await;
+    script::node(&server, "call.mjs").await;
+    let log = server.log();
+    let active = log
+        .lines()
+        .filter(|line| line.contains("participant active"));
+    let (by_tcp, others): (Vec<_>, Vec<_>) =
+        active.partition(|line| line.contains("connectionType=\"tcp\""));
+    assert!(by_tcp.len() >= 3 && others.is_empty(), "{others:?}");
+}
+
+#[tokio::test]
 async fn every_generation_of_livekit_client_calls_every_other() {
     let server = Server::start().await;
     script::node(&server, "call.mjs mixed").await;

@@ -10,6 +10,14 @@ async fn three_participants_call_with_the_python_sdk() {
 }
 
 #[tokio::test]
+async fn three_participants_call_where_no_udp_is() {
+    let server = Server::start_flagged(&["--rtc.force_tcp"]).await;
+    script::python(&server, "call.py").await;
+    let told = server.log();
+    assert!(told.contains("connectionType=\"tcp\"") && !told.contains("connectionType=\"udp\""));
+}
+
+#[tokio::test]
 async fn participants_of_one_and_of_two_peer_connections_call_each_other() {
     let server = Server::start().await;
     script::python(&server, "call.py dual").await;

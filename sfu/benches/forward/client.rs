@@ -3,7 +3,7 @@
 use aws_lc_rs::hmac;
 use dimpl::{Config, Dtls, Output};
 use sfu::ids::PeerId;
-use sfu::media::demux::Path;
+use sfu::media::demux::{Carrier, Path};
 use sfu::media::transport::dtls::{Keying, Profile};
 use sfu::media::transport::srtp::{self, Opener, Sealer, Side};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -49,7 +49,7 @@ impl Client {
                 generation: 0,
             },
             path: Path {
-                socket: 0,
+                carrier: Carrier::Udp(0),
                 local: None,
                 remote: SocketAddr::from((ip, 40_000)),
             },

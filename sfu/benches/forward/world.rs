@@ -11,6 +11,7 @@ use sfu::ids::{MediaKind, TrackKey};
 use sfu::media::demux::Path;
 use sfu::media::message::{Command, Event, PeerSetup, StreamLabel, TrackSpec, Wish};
 use sfu::media::plane::{Plane, Progress, Setup};
+use sfu::media::transport::candidates::Candidate;
 use sfu::media::transport::dtls;
 use sfu::rtp::header::FixedHeader;
 use sfu::units::ExtSeq;
@@ -58,7 +59,7 @@ impl World {
         let shared = Shared::new();
         let setup = Setup {
             dtls: Arc::new(dtls::Shared::new().expect("certificate")),
-            advertised: vec![SocketAddr::from(([127, 0, 0, 1], 7882))],
+            advertised: vec![Candidate::udp(SocketAddr::from(([127, 0, 0, 1], 7882)))],
             node: 0,
             process: 0,
             worker: 0,

@@ -82,12 +82,15 @@ impl Config {
             })
         };
         uses.extend(tcp("port", self.http.port, "HTTP and WebSocket"));
-        uses.push(PortUse {
-            key: "rtc.udp_port",
-            protocol: Protocol::Udp,
-            ports: self.rtc.udp_ports_in_use(),
-            purpose: "media (ICE/UDP)",
-        });
+        if !self.rtc.force_tcp {
+            uses.push(PortUse {
+                key: "rtc.udp_port",
+                protocol: Protocol::Udp,
+                ports: self.rtc.udp_ports_in_use(),
+                purpose: "media (ICE/UDP)",
+            });
+        }
+        uses.extend(tcp("rtc.tcp_port", self.rtc.tcp_port, "media (ICE/TCP)"));
         uses.extend(tcp("prometheus.port", self.prometheus.port, "metrics"));
         uses
     }

@@ -138,8 +138,7 @@ pub struct PortUse {
 }
 
 /// Ports of features that are still to come: they are not opened.
-pub const LATER: &str =
-    "7881/tcp media over TCP, 3479/udp TURN, 5350/tcp TURN over TLS, 30000-30020/udp TURN relays";
+pub const LATER: &str = "3479/udp TURN, 5350/tcp TURN over TLS, 30000-30020/udp TURN relays";
 
 /// The ports in one line: `7880/tcp HTTP and WebSocket, 7882/udp media (ICE/UDP)`.
 #[must_use]

@@ -6,7 +6,7 @@
 //! packet that came from it. Called by the plane for every datagram, and by the shell to find the owner of a foreign one.
 
 use crate::ids::PeerId;
-use crate::media::message::Side;
+use crate::media::message::{PathTransport, Side};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -33,11 +33,33 @@ pub const STUN_BINDING_REQUEST: u16 = 0x0001;
 /// Type of the USERNAME attribute. (RFC 8489 §14.3)
 pub const STUN_USERNAME: u16 = 0x0006;
 
+/// What carries the datagrams of a path. A relay in this process would be one more: the plane only
+/// compares carriers, the worker takes datagrams from them and hands datagrams to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Carrier {
+    /// The worker's UDP socket of this number.
+    Udp(u8),
+    /// The worker's TCP connection of this number (RFC 4571). Counted up, so that the path of a
+    /// connection that is gone is never that of another.
+    Tcp(u32),
+}
+
+impl Carrier {
+    /// The transport it is.
+    #[must_use]
+    pub const fn transport(self) -> PathTransport {
+        match self {
+            Self::Udp(_) => PathTransport::Udp,
+            Self::Tcp(_) => PathTransport::Tcp,
+        }
+    }
+}
+
 /// Between which two addresses a datagram travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Path {
-    /// The worker's socket it came in by, and is answered by.
-    pub socket: u8,
+    /// What it came in by, and is answered by.
+    pub carrier: Carrier,
     /// The local address it was sent to, where the kernel told: the answer must leave from it.
     pub local: Option<IpAddr>,
     /// The client's address as seen here.
@@ -199,8 +221,8 @@ pub struct Sender {
     pub side: Side,
 }
 
-/// Where a connection is looked up by address: the socket tells apart equal addresses of two networks.
-type Address = (u8, SocketAddr);
+/// Where a connection is looked up by address: the carrier tells apart equal addresses of two networks.
+type Address = (Carrier, SocketAddr);
 
 /// The worker's table is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -265,7 +287,7 @@ impl Demux {
     /// newest claim wins, as a client may reuse its port for its next call; whoever lost an address
     /// wrongly has it back with its next check. Ignored for a connection without a ufrag here.
     pub fn learn(&mut self, path: &Path, sender: Sender) {
-        let address = (path.socket, path.remote);
+        let address = (path.carrier, path.remote);
         let Some(routes) = self.routes.get_mut(&sender) else {
             return;
         };
@@ -285,6 +307,16 @@ impl Demux {
         }
     }
 
+    /// Routes nothing by `path` any more: what carried it is gone. Whose it was.
+    pub fn forget(&mut self, path: &Path) -> Option<Sender> {
+        let address = (path.carrier, path.remote);
+        let sender = self.addresses.remove(&address)?;
+        if let Some(routes) = self.routes.get_mut(&sender) {
+            routes.addresses.retain(|&known| known != address);
+        }
+        Some(sender)
+    }
+
     /// The connection that a check with this ufrag is for.
     #[must_use]
     pub fn by_ufrag(&self, ufrag: &str) -> Option<Sender> {
@@ -294,7 +326,7 @@ impl Demux {
     /// The connection that everything else by this path is from.
     #[must_use]
     pub fn by_path(&self, path: &Path) -> Option<Sender> {
-        self.addresses.get(&(path.socket, path.remote)).copied()
+        self.addresses.get(&(path.carrier, path.remote)).copied()
     }
 
     /// Forgets all that leads to `peer`.

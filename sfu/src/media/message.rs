@@ -494,10 +494,23 @@ pub struct PathReport {
 }
 
 /// The transport of a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PathTransport {
     /// Plain UDP.
     Udp,
+    /// TCP, each datagram in a frame. (RFC 4571, RFC 6544)
+    Tcp,
+}
+
+impl PathTransport {
+    /// As LiveKit names the type of a connection. (LK: server ops §12)
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
 }
 
 /// Why a peer was lost.

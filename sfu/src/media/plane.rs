@@ -24,7 +24,8 @@ use crate::media::demux::{Demux, Path};
 use crate::media::forward::feedback::Resend;
 use crate::media::message::{Command, Event};
 use crate::media::pacer::{Arena, Run};
-use crate::media::transport::{self, dtls};
+use crate::media::transport::candidates::{self, Candidate};
+use crate::media::transport::dtls;
 use data::Data;
 use fanout::Cursor;
 use peers::Peers;
@@ -33,7 +34,6 @@ use rand::{Rng, SeedableRng};
 use schedule::Schedule;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strays::Strays;
@@ -49,8 +49,8 @@ const ABSENCE: Duration = Duration::from_secs(2);
 pub struct Setup {
     /// Certificate and handshake settings, one for the process: building them is slow.
     pub dtls: Arc<dtls::Shared>,
-    /// Addresses told to clients.
-    pub advertised: Vec<SocketAddr>,
+    /// Where clients are told to find us.
+    pub advertised: Vec<Candidate>,
     /// Written into every ufrag.
     pub node: u8,
     /// Written into every ufrag: counts the processes of a node.
@@ -217,6 +217,27 @@ impl Plane {
         self.take(&opened, path, datagram, now);
     }
 
+    /// What carried a path is gone: nothing comes or goes by it any more.
+    pub fn handle_path_lost(&mut self, path: Path, now: Instant) {
+        let Some(sender) = self.demux.forget(&path) else {
+            return;
+        };
+        let Some(index) = self.peers.index(sender.peer) else {
+            return;
+        };
+        if let Some(connection) = self.peers.connection_mut(index, sender.side) {
+            connection.transport.handle_lost(path, now);
+            self.tell_changes(index, now);
+            self.reschedule(index, now);
+        }
+    }
+
+    /// Has an authentic check or packet come by this path, from a peer that is still here?
+    #[must_use]
+    pub fn knows(&self, path: &Path) -> bool {
+        self.sender_of(path).is_some()
+    }
+
     /// Does what is due: retransmissions, reports, requests, consent.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.begin_data();
@@ -288,11 +309,6 @@ impl Plane {
     fn index_of(&self, id: PeerId) -> Option<u32> {
         self.peers.index(id)
     }
-}
-
-/// The transport's view of the advertised addresses, as SDP wants them.
-fn candidates(setup: &Setup) -> Vec<String> {
-    transport::candidates::host(&setup.advertised)
 }
 
 #[cfg(test)]

@@ -12,18 +12,18 @@ use crate::media::demux::{Kind, Path, Sender, classify};
 use crate::media::message::Command;
 use crate::media::plane::tracks::TrackSettings;
 use crate::media::plane::{Plane, Population};
+use crate::media::transport::candidates::Candidate;
 pub use datagram::{Datagram, Form};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 #[cfg(test)]
 mod tests;
 
 /// The first bytes of a record; the last one is the version.
-pub const MAGIC: [u8; 8] = *b"FOCIREC1";
+pub const MAGIC: [u8; 8] = *b"FOCIREC2";
 /// Bytes before the body of an entry: tag, time, length.
 const HEAD: usize = 13;
 /// The longest body: larger than any description or data message as text.
@@ -40,6 +40,8 @@ pub enum Entry {
     Command(Command),
     /// A datagram came.
     Datagram(Datagram),
+    /// What carried a path was gone.
+    PathLost(Path),
     /// What had been received was forwarded.
     FanOut,
     /// The media thread had stood still for so long, in nanoseconds.
@@ -65,8 +67,8 @@ pub struct Start {
     pub version: String,
     /// What names and numbers were drawn from.
     pub chance: [u8; 32],
-    /// Addresses told to clients.
-    pub advertised: Vec<SocketAddr>,
+    /// Where clients were told to find us.
+    pub advertised: Vec<Candidate>,
     /// Node, process and worker, as written into every ufrag.
     pub place: [u8; 3],
     /// How tracks are received.
@@ -211,6 +213,7 @@ pub fn write(entry: &Entry, at: Duration, out: &mut Vec<u8>) {
         Entry::End(_) => 8,
         Entry::Keys(_) => 9,
         Entry::Absence(_) => 10,
+        Entry::PathLost(_) => 11,
     };
     let nanos = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
     out.push(tag);
@@ -238,6 +241,7 @@ pub fn write(entry: &Entry, at: Duration, out: &mut Vec<u8>) {
         Entry::Timeout(peers) => serde_json::to_writer(&mut *out, peers),
         Entry::FanOut => Ok(()),
         Entry::Absence(away) => serde_json::to_writer(&mut *out, away),
+        Entry::PathLost(path) => serde_json::to_writer(&mut *out, path),
     };
     let len = out.len() - start;
     if written.is_err() || len > BODY_MAX {
@@ -316,6 +320,7 @@ fn read(tag: u8, body: &[u8]) -> Option<Entry> {
         8 => Entry::End(serde_json::from_slice(body).ok()?),
         9 => Entry::Keys(serde_json::from_slice(body).ok()?),
         10 => Entry::Absence(serde_json::from_slice(body).ok()?),
+        11 => Entry::PathLost(serde_json::from_slice(body).ok()?),
         _ => return None,
     })
 }

@@ -4,6 +4,7 @@
 //! keys and carries the data channels. It never looks into media or messages. SDP and negotiation stand beside it.
 
 pub mod candidates;
+pub mod framing;
 pub mod ice;
 pub mod dtls;
 pub mod srtp;
@@ -310,6 +311,11 @@ impl Transport {
     pub fn handle_authenticated(&mut self, path: Path, now: Instant) -> bool {
         self.ice.handle_authenticated(path, now);
         !self.up || self.told != Some(path)
+    }
+
+    /// What carried a path is gone.
+    pub fn handle_lost(&mut self, path: Path, now: Instant) {
+        self.ice.handle_lost(path, now);
     }
 
     /// Where it was heard of last, and when; `None` before there are keys.

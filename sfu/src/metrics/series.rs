@@ -1,6 +1,6 @@
 //! The series behind the counters, and the only file that names the crate `prometheus`.
 
-use crate::metrics::worker::{Counter, Counters, DropReason, WorkerMetrics};
+use crate::metrics::worker::{ConnectionEnd, Counter, Counters, DropReason, WorkerMetrics};
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
@@ -176,6 +176,7 @@ impl Series {
         media(&shelf, workers);
         threads(&shelf, workers);
         messages(&shelf, workers);
+        connections(&shelf, workers);
         let mut families = self.registry.gather();
         families.extend(shelf.0.gather());
         let mut page = Vec::new();
@@ -378,6 +379,41 @@ fn messages(shelf: &Shelf, workers: &[WorkerMetrics]) {
             let series = messages.with_label_values(&labels);
             series.inc_by(data.messages.value());
             bytes.with_label_values(&labels).inc_by(data.bytes.value());
+        }
+    }
+}
+
+/// Media over TCP, of each media thread.
+fn connections(shelf: &Shelf, workers: &[WorkerMetrics]) {
+    let label = &["worker"];
+    let open = shelf.gauges("foci_tcp_connections", "Media connections", label);
+    let opened = shelf.counters(
+        "foci_tcp_opened_total",
+        "Media connections taken over",
+        label,
+    );
+    let ended = shelf.counters(
+        "foci_tcp_ended_total",
+        "Media connections that ended",
+        &["worker", "reason"],
+    );
+    let sends = shelf.counters("foci_tcp_sends_total", "System calls that sent", label);
+    let frames = shelf.counters("foci_tcp_frames_total", "Datagrams these sent", label);
+    for (index, worker) in workers.iter().enumerate() {
+        let index = index.to_string();
+        let label = [index.as_str()];
+        let now = i64::try_from(worker.tcp.open.value()).unwrap_or(i64::MAX);
+        open.with_label_values(&label).set(now);
+        for (series, counter) in [
+            (&opened, &worker.tcp.opened),
+            (&sends, &worker.tcp.sends),
+            (&frames, &worker.tcp.datagrams),
+        ] {
+            series.with_label_values(&label).inc_by(counter.value());
+        }
+        for (reason, counter) in ConnectionEnd::ALL.into_iter().zip(&worker.tcp.ended) {
+            let series = ended.with_label_values(&[index.as_str(), reason.label()]);
+            series.inc_by(counter.value());
         }
     }
 }

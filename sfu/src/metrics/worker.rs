@@ -69,6 +69,59 @@ pub struct Population {
     pub downstreams: Counter,
 }
 
+/// Why a media connection of a client ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionEnd {
+    /// The client closed it, or the network broke it.
+    Closed,
+    /// It sent what is no frame.
+    Malformed,
+    /// Nobody here has passed a check on it, or he is gone.
+    Unknown,
+    /// Nothing came for a minute.
+    Idle,
+    /// It takes nothing any more.
+    Stalled,
+}
+
+impl ConnectionEnd {
+    /// Every end; an end's place is its index in [`Connections::ended`].
+    pub const ALL: [Self; 5] = [
+        Self::Closed,
+        Self::Malformed,
+        Self::Unknown,
+        Self::Idle,
+        Self::Stalled,
+    ];
+
+    /// The value of the label `reason`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Malformed => "malformed",
+            Self::Unknown => "unknown",
+            Self::Idle => "idle",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+/// Media connections (ICE-TCP).
+#[derive(Debug, Default)]
+pub struct Connections {
+    /// Open now.
+    pub open: Counter,
+    /// Taken over so far.
+    pub opened: Counter,
+    /// Ended so far, by [`ConnectionEnd`].
+    pub ended: [Counter; ConnectionEnd::ALL.len()],
+    /// System calls that sent.
+    pub sends: Counter,
+    /// Datagrams these sent.
+    pub datagrams: Counter,
+}
+
 /// Why a datagram was not used or not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DropReason {
@@ -102,6 +155,10 @@ pub enum DropReason {
     SendRefused,
     /// Sending failed otherwise.
     SendOther,
+    /// Media that waited too long for a TCP connection.
+    SendLate,
+    /// The TCP connection is gone.
+    SendClosed,
     /// A data message whose receiver had no channel or no place for it.
     DataLate,
     /// A data message or channel beyond what a client may send or open.
@@ -110,7 +167,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason; a reason's place is its index in [`Counters::dropped`].
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::NotOurs,
         Self::BadStun,
         Self::UnknownAddress,
@@ -126,6 +183,8 @@ impl DropReason {
         Self::SendTooLarge,
         Self::SendRefused,
         Self::SendOther,
+        Self::SendLate,
+        Self::SendClosed,
         Self::DataLate,
         Self::DataRefused,
     ];
@@ -149,6 +208,8 @@ impl DropReason {
             Self::SendTooLarge => "send_too_large",
             Self::SendRefused => "send_refused",
             Self::SendOther => "send_other",
+            Self::SendLate => "send_late",
+            Self::SendClosed => "send_closed",
             Self::DataLate => "data_late",
             Self::DataRefused => "data_refused",
         }
@@ -179,6 +240,8 @@ pub struct Counters {
     pub udp_sends: Counter,
     /// Datagrams these sent: more than calls where the kernel segments (GSO).
     pub gso_segments: Counter,
+    /// Media over TCP.
+    pub tcp: Connections,
     /// Clients found again by their keys, at an address that had passed no check.
     pub strays_found: Counter,
     /// Time not spent waiting.

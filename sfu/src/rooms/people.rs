@@ -31,6 +31,12 @@ impl Person {
         self.paths.get(&side).map(candidates).unwrap_or_default()
     }
 
+    /// By what media comes, as LiveKit names it; of two connections that of the publisher tells.
+    fn connection_type(&self) -> &'static str {
+        let path = self.paths.values().next();
+        path.map_or("unknown", |path| path.transport.label())
+    }
+
     fn span(&self) -> Span {
         info_span!("participant", participant = %self.identity, participantID = %self.sid)
     }
@@ -115,6 +121,7 @@ impl People {
             info!(
                 publisherCandidates = person.candidates(Side::Publisher),
                 subscriberCandidates = person.candidates(Side::Subscriber),
+                connectionType = person.connection_type(),
                 "{what}"
             );
         }
@@ -216,7 +223,7 @@ fn activated(metrics: &Metrics, person: &Person, after_ms: u64) {
     info!(
         publisherCandidates = person.candidates(Side::Publisher),
         subscriberCandidates = person.candidates(Side::Subscriber),
-        connectionType = "udp",
+        connectionType = person.connection_type(),
         connectTime = ?Duration::from_millis(after_ms),
         "participant active"
     );
@@ -256,7 +263,11 @@ const fn ms(ms: u64) -> f64 {
 
 /// The selected pair as LiveKit prints it.
 fn candidates(path: &PathReport) -> String {
-    let network = |address: SocketAddr| if address.is_ipv4() { "udp4" } else { "udp6" };
+    let transport = path.transport.label();
+    let network = |address: SocketAddr| {
+        let family = if address.is_ipv4() { 4 } else { 6 };
+        format!("{transport}{family}")
+    };
     format!(
         "[local][selected:1] {} host {} [remote][selected:1] {} prflx {}",
         network(path.local),

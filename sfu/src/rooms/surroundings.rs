@@ -53,6 +53,7 @@ impl Surroundings {
     pub(crate) fn on_loopback(settings: Settings) -> Self {
         use crate::media::plane;
         use crate::media::plane::tracks::TrackSettings;
+        use crate::media::transport::candidates::Candidate;
         use crate::media::transport::dtls;
         let metrics = Metrics::new("ND_test");
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
@@ -60,7 +61,7 @@ impl Surroundings {
             bind: vec![address],
             plane: plane::Setup {
                 dtls: Arc::new(dtls::Shared::new().expect("certificate")),
-                advertised: vec![address],
+                advertised: vec![Candidate::udp(address)],
                 node: 0,
                 process: 0,
                 worker: 0,

@@ -1,6 +1,6 @@
 //! The TCP listeners of the main and the metrics port.
 
-use crate::config::check::Prometheus;
+use crate::config::check::{Prometheus, Rtc};
 use crate::config::faults::Point;
 use crate::faults::Faults;
 use crate::http::connection::{Place, Places};
@@ -67,6 +67,15 @@ pub(super) async fn bind_metrics(config: &Prometheus) -> Result<Vec<TcpListener>
         return Ok(Vec::new());
     }
     bind("prometheus.port", config.port, &config.bind_addresses).await
+}
+
+/// The port of media over TCP, if there is one: everywhere, for media is not bound to
+/// `bind_addresses`. (LK: server ops §8.1)
+pub(super) async fn bind_media(config: &Rtc) -> Result<Vec<TcpListener>, ServeError> {
+    if config.tcp_port == 0 {
+        return Ok(Vec::new());
+    }
+    bind("rtc.tcp_port", config.tcp_port, &[]).await
 }
 
 /// Both families on one socket; IPv4 alone where there is no IPv6.

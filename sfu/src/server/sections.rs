@@ -4,19 +4,22 @@ use crate::addresses;
 use crate::config;
 use crate::config::check::Config;
 use crate::faults::Faults;
+use crate::http::front::Front;
 use crate::media::ingest::audio::LevelConfig;
 use crate::media::plane;
 use crate::media::plane::tracks::TrackSettings;
+use crate::media::transport::candidates::Candidate;
 use crate::media::transport::dtls;
 use crate::room::{Limits, Settings};
+use crate::rooms::{Rooms, Surroundings};
 use crate::server::{LIVEKIT_VERSION, ServeError};
 use crate::signal::join::Policy;
 use crate::worker;
 use proto::livekit::{ServerInfo, server_info::Edition};
 use proto::token::{Keys, Secret};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Newest signalling protocol understood. (LK: signalling §9.2)
 const PROTOCOL: i32 = 17;
@@ -57,8 +60,29 @@ pub(super) fn server_info(config: &Config, node_id: &str) -> ServerInfo {
     }
 }
 
+/// What the main port's handlers share.
+pub(super) fn front(
+    config: &Config,
+    surroundings: &Surroundings,
+    rooms: &Rooms,
+    draining: watch::Receiver<bool>,
+) -> Arc<Front> {
+    Arc::new(Front {
+        rooms: rooms.clone(),
+        workers: surroundings.workers.clone(),
+        metrics: surroundings.metrics.clone(),
+        keys: Arc::clone(&surroundings.keys),
+        policy: policy(config),
+        draining,
+        prefixes: config.http.path_prefixes.clone(),
+        max_message_bytes: config.http.signal_message_size_limit,
+        max_body_bytes: config.http.max_api_request_body_size,
+        faults: surroundings.faults.clone(),
+    })
+}
+
 /// How joins are judged.
-pub(super) fn policy(config: &Config) -> Policy {
+fn policy(config: &Config) -> Policy {
     Policy {
         codecs: config.room.enabled_codecs.clone(),
         ice_servers: Vec::new(),
@@ -85,7 +109,11 @@ pub(super) fn media(
     let dtls =
         dtls::Shared::new().map_err(|error| ServeError::Start(std::io::Error::other(error)))?;
     Ok(worker::Setup {
-        bind: addresses::bind(port),
+        bind: if config.rtc.force_tcp {
+            Vec::new()
+        } else {
+            addresses::bind(port)
+        },
         plane: plane::Setup {
             dtls: Arc::new(dtls),
             advertised: advertised(config, port)?,
@@ -108,7 +136,7 @@ pub(super) fn media(
 }
 
 /// The addresses clients are told, which must not be none.
-fn advertised(config: &Config, port: u16) -> Result<Vec<SocketAddr>, ServeError> {
+fn advertised(config: &Config, port: u16) -> Result<Vec<Candidate>, ServeError> {
     let told = addresses::advertised(&config.rtc, port)?;
     if told.is_empty() {
         return Err(ServeError::NoAddress);

@@ -1,6 +1,7 @@
 //! A worker's mailbox: bounded, many senders, woken by eventfd only when the worker sleeps.
 
 use super::EventSink;
+use super::tcp::Accepted;
 use crate::config::faults::Point;
 use crate::faults::Faults;
 use crate::media::message::Command;
@@ -23,6 +24,8 @@ pub enum Message {
         /// With AddPeer: the sink of its events.
         events: Option<EventSink>,
     },
+    /// A media connection of a client whose peer is here.
+    Connection(Box<Accepted>),
     /// Ends the thread.
     Stop,
 }

@@ -2,9 +2,11 @@
 
 use super::mailbox::{Message, Outbox, Refused, mailbox};
 use super::record::Recorder;
+use super::tcp::{Accepted, Connections};
 use super::udp::UdpMux;
 use super::{EventSink, MAILBOX, Setup, Worker};
 use crate::ids::PeerId;
+use crate::media::demux::Place;
 use crate::media::message::Command;
 use crate::media::plane::Plane;
 use crate::metrics::Metrics;
@@ -71,11 +73,12 @@ impl Workers {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), MAILBOX)?;
         let mux = UdpMux::bind(&setup.bind, poll.registry(), &setup.faults)?;
+        let tcp = Connections::new(poll.registry().try_clone()?);
         let (outbox, inbox) = mailbox(waker, setup.faults.clone());
         let mut plane = Plane::new(setup.plane.clone(), seed);
         let recorder = setup.record.as_ref();
         let recorder = recorder.map(|target| Recorder::start(target, &mut plane));
-        let mut worker = Worker::new(plane, mux, poll, inbox, metrics.worker(0));
+        let mut worker = Worker::new(plane, (mux, tcp), (poll, inbox), metrics.worker(0));
         worker.recorder = recorder.transpose()?;
         worker.faults = setup.faults.clone();
         let alive = Arc::new(AtomicBool::new(true));
@@ -143,6 +146,18 @@ impl Workers {
             .outbox
             .send(Message::Command { command, events })
             .map_err(|_: Refused| Overloaded)
+    }
+
+    /// Hands a media connection to the worker that its first frame names. It comes to nothing there
+    /// if the ufrag is nobody's.
+    ///
+    /// # Errors
+    /// [`Overloaded`] if there is no such worker, or its mailbox is full.
+    pub fn adopt(&self, place: Place, accepted: Box<Accepted>) -> Result<(), Overloaded> {
+        let handle = self.workers.get(usize::from(place.worker));
+        let handle = handle.ok_or(Overloaded)?;
+        let message = Message::Connection(accepted);
+        handle.outbox.send(message).map_err(|_: Refused| Overloaded)
     }
 
     /// Every media thread runs.

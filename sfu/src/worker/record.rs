@@ -224,6 +224,10 @@ impl Recorder {
         self.push(&Entry::Absence(nanos), now);
     }
 
+    pub(super) fn path_lost(&mut self, path: Path, now: Instant) {
+        self.push(&Entry::PathLost(path), now);
+    }
+
     pub(super) fn fan_out(&mut self, now: Instant) {
         self.push(&Entry::FanOut, now);
     }

@@ -1,5 +1,6 @@
 //! A worker's totals copied to where a scrape reads them.
 
+use super::tcp::TcpCounters;
 use super::udp::UdpCounters;
 use crate::media::counters::Counters;
 use crate::media::plane::Population;
@@ -11,6 +12,7 @@ pub(super) fn publish(
     counters: &Counters,
     population: Population,
     udp: UdpCounters,
+    (connections, tcp): (usize, TcpCounters),
 ) {
     let traffic = &counters.traffic;
     metrics.received.packets.set(traffic.packets_in);
@@ -40,10 +42,17 @@ pub(super) fn publish(
     metrics.data_out.bytes.set(data.bytes_out);
     metrics.udp_sends.set(udp.sends);
     metrics.gso_segments.set(udp.datagrams_out);
-    publish_drops(metrics, counters, udp);
+    metrics.tcp.open.set(connections as u64);
+    metrics.tcp.opened.set(tcp.opened);
+    metrics.tcp.sends.set(tcp.sends);
+    metrics.tcp.datagrams.set(tcp.datagrams_out);
+    for (counter, total) in metrics.tcp.ended.iter().zip(tcp.ended) {
+        counter.set(total);
+    }
+    publish_drops(metrics, counters, udp, tcp);
 }
 
-fn publish_drops(metrics: &WorkerMetrics, counters: &Counters, udp: UdpCounters) {
+fn publish_drops(metrics: &WorkerMetrics, counters: &Counters, udp: UdpCounters, tcp: TcpCounters) {
     let dropped = &counters.dropped;
     let all = [
         (DropReason::NotOurs, dropped.not_ours),
@@ -61,6 +70,8 @@ fn publish_drops(metrics: &WorkerMetrics, counters: &Counters, udp: UdpCounters)
         (DropReason::SendTooLarge, udp.lost_size),
         (DropReason::SendRefused, udp.lost_firewall),
         (DropReason::SendOther, udp.lost_other),
+        (DropReason::SendLate, tcp.lost_late),
+        (DropReason::SendClosed, tcp.lost_closed),
         (DropReason::DataLate, dropped.data_late),
         (DropReason::DataRefused, dropped.data_refused),
     ];

@@ -5,7 +5,7 @@
 
 use crate::config::faults::Point;
 use crate::faults::Faults;
-use crate::media::demux::Path;
+use crate::media::demux::{Carrier, Path};
 use crate::media::pacer::Run;
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
@@ -103,13 +103,10 @@ impl UdpMux {
         }
     }
 
-    /// Sends runs, each to one destination.
-    pub fn send<'a>(&mut self, runs: impl Iterator<Item = Run<'a, Path>>) {
-        for run in runs {
-            let Some(socket) = self.sockets.get(usize::from(run.to.socket)) else {
-                continue;
-            };
-            socket.send_run(&run, &mut self.counters);
+    /// Sends a run by the socket of this number.
+    pub fn send(&mut self, socket: u8, run: &Run<'_, Path>) {
+        if let Some(socket) = self.sockets.get(usize::from(socket)) {
+            socket.send_run(run, &mut self.counters);
         }
     }
 
@@ -153,7 +150,7 @@ impl MuxSocket {
         };
         for (meta, buffer) in meta.iter().zip(buffers.iter_mut()).take(count) {
             let path = Path {
-                socket: index,
+                carrier: Carrier::Udp(index),
                 local: meta.dst_ip,
                 remote: meta.addr,
             };

@@ -3,7 +3,9 @@
 
 use crate::input::Input;
 use sfu::ids::PeerId;
-use sfu::media::demux::{ADDRESSES_PER_CONNECTION, Demux, Kind, Path, Place, Sender, classify};
+use sfu::media::demux::{
+    ADDRESSES_PER_CONNECTION, Carrier, Demux, Kind, Path, Place, Sender, classify,
+};
 use sfu::media::message::Side as Connection;
 use sfu::media::transport::srtp::{self, Keying, Opener, Profile, Refused, Sealer, Side};
 use sfu::rtp::header::FixedHeader;
@@ -139,7 +141,7 @@ pub(crate) fn demux(bytes: &[u8]) {
 
 fn path(port: u16) -> Path {
     Path {
-        socket: 0,
+        carrier: Carrier::Udp(0),
         local: None,
         remote: SocketAddr::from(([192, 0, 2, 1], port)),
     }

@@ -6,6 +6,7 @@
 mod channels;
 mod datagram;
 mod description;
+mod framing;
 mod input;
 mod openid;
 mod participant;
@@ -57,6 +58,7 @@ pub const TARGETS: &[Target] = &[
     target("stun", stun::stun, 256 * KIB, 60),
     target("demux", datagram::demux, MIB, 10),
     target("srtp", datagram::srtp, 2 * MIB, 10),
+    target("framing", framing::framing, 2 * MIB, 40),
     target("dcep", channels::dcep, 64 * KIB, 100),
     target("sctp", channels::sctp, 8 * MIB, 4),
     target("data_channels", channels::data_channels, 8 * MIB, 4),

@@ -11,9 +11,10 @@ use proto::signal::Frame;
 use proto::token::Claims;
 use sfu::config::codecs::Codec;
 use sfu::ids::{PeerId, SessionId};
-use sfu::media::demux::Path;
+use sfu::media::demux::{Carrier, Path};
 use sfu::media::message::Event;
 use sfu::media::plane::{Plane, Progress, Setup as PlaneSetup};
+use sfu::media::transport::candidates::Candidate;
 use sfu::media::transport::dtls::Shared;
 use sfu::media::transport::srtp::{self, Keying, Opener, Profile, Sealer, Side};
 use sfu::room::command::{Command, Join};
@@ -151,7 +152,7 @@ impl World {
         };
         let plane = PlaneSetup {
             dtls: Arc::clone(&SHARED),
-            advertised: vec![SocketAddr::from(([127, 0, 0, 1], 7882))],
+            advertised: vec![Candidate::udp(SocketAddr::from(([127, 0, 0, 1], 7882)))],
             node: 0,
             process: 0,
             worker: 0,
@@ -168,7 +169,7 @@ impl World {
             commands: VecDeque::new(),
             answer: String::new(),
             path: Path {
-                socket: 0,
+                carrier: Carrier::Udp(0),
                 local: None,
                 remote: SocketAddr::from(([192, 0, 2, 1], 40_000)),
             },

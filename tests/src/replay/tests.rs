@@ -1,5 +1,6 @@
 use super::*;
 use sfu::config::codecs::Codec;
+use sfu::media::demux::Carrier;
 use sfu::media::message::PeerSetup;
 use sfu::media::record::{self, End};
 
@@ -29,7 +30,7 @@ fn record(last: Option<Entry>) -> Vec<u8> {
     };
     let noise = Datagram {
         path: Path {
-            socket: 0,
+            carrier: Carrier::Udp(0),
             local: None,
             remote: ([127, 0, 0, 1], 9).into(),
         },

@@ -13,9 +13,10 @@ use proto::signal::{FrameBuf, FrameRef, encode_join_request};
 use proto::token::{Claims, Keys, Secret, Verified, VideoGrant};
 use sfu::config::codecs::Codec;
 use sfu::ids::{PeerId, SessionId};
-use sfu::media::demux::Path;
+use sfu::media::demux::{Carrier, Path};
 use sfu::media::message;
 use sfu::media::plane::{Plane, Population, Progress};
+use sfu::media::transport::candidates::Candidate;
 use sfu::media::transport::dtls;
 use sfu::room::command::Command;
 use sfu::room::effect::{Effect, JoinRefusal};
@@ -116,7 +117,7 @@ impl Server {
     pub fn new(dtls: Arc<dtls::Shared>, address: SocketAddr, seed: u64, now: Instant) -> Self {
         let setup = sfu::media::plane::Setup {
             dtls,
-            advertised: vec![address],
+            advertised: vec![Candidate::udp(address)],
             node: 0,
             process: 0,
             worker: 0,
@@ -251,7 +252,7 @@ impl Server {
     /// A datagram came; it is opened in place.
     pub fn handle_datagram(&mut self, from: SocketAddr, datagram: &mut [u8], now: Instant) {
         let path = Path {
-            socket: 0,
+            carrier: Carrier::Udp(0),
             local: None,
             remote: from,
         };

@@ -58,7 +58,10 @@ const OWNERS: [(&str, &[&str]); 30] = [
     ("saphyr_parser", &["sfu/src/config/raw/yaml.rs"]),
     ("sctp_proto", &["sfu/src/media/transport/sctp.rs"]),
     ("sha1", &["sfu/src/media/transport/srtp.rs"]),
-    ("socket2", &["sfu/src/worker/udp.rs"]),
+    (
+        "socket2",
+        &["sfu/src/worker/udp.rs", "sfu/src/worker/tcp.rs"],
+    ),
     ("tokio_rustls", &["jwt-service/src/tls.rs"]),
     ("tracing_subscriber", &["sfu/src/telemetry"]),
 ];

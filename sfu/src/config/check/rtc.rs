@@ -17,8 +17,10 @@ pub struct Rtc {
     pub udp_port: PortRange,
     /// The operator named the ports himself; otherwise the start line says what LiveKit would do.
     pub udp_port_configured: bool,
-    /// ICE over TCP; not built yet.
+    /// ICE over TCP; 0: none.
     pub tcp_port: u16,
+    /// No UDP at all.
+    pub force_tcp: bool,
     /// Addresses told to clients in place of the local ones.
     pub node_ip: NodeIp,
     /// Interfaces used.
@@ -70,6 +72,7 @@ impl Rtc {
             udp_port,
             udp_port_configured,
             tcp_port: values.port("rtc.tcp_port"),
+            force_tcp: force_tcp(values, complaints),
             node_ip: node_ip(values, complaints),
             interfaces: InterfaceFilter {
                 includes: values.texts("rtc.interfaces.includes"),
@@ -128,6 +131,18 @@ fn udp_port(values: &Values, complaints: &mut Complaints) -> (PortRange, bool) {
             (fallback, true)
         }
     }
+}
+
+/// Only with a port for TCP: nobody would be reached otherwise.
+fn force_tcp(values: &Values, complaints: &mut Complaints) -> bool {
+    const KEY: &str = "rtc.force_tcp";
+    let forced = values.flag(KEY);
+    if forced && values.port("rtc.tcp_port") == 0 {
+        let cause = "without rtc.tcp_port no media reaches anybody";
+        let fix = "set rtc.tcp_port: 7881, or remove rtc.force_tcp";
+        complaints.error(KEY, values.place(KEY), cause, fix);
+    }
+    forced
 }
 
 fn workers(values: &Values, complaints: &mut Complaints) -> u8 {

@@ -21,9 +21,30 @@ fn sender(slot: u32) -> Sender {
     }
 }
 
+#[test]
+fn a_path_whose_connection_is_gone_leads_to_nobody_and_its_ufrag_still_does() {
+    let mut demux = Demux::new();
+    let sender = Sender {
+        peer: peer(1),
+        side: Side::Publisher,
+    };
+    demux.insert("ours", sender).expect("room");
+    let over_tcp = Path {
+        carrier: Carrier::Tcp(0),
+        ..path(1)
+    };
+    demux.learn(&path(1), sender);
+    demux.learn(&over_tcp, sender);
+    assert_eq!(demux.forget(&over_tcp), Some(sender));
+    assert_eq!(demux.forget(&over_tcp), None);
+    assert_eq!(demux.by_path(&over_tcp), None);
+    assert_eq!(demux.by_path(&path(1)), Some(sender));
+    assert_eq!(demux.by_ufrag("ours"), Some(sender));
+}
+
 fn path(port: u16) -> Path {
     Path {
-        socket: 0,
+        carrier: Carrier::Udp(0),
         local: None,
         remote: SocketAddr::from(([192, 0, 2, 1], port)),
     }
@@ -125,7 +146,7 @@ fn checks_go_by_ufrag_and_the_rest_by_the_address_learned_from_them() {
     demux.learn(&path(5), sender(1));
     assert_eq!(demux.by_path(&path(5)), Some(sender(1)));
     let other_socket = Path {
-        socket: 1,
+        carrier: Carrier::Udp(1),
         ..path(5)
     };
     assert_eq!(demux.by_path(&other_socket), None);

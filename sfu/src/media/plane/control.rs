@@ -140,7 +140,7 @@ impl Plane {
             Some(_) => Credentials::random(place, &mut self.rng, &mut self.secrets),
             None => connection.transport.credentials().clone(),
         };
-        let local = connection.local(&credentials, candidates(&self.setup));
+        let local = connection.local(&credentials, candidates::host(&self.setup.advertised));
         match peer.negotiation.handle_offer(sdp, &local, now) {
             Ok(answered) => {
                 connection.described = true;

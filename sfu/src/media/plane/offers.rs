@@ -68,7 +68,7 @@ impl Plane {
             connection.transport.restart(credentials, None);
         }
         let credentials = connection.transport.credentials();
-        let local = connection.local(credentials, candidates(&self.setup));
+        let local = connection.local(credentials, candidates::host(&self.setup.advertised));
         connection.described = true;
         let offer = offering.offer(&local);
         self.events.push_back(Event::Offer {

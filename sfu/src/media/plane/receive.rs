@@ -4,9 +4,10 @@ use super::opened::Media;
 use super::tracks::Fanout;
 use super::{Plane, fanout};
 use crate::media::demux::{Path, Sender, username};
-use crate::media::message::{Event, PathReport, PathTransport, Side};
+use crate::media::message::{Event, PathReport, Side};
 use crate::media::peer::uplink::{Recognised, Stream};
 use crate::media::transport::Change;
+use crate::media::transport::candidates::Candidate;
 use crate::media::transport::ice::stun;
 use crate::rtp::extension::Extensions;
 use crate::rtp::header::Header;
@@ -96,8 +97,11 @@ impl Plane {
     }
 
     fn report(&self, path: Path) -> PathReport {
-        let same_family = |address: &&SocketAddr| address.is_ipv4() == path.remote.is_ipv4();
-        let advertised = self.setup.advertised.iter().find(same_family).copied();
+        let transport = path.carrier.transport();
+        let like = |candidate: &&Candidate| {
+            candidate.transport == transport && candidate.at.is_ipv4() == path.remote.is_ipv4()
+        };
+        let advertised = self.setup.advertised.iter().find(like).map(|one| one.at);
         let local = match (path.local, advertised) {
             (Some(ip), Some(advertised)) => SocketAddr::new(ip, advertised.port()),
             (_, Some(advertised)) => advertised,
@@ -106,7 +110,7 @@ impl Plane {
         PathReport {
             local,
             remote: path.remote,
-            transport: PathTransport::Udp,
+            transport,
         }
     }
 

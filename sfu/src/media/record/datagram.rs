@@ -1,7 +1,7 @@
 //! A datagram in a record: whose, what it was, and its bytes with runs of zeros left out.
 
 use crate::ids::PeerId;
-use crate::media::demux::{Path, Sender};
+use crate::media::demux::{Carrier, Path, Sender};
 use crate::media::message::Side;
 use crate::media::plane::opened::Reason;
 use crate::media::transport::Handshake;
@@ -113,7 +113,12 @@ pub(super) fn amend(form: Form, out: &mut Vec<u8>) {
 impl Datagram {
     /// Appends the body of its entry. The form stands at the end.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        out.push(self.path.socket);
+        let (carrier, number) = match self.path.carrier {
+            Carrier::Udp(socket) => (0, u32::from(socket)),
+            Carrier::Tcp(connection) => (1, connection),
+        };
+        out.push(carrier);
+        out.extend(number.to_be_bytes());
         write_ip(self.path.local, out);
         write_ip(Some(self.path.remote.ip()), out);
         out.extend(self.path.remote.port().to_be_bytes());
@@ -146,7 +151,13 @@ impl Datagram {
     pub(super) fn read(body: &[u8]) -> Option<Self> {
         let (body, form) = body.split_last_chunk::<FORM>()?;
         let mut rest = body;
-        let [socket] = chunk(&mut rest)?;
+        let [carrier] = chunk(&mut rest)?;
+        let number = u32::from_be_bytes(chunk(&mut rest)?);
+        let carrier = match carrier {
+            0 => Carrier::Udp(u8::try_from(number).ok()?),
+            1 => Carrier::Tcp(number),
+            _ => return None,
+        };
         let local = read_ip(&mut rest)?;
         let remote = read_ip(&mut rest)??;
         let port = u16::from_be_bytes(chunk(&mut rest)?);
@@ -169,7 +180,7 @@ impl Datagram {
         };
         Some(Self {
             path: Path {
-                socket,
+                carrier,
                 local,
                 remote,
             },

@@ -1,13 +1,15 @@
 use super::*;
 use crate::config::codecs::Codec;
 use crate::ids::PeerId;
+use crate::media::demux::Carrier;
 use crate::media::message::Side;
 use crate::media::plane::opened::Reason;
 use crate::media::transport::Handshake;
+use crate::media::transport::candidates::Candidate;
 use crate::rtp::header::Header;
 use crate::rtp::{h264, red, trailer, vp8};
 use proptest::prelude::*;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const PEER: PeerId = PeerId {
     worker: 0,
@@ -18,7 +20,7 @@ const PEER: PeerId = PeerId {
 fn datagram(form: Form, bytes: Vec<u8>) -> Datagram {
     Datagram {
         path: Path {
-            socket: 1,
+            carrier: Carrier::Udp(1),
             local: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             remote: SocketAddr::from((Ipv6Addr::LOCALHOST, 40_000)),
         },
@@ -54,12 +56,13 @@ fn entries() -> Vec<Entry> {
         Entry::Start(Start {
             version: "1".into(),
             chance: [3; 32],
-            advertised: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 1))],
+            advertised: vec![Candidate::udp(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)))],
             place: [1, 2, 3],
             track: TrackSettings::default(),
             secrets: false,
         }),
         Entry::Command(data),
+        Entry::PathLost(datagram(Form::Control, Vec::new()).path),
         Entry::FanOut,
         Entry::Absence(3_000_000_000),
         Entry::Timeout(None),

@@ -1,72 +1,137 @@
-//! Our host candidates as text.
+//! Our host candidates: what they are, and as text.
 //!
 //! Owns their numbering, priorities and form. It knows nothing of sockets: the addresses are those
 //! the operator advertises. Called when an answer is written and when candidates are trickled.
 
+use crate::media::message::PathTransport;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-/// Addresses told to a client: each costs it a check. More are left out, and `host` says how many
-/// it took by the length of its answer.
+/// Addresses of one transport told to a client: each costs it a check. More are left out.
 pub const CANDIDATES: usize = 16;
 
-/// Type preference of a host candidate. (RFC 8445 §5.1.2.1)
+/// Type preference of a host candidate of UDP. (RFC 8445 §5.1.2.1)
 const HOST_PREFERENCE: u32 = 126;
+/// The same of TCP: below everything UDP has to offer but relays. (RFC 6544 §4.2; LK: Pion takes
+/// off 27)
+const TCP_HOST_PREFERENCE: u32 = HOST_PREFERENCE - 27;
 /// Local preference of the first address; RFC 8445 §5.1.2.1 allows 0 to 65535.
 const LOCAL_PREFERENCE_MAX: u32 = 65_535;
+/// The same of TCP: direction passive, then 13 bits of our own. (RFC 6544 §4.2; LK: as Pion)
+const TCP_LOCAL_PREFERENCE_MAX: u32 = (4 << 13) + 8191;
 /// The one component: RTCP is multiplexed.
 const COMPONENT: u32 = 1;
 
+/// Where clients are told to find us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// UDP or TCP.
+    pub transport: PathTransport,
+    /// The address as clients reach it.
+    pub at: SocketAddr,
+}
+
+impl Candidate {
+    /// Of UDP.
+    #[must_use]
+    pub const fn udp(at: SocketAddr) -> Self {
+        let transport = PathTransport::Udp;
+        Self { transport, at }
+    }
+
+    /// Of TCP: the client connects.
+    #[must_use]
+    pub const fn tcp(at: SocketAddr) -> Self {
+        let transport = PathTransport::Tcp;
+        Self { transport, at }
+    }
+}
+
 /// One `candidate:…` line for each address, in the form of `RTCIceCandidateInit.candidate`; put
 /// `a=` before it for a session description. Families alternate with IPv6 first, so that neither
-/// starves the other (RFC 8421 §4); within a family the order given is the order preferred.
-/// An unspecified address is nobody's and left out.
+/// starves the other (RFC 8421 §4); within a family the order given is the order preferred, and UDP
+/// comes before TCP. An unspecified address is nobody's and left out.
 #[must_use]
-pub fn host(addresses: &[SocketAddr]) -> Vec<String> {
+pub fn host(candidates: &[Candidate]) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut ips: Vec<IpAddr> = Vec::new();
-    let mut taken = [0u32; 2];
-    for address in addresses {
-        let ip = address.ip().to_canonical();
-        if ip.is_unspecified() || lines.len() >= CANDIDATES {
-            continue;
+    let mut bases = Vec::new();
+    for transport in [PathTransport::Udp, PathTransport::Tcp] {
+        let of_it = candidates.iter().filter(|one| one.transport == transport);
+        let mut taken = [0u32; 2];
+        let known = of_it.map(|one| SocketAddr::new(one.at.ip().to_canonical(), one.at.port()));
+        for at in known
+            .filter(|at| !at.ip().is_unspecified())
+            .take(CANDIDATES)
+        {
+            let family = usize::from(at.is_ipv4());
+            let rank = 2 * taken[family] + u32::from(at.is_ipv4());
+            taken[family] += 1;
+            let foundation = foundation(&mut bases, (transport, at.ip()));
+            lines.push(line(transport, at, foundation, rank));
         }
-        // One foundation for each base address. (RFC 8445 §5.1.1.3)
-        let foundation = ips
-            .iter()
-            .position(|&known| known == ip)
-            .unwrap_or(ips.len());
-        if foundation == ips.len() {
-            ips.push(ip);
-        }
-        let family = usize::from(ip.is_ipv4());
-        let local = LOCAL_PREFERENCE_MAX - 2 * taken[family] - u32::from(ip.is_ipv4());
-        taken[family] += 1;
-        let mut line = String::with_capacity(80);
-        // Writing to a string cannot fail.
-        let _ = write!(
-            line,
-            "candidate:{} {COMPONENT} udp {} {ip} {} typ host generation 0",
-            foundation + 1,
-            priority(local),
-            address.port()
-        );
-        lines.push(line);
     }
     lines
 }
 
-/// The priority of a host candidate. (RFC 8445 §5.1.2.1)
-const fn priority(local_preference: u32) -> u32 {
-    (HOST_PREFERENCE << 24) + (local_preference << 8) + (256 - COMPONENT)
+/// One foundation for each base address and transport. (RFC 8445 §5.1.1.3)
+fn foundation(bases: &mut Vec<(PathTransport, IpAddr)>, base: (PathTransport, IpAddr)) -> usize {
+    let known = bases.iter().position(|&known| known == base);
+    1 + known.unwrap_or_else(|| {
+        bases.push(base);
+        bases.len() - 1
+    })
+}
+
+fn line(transport: PathTransport, at: SocketAddr, foundation: usize, rank: u32) -> String {
+    let (ip, port) = (at.ip(), at.port());
+    let mut line = String::with_capacity(96);
+    let (name, priority, kind) = match transport {
+        PathTransport::Udp => (
+            "udp",
+            priority(HOST_PREFERENCE, LOCAL_PREFERENCE_MAX - rank),
+            "",
+        ),
+        PathTransport::Tcp => (
+            "tcp",
+            priority(TCP_HOST_PREFERENCE, TCP_LOCAL_PREFERENCE_MAX - rank),
+            " tcptype passive",
+        ),
+    };
+    // Writing to a string cannot fail.
+    let _ = write!(
+        line,
+        "candidate:{foundation} {COMPONENT} {name} {priority} {ip} {port} typ host{kind} generation 0"
+    );
+    line
+}
+
+/// The priority of a candidate. (RFC 8445 §5.1.2.1)
+const fn priority(type_preference: u32, local_preference: u32) -> u32 {
+    (type_preference << 24) + (local_preference << 8) + (256 - COMPONENT)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
-        list.iter().map(|text| text.parse().unwrap()).collect()
+    fn addresses(list: &[&str]) -> Vec<Candidate> {
+        let at = list.iter().map(|text| text.parse().unwrap());
+        at.map(Candidate::udp).collect()
+    }
+
+    #[test]
+    fn tcp_is_passive_and_comes_after_udp() {
+        let at = "192.0.2.1:7881".parse().unwrap();
+        let told = host(&[Candidate::tcp(at), Candidate::udp(at)]);
+        // The numbers are Pion's but for the IPv6 that might have come first.
+        assert_eq!(
+            told,
+            [
+                "candidate:1 1 udp 2130706175 192.0.2.1 7881 typ host generation 0",
+                "candidate:2 1 tcp 1671429887 192.0.2.1 7881 typ host tcptype passive generation 0"
+            ]
+        );
     }
 
     #[test]
@@ -121,9 +186,8 @@ mod tests {
 
     #[test]
     fn no_more_than_the_limit_are_told() {
-        let many: Vec<SocketAddr> = (0..100)
-            .map(|port| SocketAddr::from(([192, 0, 2, 1], port)))
-            .collect();
-        assert_eq!(host(&many).len(), CANDIDATES);
+        let many = (0..100).map(|port| SocketAddr::from(([192, 0, 2, 1], port)));
+        let both = many.flat_map(|at| [Candidate::tcp(at), Candidate::udp(at)]);
+        assert_eq!(host(&both.collect::<Vec<_>>()).len(), 2 * CANDIDATES);
     }
 }

@@ -288,6 +288,16 @@ impl Ice {
         }
     }
 
+    /// What carried a path is gone: send by the best of the others, and by none if there is none.
+    /// The client is not silent for it; it may come by another path while its consent lasts.
+    pub fn handle_lost(&mut self, path: Path, now: Instant) {
+        self.valid.retain(|valid| valid.path != path);
+        if self.selection.path == Some(path) {
+            self.selection.followed = None;
+            self.selection.path = self.best(now);
+        }
+    }
+
     /// We were away for so long and heard nobody: that is not the client's silence. To be called
     /// before anything that came meanwhile is read.
     pub fn excuse(&mut self, away: Duration) {
@@ -320,7 +330,9 @@ impl Ice {
         }
         if self.told.path != self.selection.path {
             self.told.path = self.selection.path;
-            return self.told.path.map(Event::Selected);
+            if let Some(path) = self.told.path {
+                return Some(Event::Selected(path));
+            }
         }
         if self.told.state != self.consent.state {
             self.told.state = self.consent.state;
@@ -443,12 +455,18 @@ impl Ice {
             }
             self.selection.followed = None;
         }
+        self.selection.path = self.best(now);
+    }
+
+    /// The best of the valid paths: alive, nominated in this session, nominated at all, of highest
+    /// priority, in this order.
+    fn best(&self, now: Instant) -> Option<Path> {
         let best = self.valid.iter().rev().max_by_key(|valid| {
             let alive = now.saturating_duration_since(valid.heard) < SILENT_AFTER;
             let anew = valid.nominated == Some(self.session);
             (alive, anew, valid.nominated.is_some(), valid.priority)
         });
-        self.selection.path = best.map(|valid| valid.path);
+        best.map(|valid| valid.path)
     }
 
     fn is_nominated_anew(&self, path: Option<Path>) -> bool {

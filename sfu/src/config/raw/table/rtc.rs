@@ -28,6 +28,18 @@ pub(super) const KEYS: &[Key] = &[
         "Last UDP port of that range.",
     ),
     Key::built(
+        "rtc.tcp_port",
+        Uint(65_535),
+        "7881",
+        "TCP port of media where UDP is blocked; 0: none.",
+    ),
+    Key::built(
+        "rtc.force_tcp",
+        Bool,
+        "false",
+        "No UDP at all, for tests of `tcp_port`.",
+    ),
+    Key::built(
         "rtc.workers",
         Uint(64),
         "1",
@@ -124,12 +136,6 @@ pub(super) const KEYS: &[Key] = &[
         "Foci always sends in batches",
     ),
     Key::not_yet(
-        "rtc.tcp_port",
-        Uint(65_535),
-        "7881",
-        "TCP port of media where UDP is blocked; 0: none.",
-    ),
-    Key::not_yet(
         "rtc.use_stun_port_as_ice",
         Bool,
         "false",
@@ -174,7 +180,6 @@ pub(super) const KEYS: &[Key] = &[
         "0",
         "Tuning of data channels.",
     ),
-    Key::not_yet("rtc.force_tcp", Bool, "false", "No UDP at all, for tests."),
     Key::not_yet(
         "rtc.require_ipv4",
         Bool,

@@ -1,7 +1,7 @@
 //! A WebRTC client in memory: checks, handshake, SRTP, enough SDP. It keeps what it is sent.
 
 use crate::ids::PeerId;
-use crate::media::demux::Path;
+use crate::media::demux::{Carrier, Path};
 use crate::media::transport::dtls::{Keying, Profile};
 use crate::media::transport::srtp::{self, Opener, Sealer, Side};
 use crate::rtp::header::Header;
@@ -65,7 +65,7 @@ impl Client {
                 generation: 0,
             },
             path: Path {
-                socket: 0,
+                carrier: Carrier::Udp(0),
                 local: None,
                 remote: SocketAddr::from((ip, 40_000)),
             },

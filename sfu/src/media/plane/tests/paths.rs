@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::world::{AUDIO_SSRC, World, audio, ms};
+use crate::media::demux::Carrier;
 use crate::media::message::{Event, PeerFailure};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -43,6 +44,38 @@ fn media_follows_an_authentic_packet_to_a_new_address() {
     world.clients[who].path.remote.set_port(50_000);
     world.check(who, false);
     world.feedback(who, &super::world::receiver_report(1, 1));
+    assert_eq!(kinds(&world.take_events()), ["moved"]);
+    world.speak(publisher, 1);
+    assert_eq!(world.take_media(who).len(), 1);
+}
+
+#[test]
+fn a_connection_that_is_gone_is_sent_nothing_and_the_next_one_is() {
+    let mut world = World::new();
+    let (publisher, track) = world.speaker();
+    let who = world.watcher(track, audio("recvonly"));
+    world.take_events();
+    world.clients[who].path.carrier = Carrier::Tcp(1);
+    world.check(who, true);
+    world.feedback(who, &super::world::receiver_report(1, 1));
+    assert_eq!(kinds(&world.take_events()), ["moved"]);
+    let gone = world.clients[who].path;
+    // Both are paths of his; only the connection goes.
+    let home = crate::media::demux::Path {
+        carrier: Carrier::Udp(0),
+        ..gone
+    };
+    world.plane.handle_path_lost(gone, world.now);
+    assert!(!world.plane.knows(&gone) && world.plane.knows(&home));
+    world.clients[who].path = home;
+    world.speak(publisher, 1);
+    assert_eq!(world.take_media(who).len(), 1);
+    assert_eq!(kinds(&world.take_events()), ["moved"]);
+    world.plane.handle_path_lost(home, world.now);
+    world.speak(publisher, 1);
+    assert_eq!(world.take_media(who).len(), 0);
+    world.clients[who].path.carrier = Carrier::Tcp(2);
+    world.check(who, true);
     assert_eq!(kinds(&world.take_events()), ["moved"]);
     world.speak(publisher, 1);
     assert_eq!(world.take_media(who).len(), 1);

@@ -5,6 +5,7 @@ use crate::config::codecs::{Codec, h264};
 use crate::ids::{MediaKind, TrackKey};
 use crate::media::message::{Command, Event, PeerSetup, StreamLabel, TrackSpec, Wish};
 use crate::media::plane::{Plane, Progress, Setup};
+use crate::media::transport::candidates::Candidate;
 use crate::media::transport::dtls;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -120,8 +121,9 @@ impl World {
         let setup = Setup {
             dtls: Arc::new(dtls::Shared::new().expect("certificate")),
             advertised: vec![
-                SocketAddr::from(([127, 0, 0, 1], 7882)),
-                SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 7882)),
+                Candidate::udp(SocketAddr::from(([127, 0, 0, 1], 7882))),
+                Candidate::udp(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 7882))),
+                Candidate::tcp(SocketAddr::from(([127, 0, 0, 1], 7881))),
             ],
             node: 0,
             process: 0,

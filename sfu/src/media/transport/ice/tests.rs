@@ -2,6 +2,7 @@
 
 use super::stun::client::{Check, Response, response};
 use super::*;
+use crate::media::demux::Carrier;
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -20,7 +21,7 @@ fn credentials(seed: u64) -> Credentials {
 
 fn path(port: u16) -> Path {
     Path {
-        socket: 0,
+        carrier: Carrier::Udp(0),
         local: None,
         remote: SocketAddr::from(([192, 0, 2, 1], port)),
     }
@@ -124,6 +125,28 @@ fn the_first_good_check_connects_and_is_answered_with_its_address() {
     );
     world.check(1, 10, true);
     assert_eq!(world.events(), []);
+}
+
+#[test]
+fn a_lost_path_gives_way_to_the_best_of_the_others_and_the_last_one_to_none() {
+    let mut world = World::new();
+    world.check(1, 10, true);
+    world.check(2, 30, false);
+    world.check(3, 20, false);
+    let now = world.now;
+    world.ice.handle_authenticated(path(1), now);
+    world.events();
+    world.ice.handle_lost(path(3), now);
+    assert_eq!(world.events(), []);
+    world.ice.handle_lost(path(1), now);
+    assert_eq!(world.events(), [Event::Selected(path(2))]);
+    world.ice.handle_lost(path(2), now);
+    assert_eq!(world.ice.selected(), None);
+    // He is not silent for it, and comes by whatever path he likes.
+    assert_eq!(world.ice.state(), State::Connected);
+    assert_eq!(world.events(), []);
+    world.check(4, 1, true);
+    assert_eq!(world.events(), [Event::Selected(path(4))]);
 }
 
 #[test]
