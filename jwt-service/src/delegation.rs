@@ -12,14 +12,12 @@
 mod searches;
 
 use crate::client_api::ClientApi;
-use crate::config::Config;
 use crate::dns::Dns;
 use crate::fetch::Fetch;
 use crate::leave::kept::Kept;
 use crate::leave::{Action, Answer, Fact, Job, Leave};
-use crate::openid::SetupError;
+use crate::settled::{Settled, SetupError};
 use crate::store::Store;
-use crate::tls::Tls;
 use crate::watch::Watch;
 use crate::webhook::{Step, Told};
 use rand::rngs::StdRng;
@@ -91,8 +89,8 @@ impl Delegations {
     ///
     /// # Errors
     /// A file of the configuration cannot be used.
-    pub fn start(config: &Arc<Config>, watch: Arc<dyn Watch>) -> Result<Self, SetupError> {
-        Self::start_beside(config, watch, None)
+    pub fn start(settled: &Settled, watch: Arc<dyn Watch>) -> Result<Self, SetupError> {
+        Self::start_beside(settled, watch, None)
     }
 
     /// The same where the SFU is another process, which is asked for participants.
@@ -100,13 +98,13 @@ impl Delegations {
     /// # Errors
     /// A file of the configuration cannot be used.
     pub fn start_beside(
-        config: &Arc<Config>,
+        settled: &Settled,
         watch: Arc<dyn Watch>,
         beside: Option<Beside>,
     ) -> Result<Self, SetupError> {
-        let tls = Tls::new(config.ca_file.as_deref(), config.verify_tls)?;
-        let fetch = Fetch::new(Dns::of_system(), tls);
-        let api = Arc::new(ClientApi::new(Arc::clone(config), fetch));
+        let fetch = Fetch::new(Dns::of_system(), settled.clone());
+        let api = Arc::new(ClientApi::new(settled.clone(), fetch));
+        let config = settled.config();
         let (store, kept) = match (&config.store, &config.redis) {
             (Some(path), _) => Store::open(path)?,
             (None, Some(url)) => Store::redis(&url.0)?,

@@ -13,6 +13,9 @@ pub trait Watch: Send + Sync + 'static {
     /// A homeserver that the operator named answers, or does not.
     fn homeserver(&self, name: &str, reachable: bool);
 
+    /// The operator does not name it any more.
+    fn homeserver_unnamed(&self, name: &str);
+
     /// So many delegated leaves there are now.
     fn leaves(&self, jobs: usize);
 

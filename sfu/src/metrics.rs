@@ -245,6 +245,13 @@ impl Metrics {
             .set(i64::from(reachable));
     }
 
+    /// The operator does not name it any more.
+    pub fn homeserver_forgotten(&self, name: &str) {
+        let homeservers = &self.0.series.authorization.homeservers;
+        // It fails only if there was nothing to forget.
+        let _ = homeservers.remove_label_values(&[name]);
+    }
+
     /// So many delegated leaves there are.
     pub fn delegated_leaves(&self, jobs: usize) {
         let jobs = i64::try_from(jobs).unwrap_or(i64::MAX);

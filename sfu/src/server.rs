@@ -75,7 +75,7 @@ pub enum ServeError {
     NoAddress,
     /// The MatrixRTC authorization service could not be set up.
     #[error("matrix: {0}")]
-    Matrix(#[from] jwt_service::openid::SetupError),
+    Matrix(#[from] jwt_service::settled::SetupError),
     /// Threads or signals could not be set up.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),

@@ -60,25 +60,24 @@ impl World {
             name: "example.com".into(),
             url: format!("http://{}", homeserver.address),
         });
-        let (config, rooms) = (Arc::new(config), Arc::new(rooms));
+        let settled = Settled::fixed(config).expect("good");
+        let rooms = Arc::new(rooms);
         let watch = Arc::<Remembered>::default();
         let counted: Arc<dyn Watch> = Arc::<Remembered>::clone(&watch);
         let service = Arc::new(Service {
-            verifier: Arc::new(
-                Verifier::new(Arc::clone(&config), Arc::clone(&counted)).expect("set up"),
-            ),
+            verifier: Arc::new(Verifier::new(settled.clone(), Arc::clone(&counted))),
             standing: Standing::default(),
-            limits: Limits::new(config.rates),
-            delegations: config
+            limits: Limits::default(),
+            delegations: settled
+                .config()
                 .delegation
-                .then(|| Delegations::start(&config, Arc::clone(&counted)).expect("set up")),
+                .then(|| Delegations::start(&settled, Arc::clone(&counted)).expect("set up")),
             monitor: Monitor::start(
-                &config,
+                &settled,
                 Arc::<Rooms>::clone(&rooms) as Arc<dyn Sfu>,
                 Arc::clone(&counted),
-            )
-            .expect("set up"),
-            config,
+            ),
+            settled,
             keys: Arc::new(keys),
             sfu: Arc::<Rooms>::clone(&rooms),
             watch: counted,

@@ -32,6 +32,10 @@ impl Watch for Remembered {
         self.push(format!("{name} reachable {reachable}"));
     }
 
+    fn homeserver_unnamed(&self, name: &str) {
+        self.push(format!("{name} unnamed"));
+    }
+
     fn leaves(&self, jobs: usize) {
         self.push(format!("leaves {jobs}"));
     }

@@ -19,13 +19,13 @@ use crate::telemetry::Telemetry;
 use axum::Router;
 use axum::http::request::Parts;
 use jwt_service::app_service;
-use jwt_service::config;
 use jwt_service::delegation::{Beside, Delegations};
 use jwt_service::limits::Limits;
 use jwt_service::monitor::Monitor;
 use jwt_service::openid::Verifier;
 use jwt_service::routes::webhook::Listeners;
 use jwt_service::routes::{self, Service, transports};
+use jwt_service::settled::Owner;
 use jwt_service::sfu::{Pending, Sfu, Uncreated};
 use jwt_service::standing::Standing;
 use jwt_service::twirp::Twirp;
@@ -136,28 +136,30 @@ fn service(
     metrics: &Metrics,
 ) -> Result<Router, ServeError> {
     let watch: Arc<dyn Watch> = Arc::new(metrics.clone());
-    let section: Arc<config::Config> = Arc::new(authorization::section(&companion.matrix));
+    let section = authorization::section(&companion.matrix);
+    Twirp::check(section.url.as_deref())?;
+    let owner = Owner::new(section)?;
+    let settled = owner.settled();
     let keys = Arc::new(sections::keys(&companion.keys));
-    let url = section.url.as_deref().unwrap_or_default();
-    let twirp = Twirp::new(url, Arc::clone(&keys), &section)?;
-    let delegations = if section.delegation {
+    let twirp = Twirp::new(settled.clone(), Arc::clone(&keys));
+    let delegations = if companion.matrix.delegation {
         let beside = Beside {
             twirp: twirp.clone(),
             sanity_check: companion.sanity_check,
         };
         let watch = Arc::clone(&watch);
-        Some(Delegations::start_beside(&section, watch, Some(beside))?)
+        Some(Delegations::start_beside(&settled, watch, Some(beside))?)
     } else {
         None
     };
-    let verifier = Arc::new(Verifier::new(Arc::clone(&section), Arc::clone(&watch))?);
-    let standing = Standing::start(&section, &verifier, &watch);
-    let told = transports::router(&companion.matrix.transports);
+    let verifier = Arc::new(Verifier::new(settled.clone(), Arc::clone(&watch)));
+    let standing = Standing::start(&settled, &verifier, &watch);
+    let told = transports::router(settled.clone());
     let sfu: Arc<dyn Sfu> = Arc::new(Away {
         twirp,
         trusted_proxies: trusted_proxies.to_vec(),
     });
-    let monitor = Monitor::start(&section, Arc::clone(&sfu), Arc::clone(&watch))?;
+    let monitor = Monitor::start(&settled, Arc::clone(&sfu), Arc::clone(&watch));
     let listeners = Listeners {
         delegations: delegations.clone(),
         monitor: monitor.clone(),
@@ -166,8 +168,8 @@ fn service(
     let service = Arc::new(Service {
         verifier,
         standing,
-        limits: Limits::new(section.rates),
-        config: section,
+        limits: Limits::default(),
+        settled,
         keys,
         sfu,
         watch,

@@ -22,6 +22,7 @@ use jwt_service::monitor::Monitor;
 use jwt_service::openid::Verifier;
 use jwt_service::routes::webhook::Listeners;
 use jwt_service::routes::{self, Service, transports};
+use jwt_service::settled::Owner;
 use jwt_service::sfu::{DEPARTURE_TIMEOUT_S, EMPTY_TIMEOUT_S, Pending, Sfu, Uncreated};
 use jwt_service::standing::Standing;
 use jwt_service::watch::Watch;
@@ -88,6 +89,10 @@ impl Watch for Metrics {
         self.homeserver_answers(name, reachable);
     }
 
+    fn homeserver_unnamed(&self, name: &str) {
+        self.homeserver_forgotten(name);
+    }
+
     fn leaves(&self, jobs: usize) {
         self.delegated_leaves(jobs);
     }
@@ -130,17 +135,17 @@ pub(super) fn endpoints(
         return Ok(Endpoints::default());
     }
     let watch: Arc<dyn Watch> = Arc::new(metrics.clone());
-    let section = Arc::new(section(&config.matrix));
-    let verifier = Arc::new(Verifier::new(Arc::clone(&section), Arc::clone(&watch))?);
-    let standing = Standing::start(&section, &verifier, &watch);
-    let limits = Limits::new(section.rates);
+    let owner = Owner::new(section(&config.matrix))?;
+    let settled = owner.settled();
+    let verifier = Arc::new(Verifier::new(settled.clone(), Arc::clone(&watch)));
+    let standing = Standing::start(&settled, &verifier, &watch);
     if config.http.trusted_proxies.is_empty() {
         tracing::info!(
             "token requests from private addresses are not limited by address: set http.trusted_proxies to limit those behind a proxy"
         );
     }
     let delegations = if config.matrix.delegates() {
-        Some(Delegations::start(&section, Arc::clone(&watch))?)
+        Some(Delegations::start(&settled, Arc::clone(&watch))?)
     } else {
         None
     };
@@ -148,14 +153,14 @@ pub(super) fn endpoints(
         rooms: rooms.clone(),
         trusted_proxies: config.http.trusted_proxies.clone(),
     });
-    let monitor = Monitor::start(&section, Arc::clone(&sfu), Arc::clone(&watch))?;
+    let monitor = Monitor::start(&settled, Arc::clone(&sfu), Arc::clone(&watch));
     tokio::spawn(announce(comings, delegations.clone(), monitor.clone()));
-    let told = transports::router(&config.matrix.transports);
+    let told = transports::router(settled.clone());
     let service = Arc::new(Service {
-        config: section,
+        settled,
         keys: Arc::clone(keys),
         sfu,
-        limits,
+        limits: Limits::default(),
         watch,
         verifier,
         standing,
@@ -224,6 +229,7 @@ pub(super) fn section(matrix: &Matrix) -> config::Config {
             .as_ref()
             .map(|url| RedisUrl(url.reveal().to_owned())),
         client_apis: matrix.client_apis.iter().map(homeserver).collect(),
+        transports: matrix.transports.clone(),
         ca_file: matrix.ca_file.clone(),
         verify_tls: if matrix.skip_verify_tls {
             Verification::Off
