@@ -31,6 +31,23 @@ pub const VARIABLES: [&str; 15] = [
     STORE,
 ];
 
+/// Variables, and the keys of a file that they win over.
+pub const OVER: [(&str, &str); 13] = [
+    (URL, "matrix.url"),
+    (FULL_ACCESS, "matrix.full_access_homeservers"),
+    (CLIENT_APIS, "matrix.client_apis"),
+    (SKIP_VERIFY, "matrix.insecure_skip_verify_tls"),
+    (STORE, "matrix.store"),
+    (STORE, "matrix.redis"),
+    (REDIS, "matrix.store"),
+    (REDIS, "matrix.redis"),
+    (LOG_LEVEL, "logging.level"),
+    ("LIVEKIT_KEY", "keys"),
+    ("LIVEKIT_KEY_FROM_FILE", "keys"),
+    ("LIVEKIT_KEY_FILE", "keys"),
+    ("LIVEKIT_KEY_FILE", "key_file"),
+];
+
 /// The SFU's WebSocket URL.
 pub const URL: &str = "LIVEKIT_URL";
 const FULL_ACCESS: &str = "LIVEKIT_FULL_ACCESS_HOMESERVERS";

@@ -31,12 +31,20 @@ use proto::token::Keys;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+
+/// What stands around the service: the rooms, who comes to them and goes, and whose word on addresses is
+/// believed.
+type Around<'a> = (
+    &'a Rooms,
+    mpsc::Receiver<Presence>,
+    watch::Receiver<Vec<Cidr>>,
+);
 
 /// The rooms of this process, and whose word on addresses is believed.
 struct Here {
     rooms: Rooms,
-    trusted_proxies: Vec<Cidr>,
+    trusted_proxies: watch::Receiver<Vec<Cidr>>,
 }
 
 impl Sfu for Here {
@@ -72,7 +80,7 @@ impl Sfu for Here {
     }
 
     fn limited_address(&self, request: &Parts) -> Option<IpAddr> {
-        auth::believed_address(request, &self.trusted_proxies)
+        auth::believed_address(request, &self.trusted_proxies.borrow())
     }
 }
 
@@ -124,15 +132,23 @@ pub(super) struct Endpoints {
     pub(super) own: Router,
 }
 
-/// The endpoints that are to be served.
-pub(super) fn endpoints(
+/// The service, as far as it is served.
+#[derive(Default)]
+pub(super) struct Served {
+    pub(super) endpoints: Endpoints,
+    /// Who may replace its configuration.
+    pub(super) owner: Option<Owner>,
+}
+
+/// The service is started, and its endpoints are to be served.
+pub(super) fn start(
     config: &Config,
     keys: &Arc<Keys>,
-    (rooms, comings): (&Rooms, mpsc::Receiver<Presence>),
+    (rooms, comings, trusted_proxies): Around<'_>,
     metrics: &Metrics,
-) -> Result<Endpoints, ServeError> {
+) -> Result<Served, ServeError> {
     if !config.matrix.enabled {
-        return Ok(Endpoints::default());
+        return Ok(Served::default());
     }
     let watch: Arc<dyn Watch> = Arc::new(metrics.clone());
     let owner = Owner::new(section(&config.matrix))?;
@@ -151,7 +167,7 @@ pub(super) fn endpoints(
     };
     let sfu: Arc<dyn Sfu> = Arc::new(Here {
         rooms: rooms.clone(),
-        trusted_proxies: config.http.trusted_proxies.clone(),
+        trusted_proxies,
     });
     let monitor = Monitor::start(&settled, Arc::clone(&sfu), Arc::clone(&watch));
     tokio::spawn(announce(comings, delegations.clone(), monitor.clone()));
@@ -169,9 +185,13 @@ pub(super) fn endpoints(
     });
     // We know of our own participants; what another SFU tells of its own is none of them.
     let webhook = routes::webhook::router(Arc::clone(keys), Listeners::default());
-    Ok(Endpoints {
+    let endpoints = Endpoints {
         own: told.merge(app_service::router(&service).unwrap_or_default()),
         open: routes::router(service).merge(webhook),
+    };
+    Ok(Served {
+        endpoints,
+        owner: Some(owner),
     })
 }
 
