@@ -289,9 +289,12 @@ impl Service {
     pub(crate) fn sign(&self, grant: &Grant, terms: Terms) -> Result<String, Refusal> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.map_or(0, |since| since.as_secs());
+        let began = Instant::now();
         let jwt = self
             .keys
             .sign_text(|issuer| grant.payload(issuer, now, terms));
+        let result = jwt.as_ref().map_or("failed", |_| "ok");
+        self.watch.signed(result, began.elapsed());
         jwt.map_err(|_| Refusal::Internal)
     }
 
@@ -300,7 +303,10 @@ impl Service {
         grant: &Grant,
         doubt: &mut Option<String>,
     ) -> Result<(), Refusal> {
+        let began = Instant::now();
         let created = self.sfu.create_room(&grant.alias).await;
+        let result = created.as_ref().map_or_else(Uncreated::label, |()| "ok");
+        self.watch.room_made(result, began.elapsed());
         created.map_err(|error| {
             *doubt = Some(error.to_string());
             match error {

@@ -93,6 +93,14 @@ impl Watch for Metrics {
         self.homeserver_asked(result, took.as_secs_f64());
     }
 
+    fn room_made(&self, result: &'static str, took: Duration) {
+        Self::room_made(self, result, took.as_secs_f64());
+    }
+
+    fn signed(&self, result: &'static str, took: Duration) {
+        self.token_signed(result, took.as_secs_f64());
+    }
+
     fn homeserver(&self, name: &str, reachable: bool) {
         self.homeserver_answers(name, reachable);
     }

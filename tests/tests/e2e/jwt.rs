@@ -103,12 +103,18 @@ async fn two_matrix_users_meet_by_either_endpoint() {
     }
     let metric = server.metric("foci_jwt_decisions_total", &["outcome=\"issued\""]);
     assert_eq!(metric.await, 2.0);
-    assert_eq!(
-        server
-            .metric("foci_jwt_lookups_total", &["result=\"ok\""])
-            .await,
-        2.0
-    );
+    for (phase, duration) in [
+        ("foci_jwt_lookups_total", "foci_jwt_lookup_seconds_count"),
+        ("foci_jwt_rooms_total", "foci_jwt_room_seconds_count"),
+        (
+            "foci_jwt_signatures_total",
+            "foci_jwt_signature_seconds_count",
+        ),
+    ] {
+        let good = server.metric(phase, &["result=\"ok\""]).await;
+        let timed = server.metric(duration, &[]).await;
+        assert_eq!((good, timed), (2.0, 2.0), "{phase}");
+    }
 }
 
 #[tokio::test]
