@@ -54,7 +54,7 @@ async fn asked(homeserver: &Homeserver, count: usize) -> Vec<String> {
             homeserver.was_asked.notified().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), all)
+    timeout(Duration::from_secs(20), all)
         .await
         .expect("it is asked in time");
     let prefix = "/base/_matrix/client/unstable/org.matrix.msc4140/delayed_events/";
@@ -147,6 +147,7 @@ async fn jobs_survive_a_restart_unless_their_event_has_fired() {
         .keep(&Kept {
             leave: short,
             restarted: SystemTime::UNIX_EPOCH,
+            leaving: false,
         })
         .await
         .expect("kept");
@@ -187,6 +188,7 @@ async fn a_leave_that_replaces_one_is_kept_though_the_one_before_ends_meanwhile(
     let second = Kept {
         leave: leave("second", LONG),
         restarted: SystemTime::now(),
+        leaving: false,
     };
     delegations.store.keep(&second).await.expect("kept");
     delegations.tell(presence(None)).await;
