@@ -115,8 +115,9 @@ struct Decision {
 impl Desk {
     /// Does the homeserver ask?
     fn check(&self, parts: &Parts) -> Result<(), Refusal> {
-        let token = &self.monitor.homeserver().ours().hs_token;
-        bearer::check(&parts.headers, token).map_err(|unshown| match unshown {
+        let token = self.monitor.homeserver().hs_token();
+        let token = token.ok_or(Refusal::UnknownToken)?;
+        bearer::check(&parts.headers, &token).map_err(|unshown| match unshown {
             Unshown::Missing => Refusal::MissingToken,
             Unshown::Other => Refusal::UnknownToken,
         })
@@ -225,12 +226,13 @@ impl Desk {
                 "The user_id does not belong to the origin server",
             ));
         }
-        if self.service.config.restricted == Restricted::Refuse {
+        let config = self.service.settled.config();
+        if config.restricted == Restricted::Refuse {
             return Err(Refusal::Restricted);
         }
-        if !self.service.config.is_named(origin) {
+        if !config.is_named(origin) {
             let now = Instant::now().into_std();
-            let admitted = self.service.limits.server(origin, now);
+            let admitted = self.service.limits.server(origin, config.rates, now);
             admitted.map_err(|wait| self.service.limited("jwt_server", wait))?;
         }
         let ours = self.monitor.homeserver().name();
@@ -255,13 +257,14 @@ impl Desk {
     ) -> Result<String, Refusal> {
         let service = &self.service;
         let grant = decision.grant.insert(grant(place, user));
+        let config = service.settled.config();
         let terms = Terms {
-            lifetime: service.config.token_lifetime,
+            lifetime: config.token_lifetime,
             publishes,
         };
         let jwt = service.sign(grant, terms)?;
         service.create_room(grant, &mut decision.doubt).await?;
-        service.watch_over(&place.room_id, user, grant)?;
+        service.watch_over(&place.room_id, user, grant, &config)?;
         Ok(answer::token(&jwt))
     }
 
@@ -348,7 +351,7 @@ impl Desk {
     }
 
     fn check_url(&self, place: &Place) -> Result<(), Refusal> {
-        if self.service.config.url.as_ref() == Some(&place.url) {
+        if self.service.settled.config().url.as_ref() == Some(&place.url) {
             return Ok(());
         }
         Err(Refusal::Param(
@@ -360,7 +363,8 @@ impl Desk {
     fn check_user<'a>(&self, user: &'a str) -> Result<&'a str, Refusal> {
         let server = matrix::server_of(user);
         let server = server.ok_or(Refusal::Param("Malformed user identifier"))?;
-        let admitted = self.service.limits.user(user, Instant::now().into_std());
+        let (rates, now) = (self.service.settled.config().rates, Instant::now());
+        let admitted = self.service.limits.user(user, rates, now.into_std());
         admitted.map_err(|wait| self.service.limited("jwt_user", wait))?;
         Ok(server)
     }

@@ -7,9 +7,9 @@
 use crate::config::Config;
 use crate::fetch::{Answer as Fetched, Ask, Fetch};
 use crate::leave::{Action, Answer, Leave};
-use crate::matrix::{self, ServerName};
-use crate::openid::Endpoint;
+use crate::matrix::{self, Endpoint, ServerName};
 use crate::reach::Reach;
+use crate::settled::Settled;
 use http::{StatusCode, header};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,19 +40,24 @@ const RETRY_MOST: Duration = Duration::from_secs(24 * 3600);
 
 /// Client-server APIs.
 pub(crate) struct ClientApi {
-    config: Arc<Config>,
+    settled: Settled,
     fetch: Fetch,
     known: Mutex<Known>,
     lookups: Semaphore,
 }
 
 /// What is known of each, and until when.
-type Known = HashMap<String, (Option<Arc<Endpoint>>, Instant)>;
+#[derive(Default)]
+struct Known {
+    /// Under which configuration: another may lead elsewhere.
+    config: Option<Arc<Config>>,
+    apis: HashMap<String, (Option<Arc<Endpoint>>, Instant)>,
+}
 
 impl ClientApi {
-    pub(crate) fn new(config: Arc<Config>, fetch: Fetch) -> Self {
+    pub(crate) fn new(settled: Settled, fetch: Fetch) -> Self {
         Self {
-            config,
+            settled,
             fetch,
             known: Mutex::default(),
             lookups: Semaphore::new(LOOKUPS_MOST),
@@ -61,38 +66,45 @@ impl ClientApi {
 
     /// Where the API of `server` is.
     pub(crate) async fn find(&self, server: &str) -> Option<Arc<Endpoint>> {
-        if let Some(url) = self.config.client_api(server) {
+        let config = self.settled.config();
+        if let Some(url) = config.client_api(server) {
             return Endpoint::parse(url).map(Arc::new);
         }
-        if let Some(known) = self.remembered(server) {
+        if let Some(known) = self.remembered(server, &config) {
             return known;
         }
         let turn = timeout(FOUND_WITHIN, self.lookups.acquire()).await;
         let _turn = turn.ok()?.ok()?;
         // Somebody may have found it while this one waited.
-        if let Some(known) = self.remembered(server) {
+        if let Some(known) = self.remembered(server, &config) {
             return known;
         }
-        let told = timeout(FOUND_WITHIN, self.well_known(server)).await;
+        let reach = reach(&config, server);
+        let told = timeout(FOUND_WITHIN, self.well_known(server, reach)).await;
         let url = told.ok().flatten();
         // One that is named for OpenID mostly serves clients too.
-        let url = url.as_deref().or_else(|| self.config.base_url(server));
-        self.remember(server, url.and_then(Endpoint::parse))
+        let url = url.as_deref().or_else(|| config.base_url(server));
+        self.remember(server, &config, url.and_then(Endpoint::parse))
     }
 
-    fn remembered(&self, server: &str) -> Option<Option<Arc<Endpoint>>> {
-        let (endpoint, until) = self.known().get(server).cloned()?;
+    fn remembered(&self, server: &str, config: &Arc<Config>) -> Option<Option<Arc<Endpoint>>> {
+        let (endpoint, until) = self.known(config).apis.get(server).cloned()?;
         (until > Instant::now()).then_some(endpoint)
     }
 
     /// One that is not found any more goes on where it was: mostly its web server is away for a moment.
-    fn remember(&self, server: &str, found: Option<Endpoint>) -> Option<Arc<Endpoint>> {
+    fn remember(
+        &self,
+        server: &str,
+        config: &Arc<Config>,
+        found: Option<Endpoint>,
+    ) -> Option<Arc<Endpoint>> {
         let long = if found.is_some() {
             KNOWN_FOR
         } else {
             MISSING_FOR
         };
-        let mut known = self.known();
+        let known = &mut self.known(config).apis;
         let before = known.get(server).and_then(|(before, _)| before.clone());
         let endpoint = found.map(Arc::new).or(before);
         if known.len() >= KNOWN_MOST {
@@ -103,25 +115,22 @@ impl ClientApi {
         endpoint
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn reach(&self, server: &str) -> Reach {
-        if self.config.is_named(server) || self.config.allow_private_addresses {
-            Reach::Anywhere
-        } else {
-            Reach::Public
+    /// What was found under another configuration is looked for again.
+    fn known(&self, config: &Arc<Config>) -> MutexGuard<'_, Known> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = known.config.as_ref().map(|of| Arc::ptr_eq(of, config));
+        if same != Some(true) {
+            let now = Instant::now();
+            known.apis.values_mut().for_each(|(_, until)| *until = now);
+            known.config = Some(Arc::clone(config));
         }
+        known
     }
 
-    async fn well_known(&self, server: &str) -> Option<String> {
+    async fn well_known(&self, server: &str, reach: Reach) -> Option<String> {
         let to = ServerName::parse(server)?.direct(443);
         let path = "/.well-known/matrix/client";
-        let answer = self
-            .fetch
-            .get(&to, self.reach(server), path, MAX_WELL_KNOWN_BYTES)
-            .await;
+        let answer = self.fetch.get(&to, reach, path, MAX_WELL_KNOWN_BYTES).await;
         match answer {
             Ok(answer) if answer.status.is_success() => matrix::client_api(&answer.body),
             Ok(_) => None,
@@ -138,7 +147,8 @@ impl ClientApi {
         let Some(path) = matrix::delayed_event_path(&leave.delay_id, action) else {
             return Answer::Gone;
         };
-        let ours = self.config.app_service.as_ref();
+        let config = self.settled.config();
+        let ours = config.app_service.as_ref();
         let ours = ours.filter(|ours| ours.server == leave.server);
         let answer = match (&leave.owner, ours) {
             (Some(owner), Some(ours)) => {
@@ -161,9 +171,8 @@ impl ClientApi {
         let endpoint = self.find(server).await?;
         let path = format!("{}{}", endpoint.prefix, ask.path);
         let ask = Ask { path: &path, ..ask };
-        let asked = self
-            .fetch
-            .ask(&endpoint.to, self.reach(server), &ask, MAX_ANSWER_BYTES);
+        let reach = reach(&self.settled.config(), server);
+        let asked = self.fetch.ask(&endpoint.to, reach, &ask, MAX_ANSWER_BYTES);
         match timeout(ANSWERED_WITHIN, asked).await {
             Ok(Ok(answer)) => Some(answer),
             Ok(Err(error)) => {
@@ -172,6 +181,14 @@ impl ClientApi {
             }
             Err(_) => None,
         }
+    }
+}
+
+fn reach(config: &Config, server: &str) -> Reach {
+    if config.is_named(server) || config.allow_private_addresses {
+        Reach::Anywhere
+    } else {
+        Reach::Public
     }
 }
 
@@ -202,11 +219,17 @@ fn retry_after(answer: &Fetched) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Verification;
+    use crate::config::Homeserver;
     use crate::dns::Dns;
-    use crate::tls::Tls;
+    use crate::settled::Owner;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::net::TcpListener;
+
+    fn under(owner: &Owner) -> ClientApi {
+        let settled = owner.settled();
+        let fetch = Fetch::new(Dns::of_system(), settled.clone());
+        ClientApi::new(settled, fetch)
+    }
 
     #[tokio::test]
     async fn many_who_ask_for_one_that_has_none_look_for_it_once() {
@@ -224,9 +247,7 @@ mod tests {
             allow_private_addresses: true,
             ..Config::default()
         };
-        let tls = Tls::new(None, Verification::On).expect("authorities");
-        let fetch = Fetch::new(Dns::of_system(), tls);
-        let mut api = ClientApi::new(Arc::new(config), fetch);
+        let mut api = under(&Owner::new(config).expect("good"));
         api.lookups = Semaphore::new(1);
         let api = Arc::new(api);
         let mut all = tokio::task::JoinSet::new();
@@ -240,16 +261,37 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_was_found_is_not_forgotten_because_it_is_not_found_again() {
-        let tls = Tls::new(None, Verification::On).expect("authorities");
-        let fetch = Fetch::new(Dns::of_system(), tls);
-        let api = ClientApi::new(Arc::new(Config::default()), fetch);
+        let owner = Owner::new(Config::default()).expect("good");
+        let api = under(&owner);
         // Nobody is at this name, now or ever.
         let name = "127.0.0.1:1";
         assert!(api.find(name).await.is_none());
         let endpoint = Endpoint::parse("https://matrix.example").expect("a URL");
-        let known = api.remember(name, Some(endpoint)).expect("known");
+        let config = owner.settled().config();
+        let known = api.remember(name, &config, Some(endpoint)).expect("known");
         let past = Instant::now();
-        api.known().insert(name.to_owned(), (Some(known), past));
+        let known = (Some(known), past);
+        api.known(&config).apis.insert(name.to_owned(), known);
         assert!(api.find(name).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn what_was_found_is_looked_for_again_once_something_else_is_settled() {
+        let name = "127.0.0.1:1";
+        let at = |url: &str| Config {
+            homeservers: vec![Homeserver {
+                name: name.into(),
+                url: url.into(),
+            }],
+            ..Config::default()
+        };
+        let owner = Owner::new(at("http://a")).expect("good");
+        let api = under(&owner);
+        let host = |found: Option<Arc<Endpoint>>| found.map(|found| found.to.host.to_string());
+        for url in ["http://a", "http://b"] {
+            owner.replace(at(url)).expect("good");
+            let found = host(api.find(name).await);
+            assert_eq!(found.as_deref(), url.strip_prefix("http://"));
+        }
     }
 }

@@ -27,6 +27,8 @@ pub struct Config {
     pub redis: Option<RedisUrl>,
     /// Base URLs of client-server APIs that are not looked for.
     pub client_apis: Vec<Homeserver>,
+    /// Authorization services told to clients in the place of a homeserver.
+    pub transports: Vec<String>,
     /// How often who may ask.
     pub rates: Rates,
     /// PEM file of authorities to trust besides the system's.
@@ -67,6 +69,7 @@ impl Default for Config {
             store: None,
             redis: None,
             client_apis: Vec::new(),
+            transports: Vec::new(),
             rates: Rates::DEFAULT,
             ca_file: None,
             verify_tls: Verification::default(),

@@ -12,14 +12,12 @@
 mod searches;
 
 use crate::client_api::ClientApi;
-use crate::config::Config;
 use crate::dns::Dns;
 use crate::fetch::Fetch;
 use crate::leave::kept::Kept;
 use crate::leave::{Action, Answer, Fact, Job, Leave};
-use crate::openid::SetupError;
-use crate::store::Store;
-use crate::tls::Tls;
+use crate::settled::{Settled, SetupError};
+use crate::store::{Keeping, Store};
 use crate::watch::Watch;
 use crate::webhook::{Step, Told};
 use rand::rngs::StdRng;
@@ -28,10 +26,10 @@ pub use searches::Beside;
 use searches::Searches;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 /// Jobs at a time, some 600 bytes each: more participants than a process serves.
@@ -41,6 +39,8 @@ const REQUESTS_MOST: usize = 64;
 /// Participants remembered of whom no leave is known yet, some 200 bytes each. Whoever is one more
 /// counts as not there if his leave is handed over late.
 const PRESENT_MOST: usize = 100_000;
+/// How long a leave waits for the disk before it is sent.
+const KEPT_WITHIN: Duration = Duration::from_secs(1);
 /// Orders that wait for the task, which answers each at once.
 const ORDERS: usize = 1024;
 
@@ -91,8 +91,8 @@ impl Delegations {
     ///
     /// # Errors
     /// A file of the configuration cannot be used.
-    pub fn start(config: &Arc<Config>, watch: Arc<dyn Watch>) -> Result<Self, SetupError> {
-        Self::start_beside(config, watch, None)
+    pub fn start(settled: &Settled, watch: Arc<dyn Watch>) -> Result<Self, SetupError> {
+        Self::start_beside(settled, watch, None)
     }
 
     /// The same where the SFU is another process, which is asked for participants.
@@ -100,13 +100,13 @@ impl Delegations {
     /// # Errors
     /// A file of the configuration cannot be used.
     pub fn start_beside(
-        config: &Arc<Config>,
+        settled: &Settled,
         watch: Arc<dyn Watch>,
         beside: Option<Beside>,
     ) -> Result<Self, SetupError> {
-        let tls = Tls::new(config.ca_file.as_deref(), config.verify_tls)?;
-        let fetch = Fetch::new(Dns::of_system(), tls);
-        let api = Arc::new(ClientApi::new(Arc::clone(config), fetch));
+        let fetch = Fetch::new(Dns::of_system(), settled.clone());
+        let api = Arc::new(ClientApi::new(settled.clone(), fetch));
+        let config = settled.config();
         let (store, kept) = match (&config.store, &config.redis) {
             (Some(path), _) => Store::open(path)?,
             (None, Some(url)) => Store::redis(&url.0)?,
@@ -153,6 +153,7 @@ impl Delegations {
         let kept = Kept {
             leave,
             restarted: SystemTime::now(),
+            leaving: false,
         };
         if let Err(error) = self.store.keep(&kept).await {
             warn!(%error, "a delegated leave is not taken over");
@@ -187,6 +188,21 @@ struct Entry {
     job: Job,
     serial: u64,
     timer: Option<Instant>,
+    /// As it was kept last.
+    restarted: SystemTime,
+    leaving: bool,
+    /// That he has gone is on its way to the disk.
+    keeping: Option<Keeping>,
+}
+
+impl Entry {
+    fn kept(&self) -> Kept {
+        Kept {
+            leave: self.job.leave().clone(),
+            restarted: self.restarted,
+            leaving: self.leaving,
+        }
+    }
 }
 
 /// What a request brought.
@@ -214,16 +230,16 @@ struct Desk {
 }
 
 impl Desk {
-    /// Jobs of before the restart wait for their participants anew; those whose event has fired
-    /// meanwhile are over.
+    /// Jobs of before the restart wait for their participants anew, or go on to be sent; those whose event
+    /// has fired meanwhile are over.
     fn restore(&mut self, kept: Vec<Kept>) {
         let now = SystemTime::now();
         for kept in kept {
-            if kept.has_fired(now) || self.jobs.len() >= JOBS_MOST {
+            if kept.left(now).is_none() || self.jobs.len() >= JOBS_MOST {
                 self.store.forget(&kept.leave.room, &kept.leave.identity);
                 continue;
             }
-            self.insert(kept.leave);
+            self.insert(kept);
         }
         if !self.jobs.is_empty() {
             info!(jobs = self.jobs.len(), "delegated leaves taken up again");
@@ -276,22 +292,28 @@ impl Desk {
         }
         // Since it was kept, the end of the one before may have struck its name out.
         self.store.update(&kept);
-        self.insert(kept.leave);
+        self.insert(kept);
         Ok(())
     }
 
-    fn insert(&mut self, leave: Leave) {
-        let key = (leave.room.clone(), leave.identity.clone());
+    fn insert(&mut self, kept: Kept) {
+        let key = (kept.leave.room.clone(), kept.leave.identity.clone());
         let now = Instant::now();
         let chance = StdRng::seed_from_u64(self.chance.random());
-        let mut job = Job::new(leave, chance, now.into_std());
+        let left = kept.left(SystemTime::now()).unwrap_or_default();
+        let (restarted, leaving) = (kept.restarted, kept.leaving);
+        let mut job = if leaving {
+            Job::leaving(kept.leave, chance, left, now.into_std())
+        } else {
+            Job::new(kept.leave, chance, now.into_std())
+        };
         let known = self.present.get(&key);
         if let Some(sid) = known {
             job.handle_fact(Fact::Joined(sid.clone()), now.into_std());
         }
         self.serial += 1;
         let serial = self.serial;
-        if let Some(searches) = &mut self.searches {
+        if let Some(searches) = self.searches.as_mut().filter(|_| !leaving) {
             searches.begin(serial, job.leave(), known.is_some());
         }
         info!(
@@ -304,6 +326,9 @@ impl Desk {
             job,
             serial,
             timer: None,
+            restarted,
+            leaving,
+            keeping: None,
         };
         self.jobs.insert(key, entry);
         self.arm(serial);
@@ -391,10 +416,8 @@ impl Desk {
         entry.job.handle_answer(asked.action, asked.answer, now);
         let restarted = asked.action == Action::Restart && asked.answer == Answer::Done;
         if restarted && entry.job.end().is_none() {
-            let kept = Kept {
-                leave: entry.job.leave().clone(),
-                restarted: SystemTime::now(),
-            };
+            entry.restarted = SystemTime::now();
+            let kept = entry.kept();
             self.store.update(&kept);
         }
         self.arm(asked.serial);
@@ -419,8 +442,13 @@ impl Desk {
             let action = entry.job.poll_action(now.into_std());
             let leave = entry.job.leave().clone();
             if let Some(action) = action {
+                let keeping = entry.keeping.take();
                 let api = Arc::clone(&self.api);
                 self.asking.spawn(async move {
+                    if let Some(keeping) = keeping {
+                        // Sent all the same if it cannot be kept.
+                        let _ = timeout(KEPT_WITHIN, keeping).await;
+                    }
                     let answer = api.update(&leave, action).await;
                     Asked {
                         serial,
@@ -438,8 +466,28 @@ impl Desk {
         self.jobs.get_mut(key)
     }
 
+    /// Whoever has gone is to be gone after a restart of ours too: that is kept before his leave is sent.
+    fn note_leaving(&mut self, serial: u64) {
+        let Some(entry) = self.entry(serial) else {
+            return;
+        };
+        let is_new = entry.job.is_leaving() && !entry.leaving;
+        if is_new {
+            entry.leaving = true;
+            let kept = entry.kept();
+            let keeping = self.store.begin(&kept).unwrap_or_else(|error| {
+                warn!(%error, "that a participant has gone is not kept");
+                None
+            });
+            if let Some(entry) = self.entry(serial) {
+                entry.keeping = keeping;
+            }
+        }
+    }
+
     /// Sets a job's timer, or takes it away if it is over.
     fn arm(&mut self, serial: u64) {
+        self.note_leaving(serial);
         let Some(entry) = self.entry(serial) else {
             return;
         };

@@ -9,7 +9,7 @@ use crate::bearer::Token;
 use crate::dns::{Dns, Unresolved};
 use crate::matrix::{Destination, Host};
 use crate::reach::Reach;
-use crate::tls::Tls;
+use crate::settled::Settled;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
@@ -36,7 +36,7 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 #[derive(Clone)]
 pub(crate) struct Fetch {
     dns: Dns,
-    tls: Tls,
+    settled: Settled,
 }
 
 /// What is asked.
@@ -155,8 +155,8 @@ impl FetchError {
 }
 
 impl Fetch {
-    pub(crate) const fn new(dns: Dns, tls: Tls) -> Self {
-        Self { dns, tls }
+    pub(crate) const fn new(dns: Dns, settled: Settled) -> Self {
+        Self { dns, settled }
     }
 
     /// `GET` of `path` (with its query) from the first address of `to` that answers. The body may
@@ -220,7 +220,8 @@ impl Fetch {
         let Some(name) = &to.tls_name else {
             return exchange(stream, address, request, max_bytes).await;
         };
-        let stream = timeout(TLS_WITHIN, self.tls.connect(stream, name))
+        let tls = self.settled.tls();
+        let stream = timeout(TLS_WITHIN, tls.connect(stream, name))
             .await
             .unwrap_or_else(|_| Err(late()))
             .map_err(|error| FetchError::Tls(address, error))?;

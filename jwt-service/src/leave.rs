@@ -155,6 +155,14 @@ impl Job {
         }
     }
 
+    /// The participant has gone, before a restart of ours; the event fires by itself in so long.
+    #[must_use]
+    pub fn leaving(leave: Leave, chance: StdRng, fires_in: Duration, now: Instant) -> Self {
+        let mut job = Self::new(leave, chance, now);
+        job.depart(fires_in.clamp(SEND_FOR_LEAST, SEND_FOR), now);
+        job
+    }
+
     /// What is delegated.
     #[must_use]
     pub const fn leave(&self) -> &Leave {
@@ -185,6 +193,12 @@ impl Job {
     #[must_use]
     pub const fn is_connected(&self) -> bool {
         matches!(self.state, State::Connected { .. })
+    }
+
+    /// Has he gone, and is the event being sent?
+    #[must_use]
+    pub const fn is_leaving(&self) -> bool {
+        matches!(self.state, State::Leaving { .. })
     }
 
     /// Does it still matter whether the participant is there?
@@ -380,6 +394,24 @@ mod tests {
 
     fn left(sid: &str) -> Fact {
         Fact::Left(sid.into())
+    }
+
+    #[test]
+    fn what_was_being_sent_before_a_restart_is_sent_at_once_and_for_as_long_as_it_matters() {
+        let started = |fires_in| {
+            let mut world = World::new(10 * SECOND);
+            let chance = StdRng::seed_from_u64(1);
+            world.job = Job::leaving(leave(10 * SECOND), chance, fires_in, world.now);
+            world
+        };
+        let mut world = started(5 * SECOND);
+        world.fact(joined("PA_1"));
+        assert_eq!(world.run(SECOND, |_| Answer::Done), [(0, Action::Send)]);
+        assert_eq!(world.job.end(), Some(End::Sent));
+        let mut world = started(5 * SECOND);
+        let tried = world.run(60 * SECOND, |_| Answer::Later(None));
+        assert!(tried.len() > 2 && tried.iter().all(|(at, _)| *at <= 5000));
+        assert_eq!(world.job.end(), Some(End::Late));
     }
 
     #[test]

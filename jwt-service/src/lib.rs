@@ -24,10 +24,11 @@ pub mod watch;
 
 mod dns;
 mod tls;
+pub mod store;
+pub mod settled;
 mod fetch;
 mod discovery;
 
-pub mod store;
 pub mod openid;
 pub mod standing;
 pub mod twirp;

@@ -35,9 +35,8 @@ impl Rates {
 }
 
 /// What each has used up.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Limits {
-    rates: Rates,
     addresses: Mutex<Used>,
     users: Mutex<Used>,
     servers: Mutex<Used>,
@@ -84,44 +83,33 @@ fn admit(used: &Mutex<Used>, name: impl Hash, rate: u32, now: Instant) -> Result
 }
 
 impl Limits {
-    /// Nobody has used up anything.
-    #[must_use]
-    pub fn new(rates: Rates) -> Self {
-        Self {
-            rates,
-            addresses: Mutex::default(),
-            users: Mutex::default(),
-            servers: Mutex::default(),
-        }
-    }
-
     /// A request from this address.
     ///
     /// # Errors
     /// How long to wait.
-    pub fn address(&self, ip: IpAddr, now: Instant) -> Result<(), Duration> {
+    pub fn address(&self, ip: IpAddr, rates: Rates, now: Instant) -> Result<(), Duration> {
         let network = match ip {
             IpAddr::V4(_) => ip,
             // Whoever has one address has its whole network.
             IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() >> 64 << 64).into()),
         };
-        admit(&self.addresses, network, self.rates.address, now)
+        admit(&self.addresses, network, rates.address, now)
     }
 
     /// A request about a user of this homeserver.
     ///
     /// # Errors
     /// How long to wait.
-    pub fn server(&self, server: &str, now: Instant) -> Result<(), Duration> {
-        admit(&self.servers, server, self.rates.server, now)
+    pub fn server(&self, server: &str, rates: Rates, now: Instant) -> Result<(), Duration> {
+        admit(&self.servers, server, rates.server, now)
     }
 
     /// A request of this user, whom his homeserver has vouched for.
     ///
     /// # Errors
     /// How long to wait.
-    pub fn user(&self, user: &str, now: Instant) -> Result<(), Duration> {
-        admit(&self.users, user, self.rates.user, now)
+    pub fn user(&self, user: &str, rates: Rates, now: Instant) -> Result<(), Duration> {
+        admit(&self.users, user, rates.user, now)
     }
 }
 
@@ -138,42 +126,49 @@ mod tests {
 
     #[test]
     fn a_minute_s_worth_may_come_at_once_and_then_what_time_brings() {
-        let limits = Limits::new(Rates {
+        let limits = Limits::default();
+        let rates = Rates {
             user: 6,
             ..Rates::DEFAULT
-        });
+        };
         let now = origin();
-        assert!((0..6).all(|_| limits.user("@a:b", now).is_ok()));
-        assert_eq!(limits.user("@a:b", now), Err(10 * SECOND));
-        assert_eq!(limits.user("@a:b", now + 4 * SECOND), Err(6 * SECOND));
-        assert_eq!(limits.user("@a:b", now + 10 * SECOND), Ok(()));
-        assert!(limits.user("@a:b", now + 10 * SECOND).is_err());
-        assert_eq!(limits.user("@c:b", now), Ok(()), "somebody else");
+        let ask = |user, after| limits.user(user, rates, now + after);
+        assert!((0..6).all(|_| ask("@a:b", Duration::ZERO).is_ok()));
+        assert_eq!(ask("@a:b", Duration::ZERO), Err(10 * SECOND));
+        assert_eq!(ask("@a:b", 4 * SECOND), Err(6 * SECOND));
+        assert_eq!(ask("@a:b", 10 * SECOND), Ok(()));
+        assert!(ask("@a:b", 10 * SECOND).is_err());
+        assert_eq!(ask("@c:b", Duration::ZERO), Ok(()), "somebody else");
         // Being refused costs nothing.
-        assert_eq!(limits.user("@a:b", now + 20 * SECOND), Ok(()));
+        assert_eq!(ask("@a:b", 20 * SECOND), Ok(()));
+        // Another rate counts from where the one before has come to.
+        let more = Rates { user: 60, ..rates };
+        assert_eq!(limits.user("@a:b", more, now + 21 * SECOND), Ok(()));
     }
 
     #[test]
     fn zero_is_any_number() {
-        let limits = Limits::new(Rates {
+        let limits = Limits::default();
+        let rates = Rates {
             address: 0,
             user: 0,
             server: 0,
-        });
+        };
         let now = origin();
         for _ in 0..10_000 {
-            assert_eq!(limits.server("a.example", now), Ok(()));
+            assert_eq!(limits.server("a.example", rates, now), Ok(()));
         }
     }
 
     #[test]
     fn a_network_of_ipv6_is_one_address() {
-        let limits = Limits::new(Rates {
+        let limits = Limits::default();
+        let rates = Rates {
             address: 1,
             ..Rates::DEFAULT
-        });
+        };
         let now = origin();
-        let ask = |text: &str| limits.address(text.parse().expect("an address"), now);
+        let ask = |text: &str| limits.address(text.parse().expect("an address"), rates, now);
         assert!(ask("2001:db8::1").is_ok());
         assert!(ask("2001:db8::2").is_err());
         assert!(ask("2001:db8:0:1::1").is_ok());

@@ -5,7 +5,9 @@
 //! (Matrix: server-server API, Resolving server names; LK: jwt-service §4)
 
 pub mod proxied;
+mod endpoint;
 
+pub use endpoint::Endpoint;
 pub use proxied::encoded;
 
 use crate::leave::Action;

@@ -176,6 +176,11 @@ fn foreign<'a>(user: &'a str, ours: &str) -> Option<&'a str> {
     Some(server).filter(|server| *server != ours)
 }
 
+/// Zero is never.
+fn asked_every(interval: Duration) -> Option<Duration> {
+    Some(interval).filter(|interval| !interval.is_zero())
+}
+
 /// All of them.
 #[derive(Debug)]
 pub struct Members {
@@ -195,7 +200,7 @@ impl Members {
     /// Nobody; asked for every `interval`, or never if that is zero. `ours` is our homeserver's name.
     #[must_use]
     pub fn new(ours: &str, interval: Duration, now: Instant) -> Self {
-        let interval = Some(interval).filter(|interval| !interval.is_zero());
+        let interval = asked_every(interval);
         Self {
             ours: ours.to_owned(),
             foreign: Foreign::default(),
@@ -378,6 +383,13 @@ impl Members {
     pub fn is_to_go(&self, place: &(String, String), now: Instant) -> bool {
         let own = self.own(place);
         own.is_some_and(|(_, key)| self.has_left(key, now))
+    }
+
+    /// Everybody is asked for this often from now on, or never if that is zero.
+    pub fn handle_interval(&mut self, interval: Duration, now: Instant) {
+        self.interval = asked_every(interval);
+        let next = now + self.interval.unwrap_or(SWEEP);
+        self.next_sweep = self.next_sweep.min(next);
     }
 
     /// Time has passed: what has expired is forgotten, and all others are to be asked for.

@@ -179,6 +179,7 @@ mod tests {
     use super::*;
     use crate::bearer::Token;
     use crate::config::{AppService, Config};
+    use crate::settled::Settled;
     use crate::stand_in::watch::Remembered;
 
     /// Virtual time: nobody is asked.
@@ -190,7 +191,12 @@ mod tests {
             as_token: Token::new("two".into()),
             membership_interval: Duration::ZERO,
         };
-        let homeserver = Homeserver::new(ours, &Arc::new(Config::default())).expect("set up");
+        let config = Config {
+            app_service: Some(ours),
+            ..Config::default()
+        };
+        let settled = Settled::fixed(config).expect("good");
+        let homeserver = Homeserver::new("example.com".into(), settled);
         let watch = Arc::<Remembered>::default();
         let counted: Arc<dyn Watch> = Arc::<Remembered>::clone(&watch);
         let memberships = Memberships::new(Arc::new(homeserver), counted);

@@ -5,14 +5,13 @@
 //! answer: nothing is held against anybody but what is known. Called by `routes` and `app_service`,
 //! and told of participants by the server. (LK: jwt-service §13, §14)
 
-use crate::config::Config;
 use crate::delegation::Presence;
 use crate::homeserver::Homeserver;
 use crate::matrix;
 use crate::matrix::proxied::{Change, Membership};
 use crate::members::{Effect, Issued, Members, Question, Refused, Seen};
 use crate::membership::{Busy, Memberships, Occasion};
-use crate::openid::SetupError;
+use crate::settled::Settled;
 use crate::sfu::Sfu;
 use crate::watch::Watch;
 use std::collections::BTreeMap;
@@ -56,20 +55,12 @@ pub struct Monitor {
 impl Monitor {
     /// Starts the tasks that ask and take out, on the current runtime; `None` if no homeserver has us as an
     /// application service. They end with the last handle.
-    ///
-    /// # Errors
-    /// A file of the configuration cannot be used.
-    pub fn start(
-        config: &Arc<Config>,
-        sfu: Arc<dyn Sfu>,
-        watch: Arc<dyn Watch>,
-    ) -> Result<Option<Arc<Self>>, SetupError> {
-        let Some(ours) = config.app_service.clone() else {
-            return Ok(None);
-        };
+    #[must_use]
+    pub fn start(settled: &Settled, sfu: Arc<dyn Sfu>, watch: Arc<dyn Watch>) -> Option<Arc<Self>> {
+        let ours = settled.config().app_service.clone()?;
         let now = Instant::now().into_std();
         let members = Members::new(&ours.server, ours.membership_interval, now);
-        let homeserver = Arc::new(Homeserver::new(ours, config)?);
+        let homeserver = Arc::new(Homeserver::new(ours.server, settled.clone()));
         let (removals, waiting) = channel(REMOVALS_MOST);
         let monitor = Arc::new(Self {
             removals,
@@ -79,9 +70,9 @@ impl Monitor {
             sfu,
             watch,
         });
-        tokio::spawn(sweep(Arc::downgrade(&monitor)));
+        tokio::spawn(sweep(Arc::downgrade(&monitor), settled.clone()));
         tokio::spawn(take_out(Arc::downgrade(&monitor), waiting));
-        Ok(Some(monitor))
+        Some(monitor)
     }
 
     /// The homeserver that tells us of memberships.
@@ -308,17 +299,25 @@ impl From<Busy> for Refused {
 }
 
 /// As long as anybody holds the monitor.
-async fn sweep(monitor: Weak<Monitor>) {
+async fn sweep(monitor: Weak<Monitor>, mut settled: Settled) {
     loop {
         let next = match monitor.upgrade() {
             Some(monitor) => monitor.members().poll_timeout(),
             None => return,
         };
-        sleep_until(Instant::from_std(next)).await;
+        tokio::select! {
+            () = sleep_until(Instant::from_std(next)) => {}
+            () = settled.changed() => {}
+        }
         let Some(monitor) = monitor.upgrade() else {
             return;
         };
         let now = Instant::now().into_std();
+        if let Some(ours) = &settled.config().app_service {
+            monitor
+                .members()
+                .handle_interval(ours.membership_interval, now);
+        }
         monitor.members().handle_timeout(now);
         monitor.ask_around().await;
     }

@@ -5,20 +5,16 @@
 
 mod places;
 
-use crate::config::{Config, Homeserver};
+use crate::config::Config;
 use crate::discovery::{Discovery, Ports};
 use crate::dns::Dns;
 use crate::fetch::{Fetch, FetchError};
-use crate::matrix::{self, Destination, Host, ServerName};
+use crate::matrix::{self, Destination, Endpoint, ServerName};
 use crate::reach::Reach;
 use crate::request::OpenId;
-use crate::store::StoreError;
-use crate::tls::Tls;
-pub use crate::tls::TrustError;
+use crate::settled::Settled;
 use crate::watch::Watch;
-use http::Uri;
 use places::Places;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -34,39 +30,11 @@ const NOBODY: &str = "foci-asks-whether-you-answer";
 
 /// Asks homeservers.
 pub struct Verifier {
-    config: Arc<Config>,
-    /// Those whose URL is configured.
-    homeservers: HashMap<String, Endpoint>,
+    settled: Settled,
     fetch: Fetch,
     discovery: Discovery,
     places: Places,
     watch: Arc<dyn Watch>,
-}
-
-/// A configured homeserver: where it is, and what stands before every path.
-#[derive(Debug)]
-pub(crate) struct Endpoint {
-    pub(crate) to: Destination,
-    pub(crate) prefix: String,
-}
-
-/// Why the service cannot start; the operator's fault.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// Certificates.
-    #[error(transparent)]
-    Trust(#[from] TrustError),
-    /// The store of delegated leaves.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A base URL.
-    #[error("`{0}` is no http:// or https:// URL of a host")]
-    Url(String),
-    /// The URL of an SFU that is another process.
-    #[error(
-        "LIVEKIT_URL (matrix.url): `{0}` is no ws://, wss://, http:// or https:// URL of a host"
-    )]
-    Sfu(String),
 }
 
 /// Why a token is not believed. For the log: the client is told nothing of it.
@@ -123,36 +91,21 @@ impl From<FetchError> for Doubt {
 }
 
 impl Verifier {
-    /// Made ready by the configuration.
-    ///
-    /// # Errors
-    /// A file or a URL of it cannot be used.
-    pub fn new(config: Arc<Config>, watch: Arc<dyn Watch>) -> Result<Self, SetupError> {
-        Self::with(config, watch, Dns::of_system(), Ports::default())
+    /// Asks as is settled.
+    #[must_use]
+    pub fn new(settled: Settled, watch: Arc<dyn Watch>) -> Self {
+        Self::with(settled, watch, Dns::of_system(), Ports::default())
     }
 
-    pub(crate) fn with(
-        config: Arc<Config>,
-        watch: Arc<dyn Watch>,
-        dns: Dns,
-        ports: Ports,
-    ) -> Result<Self, SetupError> {
-        let tls = Tls::new(config.ca_file.as_deref(), config.verify_tls)?;
-        let fetch = Fetch::new(dns.clone(), tls);
-        let endpoint = |homeserver: &Homeserver| {
-            let endpoint = Endpoint::parse(&homeserver.url)
-                .ok_or_else(|| SetupError::Url(homeserver.url.clone()))?;
-            Ok((homeserver.name.clone(), endpoint))
-        };
-        let homeservers: Result<_, SetupError> = config.homeservers.iter().map(endpoint).collect();
-        Ok(Self {
-            homeservers: homeservers?,
+    pub(crate) fn with(settled: Settled, watch: Arc<dyn Watch>, dns: Dns, ports: Ports) -> Self {
+        let fetch = Fetch::new(dns.clone(), settled.clone());
+        Self {
             discovery: Discovery::new(fetch.clone(), dns, ports),
             fetch,
             places: Places::default(),
-            config,
+            settled,
             watch,
-        })
+        }
     }
 
     /// The user whose token it is.
@@ -160,13 +113,14 @@ impl Verifier {
     /// # Errors
     /// Why it is nobody's.
     pub async fn verify(&self, open_id: &OpenId) -> Result<String, Doubt> {
-        let named = self.config.is_named(&open_id.server);
+        let config = self.settled.config();
+        let named = config.is_named(&open_id.server);
         let Some(_place) = self.places.take(&open_id.server, named) else {
             self.watch.limit_reached("jwt_lookups");
             return Err(Doubt::Busy);
         };
         let began = Instant::now();
-        let asked = timeout(DECIDED_WITHIN, self.ask(open_id, named)).await;
+        let asked = timeout(DECIDED_WITHIN, self.ask(open_id, named, &config)).await;
         let answer = asked.unwrap_or(Err(Doubt::Late));
         let result = answer.as_ref().map_or_else(Doubt::label, |_| "ok");
         self.watch.looked_up(result, began.elapsed());
@@ -183,8 +137,9 @@ impl Verifier {
             access_token: NOBODY.to_owned(),
             server: server.to_owned(),
         };
+        let config = self.settled.config();
         let _place = self.places.take(server, true).ok_or(Doubt::Busy)?;
-        let asked = timeout(DECIDED_WITHIN, self.ask(&open_id, true)).await;
+        let asked = timeout(DECIDED_WITHIN, self.ask(&open_id, true, &config)).await;
         match asked.unwrap_or(Err(Doubt::Late)) {
             Ok(_) | Err(Doubt::Status(401 | 403)) => Ok(()),
             Err(doubt) => Err(doubt),
@@ -197,15 +152,16 @@ impl Verifier {
         std::iter::from_fn(|| self.places.take(server, true)).collect()
     }
 
-    async fn ask(&self, open_id: &OpenId, named: bool) -> Result<String, Doubt> {
+    async fn ask(&self, open_id: &OpenId, named: bool, config: &Config) -> Result<String, Doubt> {
         let path = matrix::userinfo_path(&open_id.access_token).ok_or(Doubt::Answer)?;
-        if let Some(endpoint) = self.homeservers.get(&open_id.server) {
+        let url = config.base_url(&open_id.server);
+        if let Some(endpoint) = url.and_then(Endpoint::parse) {
             let path = format!("{}{path}", endpoint.prefix);
             return self
                 .ask_at(&endpoint.to, Reach::Anywhere, &path, open_id)
                 .await;
         }
-        let reach = if named || self.config.allow_private_addresses {
+        let reach = if named || config.allow_private_addresses {
             Reach::Anywhere
         } else {
             Reach::Public
@@ -244,36 +200,6 @@ impl Verifier {
             return Err(Doubt::Foreign);
         }
         Ok(user)
-    }
-}
-
-impl Endpoint {
-    /// Reads a base URL.
-    pub(crate) fn parse(url: &str) -> Option<Self> {
-        let url: Uri = url.parse().ok()?;
-        let authority = url.authority()?;
-        let host = Host::parse(authority.host())?;
-        let (tls_name, usual) = match url.scheme_str()? {
-            "https" => (Some(host.clone()), 443),
-            "http" => (None, 80),
-            _ => return None,
-        };
-        let plain = !authority.as_str().contains('@') && url.query().is_none();
-        // A port out of range must not become the usual one.
-        let port = if authority.as_str() == authority.host() {
-            usual
-        } else {
-            authority.port_u16()?
-        };
-        plain.then(|| Self {
-            to: Destination {
-                port,
-                host_header: authority.as_str().to_owned(),
-                host,
-                tls_name,
-            },
-            prefix: url.path().trim_end_matches('/').to_owned(),
-        })
     }
 }
 

@@ -22,6 +22,7 @@ use crate::members::{Issued, Refused};
 use crate::monitor::Monitor;
 use crate::openid::{Doubt, Verifier};
 use crate::request::{Asked, Delay, Member};
+use crate::settled::Settled;
 use crate::sfu::{Sfu, Uncreated};
 use crate::standing::Standing;
 use crate::watch::Watch;
@@ -73,7 +74,7 @@ const HEADERS: [(HeaderName, HeaderValue); 4] = [
 /// What the endpoints need.
 pub struct Service {
     /// What the operator settled.
-    pub config: Arc<Config>,
+    pub settled: Settled,
     /// API keys; the first signs.
     pub keys: Arc<Keys>,
     /// The SFU.
@@ -231,15 +232,20 @@ impl Service {
         body: Body,
         decision: &mut Decision,
     ) -> Result<String, Refusal> {
+        // One for the whole request.
+        let config = self.settled.config();
+        let rates = config.rates;
         if let Some(ip) = self.sfu.limited_address(parts) {
-            let admitted = self.limits.address(ip, Instant::now().into_std());
+            let now = Instant::now().into_std();
+            let admitted = self.limits.address(ip, rates, now);
             admitted.map_err(|wait| self.limited("jwt_address", wait))?;
         }
         let body = read(body, MAX_BODY_BYTES, BODY_WITHIN).await?;
         let asked = decision.asked.insert((endpoint.read)(&body)?);
         let server = &asked.open_id.server;
-        if !self.config.is_named(server) {
-            let admitted = self.limits.server(server, Instant::now().into_std());
+        if !config.is_named(server) {
+            let now = Instant::now().into_std();
+            let admitted = self.limits.server(server, rates, now);
             admitted.map_err(|wait| self.limited("jwt_server", wait))?;
         }
         let user = match self.verify(asked).await {
@@ -254,17 +260,18 @@ impl Service {
                 });
             }
         };
-        let admitted = self.limits.user(user, Instant::now().into_std());
+        let now = Instant::now().into_std();
+        let admitted = self.limits.user(user, rates, now);
         admitted.map_err(|wait| self.limited("jwt_user", wait))?;
-        decision.full_access = self.config.full_access.includes(&asked.open_id.server);
+        decision.full_access = config.full_access.includes(&asked.open_id.server);
         let delay = self.delay(endpoint, asked, decision.full_access).await?;
         let grant = decision.grant.insert(grant(asked, user));
         if endpoint.purpose == Purpose::Leave {
             self.take_over(endpoint, delay, asked, grant).await?;
             return Ok(answer::TAKEN.to_owned());
         }
-        let url = self.url(endpoint, parts).ok_or(Refusal::Internal)?;
-        let terms = self.terms(decision.full_access)?;
+        let url = url(&config, endpoint, parts).ok_or(Refusal::Internal)?;
+        let terms = terms(&config, decision.full_access)?;
         let jwt = self.sign(grant, terms)?;
         if let Some(monitor) = &self.monitor {
             let admitted = monitor.admit_anybody(&asked.room, user).await;
@@ -273,7 +280,7 @@ impl Service {
         if decision.full_access {
             self.create_room(grant, &mut decision.doubt).await?;
         }
-        self.watch_over(&asked.room, user, grant)?;
+        self.watch_over(&asked.room, user, grant, &config)?;
         self.take_over(endpoint, delay, asked, grant).await?;
         Ok(answer::issued(&url, &jwt))
     }
@@ -282,9 +289,12 @@ impl Service {
     pub(crate) fn sign(&self, grant: &Grant, terms: Terms) -> Result<String, Refusal> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.map_or(0, |since| since.as_secs());
+        let began = Instant::now();
         let jwt = self
             .keys
             .sign_text(|issuer| grant.payload(issuer, now, terms));
+        let result = jwt.as_ref().map_or("failed", |_| "ok");
+        self.watch.signed(result, began.elapsed());
         jwt.map_err(|_| Refusal::Internal)
     }
 
@@ -293,7 +303,10 @@ impl Service {
         grant: &Grant,
         doubt: &mut Option<String>,
     ) -> Result<(), Refusal> {
+        let began = Instant::now();
         let created = self.sfu.create_room(&grant.alias).await;
+        let result = created.as_ref().map_or_else(Uncreated::label, |()| "ok");
+        self.watch.room_made(result, began.elapsed());
         created.map_err(|error| {
             *doubt = Some(error.to_string());
             match error {
@@ -304,7 +317,13 @@ impl Service {
     }
 
     /// Whoever gets a token is watched from here on, unless he has left meanwhile.
-    pub(crate) fn watch_over(&self, room: &str, user: &str, grant: &Grant) -> Result<(), Refusal> {
+    pub(crate) fn watch_over(
+        &self,
+        room: &str,
+        user: &str,
+        grant: &Grant,
+        config: &Config,
+    ) -> Result<(), Refusal> {
         let Some(monitor) = &self.monitor else {
             return Ok(());
         };
@@ -313,7 +332,7 @@ impl Service {
             user: user.to_owned(),
             alias: grant.alias.clone(),
             identity: grant.identity.clone(),
-            lifetime: self.config.token_lifetime,
+            lifetime: config.token_lifetime,
         };
         monitor.issued(issued).map_err(left)
     }
@@ -375,20 +394,6 @@ impl Service {
             })
     }
 
-    /// What a token is good for.
-    fn terms(&self, full_access: bool) -> Result<Terms, Refusal> {
-        let publishes = match self.config.restricted {
-            _ if full_access => true,
-            Restricted::Publish => true,
-            Restricted::Subscribe => false,
-            Restricted::Refuse => return Err(Refusal::Restricted),
-        };
-        Ok(Terms {
-            lifetime: self.config.token_lifetime,
-            publishes,
-        })
-    }
-
     async fn verify(&self, asked: &Asked) -> Result<String, Doubt> {
         let user = self.verifier.verify(&asked.open_id).await?;
         match &asked.member {
@@ -396,15 +401,29 @@ impl Service {
             _ => Ok(user),
         }
     }
+}
 
-    fn url(&self, endpoint: Endpoint, parts: &Parts) -> Option<String> {
-        if let Some(url) = &self.config.url {
-            return Some(url.clone());
-        }
-        let original = parts.extensions.get::<OriginalUri>();
-        let path = original.map_or(parts.uri.path(), |OriginalUri(uri)| uri.path());
-        url::derived(&parts.headers, path, endpoint.path)
+/// What a token is good for.
+fn terms(config: &Config, full_access: bool) -> Result<Terms, Refusal> {
+    let publishes = match config.restricted {
+        _ if full_access => true,
+        Restricted::Publish => true,
+        Restricted::Subscribe => false,
+        Restricted::Refuse => return Err(Refusal::Restricted),
+    };
+    Ok(Terms {
+        lifetime: config.token_lifetime,
+        publishes,
+    })
+}
+
+fn url(config: &Config, endpoint: Endpoint, parts: &Parts) -> Option<String> {
+    if let Some(url) = &config.url {
+        return Some(url.clone());
     }
+    let original = parts.extensions.get::<OriginalUri>();
+    let path = original.map_or(parts.uri.path(), |OriginalUri(uri)| uri.path());
+    url::derived(&parts.headers, path, endpoint.path)
 }
 
 /// Why there is no token for a member.

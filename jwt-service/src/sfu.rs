@@ -35,6 +35,18 @@ pub trait Sfu: Send + Sync + 'static {
     fn client_address(&self, request: &http::request::Parts) -> Option<IpAddr>;
 }
 
+impl Uncreated {
+    /// One word for counters.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Away(label) => label,
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// Why there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Uncreated {

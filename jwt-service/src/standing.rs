@@ -4,8 +4,8 @@
 //! nobody has: a homeserver that refuses it is there and has the right listener. Started by the server,
 //! read by `routes`.
 
-use crate::config::Config;
 use crate::openid::{Doubt, Verifier};
+use crate::settled::Settled;
 use crate::watch::Watch;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -62,23 +62,39 @@ impl Standing {
 
     /// Begins to ask, on the current runtime, as long as that lives.
     #[must_use]
-    pub fn start(config: &Arc<Config>, verifier: &Arc<Verifier>, watch: &Arc<dyn Watch>) -> Self {
+    pub fn start(settled: &Settled, verifier: &Arc<Verifier>, watch: &Arc<dyn Watch>) -> Self {
         let standing = Self::default();
         let kept = standing.clone();
-        tokio::spawn(kept.keep(Arc::clone(config), Arc::clone(verifier), Arc::clone(watch)));
+        tokio::spawn(kept.keep(settled.clone(), Arc::clone(verifier), Arc::clone(watch)));
         standing
     }
 
     /// Asks all that the operator named, one after the other, time and again. Never ends.
-    async fn keep(self, config: Arc<Config>, verifier: Arc<Verifier>, watch: Arc<dyn Watch>) {
+    async fn keep(self, mut settled: Settled, verifier: Arc<Verifier>, watch: Arc<dyn Watch>) {
         loop {
+            let config = settled.config();
+            self.forget_others(&config.named(), &watch);
             for name in config.named().into_iter().take(MOST) {
                 let answer = verifier.probe(name).await;
                 watch.homeserver(name, answer.is_ok());
                 self.note(name, answer.err());
             }
             let away = self.list().iter().any(|homeserver| !homeserver.reachable);
-            sleep(if away { EVERY_WHILE_AWAY } else { EVERY }).await;
+            tokio::select! {
+                () = sleep(if away { EVERY_WHILE_AWAY } else { EVERY }) => {}
+                () = settled.changed() => {}
+            }
+        }
+    }
+
+    /// Those that the operator does not name any more.
+    fn forget_others(&self, named: &[&str], watch: &Arc<dyn Watch>) {
+        let is_other = |name: &&String| !named.contains(&name.as_str());
+        let others: Vec<String> = self.0.borrow().keys().filter(is_other).cloned().collect();
+        for name in others {
+            watch.homeserver_unnamed(&name);
+            self.0
+                .send_modify(|all| all.retain(|known, _| *known != name));
         }
     }
 
@@ -110,7 +126,8 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Homeserver as Configured;
+    use crate::config::{Config, Homeserver as Configured};
+    use crate::settled::Owner;
     use crate::stand_in::homeserver::{Homeserver as StandIn, Reply};
     use crate::stand_in::watch::Remembered;
 
@@ -123,25 +140,35 @@ mod tests {
             )
         })
         .await;
-        let config = Arc::new(Config {
-            homeservers: vec![Configured {
-                name: "a.example".into(),
-                url: url(&there),
-            }],
-            ..Config::default()
-        });
+        let owner = Owner::new(at(&url(&there))).expect("good");
         let watch = Arc::<Remembered>::default();
-        let verifier = Verifier::new(Arc::clone(&config), watch.clone()).expect("usable");
+        let verifier = Arc::new(Verifier::new(owner.settled(), watch.clone()));
         let standing = Standing::default();
         assert_eq!(standing.list(), []);
-        let verifier = Arc::new(verifier);
         let mut noted = standing.0.subscribe();
-        let task = tokio::spawn(standing.clone().keep(config, verifier, watch.clone()));
+        let kept = standing.clone();
+        let task = tokio::spawn(kept.keep(owner.settled(), verifier, watch.clone()));
+        noted.changed().await.expect("it goes on");
+        let list = standing.list();
+        let up = list[0].reachable;
+        assert_eq!(watch.all(), [format!("a.example reachable {up}")]);
+        // Named no more: nothing is told of it.
+        owner.replace(Config::default()).expect("good");
         noted.changed().await.expect("it goes on");
         task.abort();
-        let up = standing.list()[0].reachable;
-        assert_eq!(watch.all(), [format!("a.example reachable {up}")]);
-        (standing.list(), there)
+        assert_eq!(standing.list(), []);
+        assert_eq!(watch.all()[1], "a.example unnamed");
+        (list, there)
+    }
+
+    fn at(url: &str) -> Config {
+        Config {
+            homeservers: vec![Configured {
+                name: "a.example".into(),
+                url: url.into(),
+            }],
+            ..Config::default()
+        }
     }
 
     fn found(cause: Option<&'static str>) -> Vec<Homeserver> {

@@ -48,6 +48,9 @@ pub enum StoreError {
     Busy,
 }
 
+/// Tells when a job is on the disk.
+pub(crate) type Keeping = oneshot::Receiver<Result<(), StoreError>>;
+
 enum Change {
     Put(
         String,
@@ -112,13 +115,22 @@ impl Store {
 
     /// Keeps a job; returns once it is on the disk.
     pub(crate) async fn keep(&self, job: &Kept) -> Result<(), StoreError> {
+        match self.begin(job)? {
+            Some(kept) => kept.await.unwrap_or(Err(StoreError::Busy)),
+            None => Ok(()),
+        }
+    }
+
+    /// Begins to keep a job: what is asked of the store afterwards is done afterwards. What comes back
+    /// tells when it is on the disk; nothing does where nothing is kept.
+    pub(crate) fn begin(&self, job: &Kept) -> Result<Option<Keeping>, StoreError> {
         let Some(changes) = &self.changes else {
-            return Ok(());
+            return Ok(None);
         };
         let (done, kept) = oneshot::channel();
         let change = put(job, Some(done));
         changes.try_send(change).map_err(|_| StoreError::Busy)?;
-        kept.await.unwrap_or(Err(StoreError::Busy))
+        Ok(Some(kept))
     }
 
     /// The same for a job that has changed; nobody waits for it.
@@ -259,6 +271,7 @@ mod tests {
                 owner: None,
             },
             restarted: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+            leaving: false,
         }
     }
 

@@ -9,13 +9,12 @@
 )]
 
 use crate::bearer::Token;
-use crate::config::Config;
 use crate::dns::Dns;
 use crate::fetch::{Ask, Fetch, FetchError};
-use crate::openid::{Endpoint, SetupError};
+use crate::matrix::Endpoint;
 use crate::reach::Reach;
+use crate::settled::{Settled, SetupError};
 use crate::sfu::{DEPARTURE_TIMEOUT_S, EMPTY_TIMEOUT_S};
-use crate::tls::Tls;
 use http::Method;
 use proto::token::{Claims, Keys, VideoGrant};
 use proto::twirp;
@@ -39,16 +38,38 @@ const MOST_QUOTED: usize = 200;
 /// The SFU's API; cheap to clone.
 #[derive(Clone)]
 pub struct Twirp {
-    endpoint: Arc<Endpoint>,
-    /// For the log.
-    base: Arc<str>,
+    settled: Settled,
     keys: Arc<Keys>,
     fetch: Fetch,
+}
+
+/// Where the API is.
+struct Api {
+    endpoint: Endpoint,
+    /// For the log.
+    url: String,
+}
+
+impl Api {
+    /// Of the SFU that clients are told as `url`: the same host, port and path, with `http` for `ws`.
+    fn of(url: &str) -> Option<Self> {
+        let base = match url.strip_prefix("ws") {
+            Some(rest) => format!("http{rest}"),
+            None => url.to_owned(),
+        };
+        Some(Self {
+            endpoint: Endpoint::parse(&base)?,
+            url: base.trim_end_matches('/').to_owned(),
+        })
+    }
 }
 
 /// Why a call came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
+    /// Nobody has said where it is.
+    #[error("no usable URL")]
+    Url,
     /// It cannot be reached.
     #[error("{0}")]
     Unreachable(String, &'static str),
@@ -79,6 +100,7 @@ impl CallError {
     #[must_use]
     pub const fn label(&self) -> &'static str {
         match self {
+            Self::Url => "url",
             Self::Unreachable(_, label) => label,
             Self::Late => "timeout",
             Self::NotFound | Self::Refused { .. } => "status",
@@ -96,24 +118,34 @@ impl From<FetchError> for CallError {
 }
 
 impl Twirp {
-    /// The API of the SFU that clients are told as `url`: the same host, port and path, with `http` for
-    /// `ws`.
+    /// The API of the SFU whose URL is settled; [`Self::check`] judges that.
+    #[must_use]
+    pub fn new(settled: Settled, keys: Arc<Keys>) -> Self {
+        Self {
+            fetch: Fetch::new(Dns::of_system(), settled.clone()),
+            settled,
+            keys,
+        }
+    }
+
+    /// Can the SFU be asked at the URL that clients are told?
     ///
     /// # Errors
-    /// It is no such URL, or a file of the configuration cannot be used.
-    pub fn new(url: &str, keys: Arc<Keys>, config: &Config) -> Result<Self, SetupError> {
-        let base = match url.strip_prefix("ws") {
-            Some(rest) => format!("http{rest}"),
-            None => url.to_owned(),
-        };
-        let endpoint = Endpoint::parse(&base).ok_or_else(|| SetupError::Sfu(url.to_owned()))?;
-        let tls = Tls::new(config.ca_file.as_deref(), config.verify_tls)?;
-        Ok(Self {
-            endpoint: Arc::new(endpoint),
-            base: base.trim_end_matches('/').into(),
-            keys,
-            fetch: Fetch::new(Dns::of_system(), tls),
-        })
+    /// It is no such URL.
+    pub fn check(url: Option<&str>) -> Result<(), SetupError> {
+        let url = url.unwrap_or_default();
+        let api = Api::of(url);
+        api.map(|_| ())
+            .ok_or_else(|| SetupError::Sfu(url.to_owned()))
+    }
+
+    fn api(&self) -> Option<Api> {
+        Api::of(self.settled.config().url.as_deref()?)
+    }
+
+    /// For the log.
+    fn url(&self) -> String {
+        self.api().map(|api| api.url).unwrap_or_default()
     }
 
     /// Makes the room `alias` unless it is there. A failure is logged.
@@ -129,7 +161,7 @@ impl Twirp {
         let called = self.call(twirp::CREATE_ROOM, grant, body).await;
         if let Err(error) = &called {
             warn!(
-                url = format!("{}{}", self.base, twirp::CREATE_ROOM),
+                url = format!("{}{}", self.url(), twirp::CREATE_ROOM),
                 phase = error.label(),
                 cause = %error,
                 "cannot create the room on the SFU: its URL must lead there from here too"
@@ -178,7 +210,7 @@ impl Twirp {
         match answer {
             Ok(_) | Err(CallError::NotFound) => Ok(()),
             Err(error) => {
-                warn!(url = &*self.base, room, participant = identity, %error, "cannot take a participant out");
+                warn!(url = self.url(), room, participant = identity, %error, "cannot take a participant out");
                 Err(error)
             }
         }
@@ -191,7 +223,8 @@ impl Twirp {
         grant: VideoGrant,
         body: Vec<u8>,
     ) -> Result<Vec<u8>, CallError> {
-        let path = format!("{}{method}", self.endpoint.prefix);
+        let endpoint = self.api().ok_or(CallError::Url)?.endpoint;
+        let path = format!("{}{method}", endpoint.prefix);
         let token = self.token(grant)?;
         let ask = Ask {
             method: Method::POST,
@@ -202,7 +235,7 @@ impl Twirp {
         };
         let asked = self
             .fetch
-            .ask(&self.endpoint.to, Reach::Anywhere, &ask, MAX_ANSWER_BYTES);
+            .ask(&endpoint.to, Reach::Anywhere, &ask, MAX_ANSWER_BYTES);
         let answer = timeout(ANSWERED_WITHIN, asked)
             .await
             .map_err(|_| CallError::Late)??;

@@ -10,8 +10,17 @@ pub trait Watch: Send + Sync + 'static {
     /// A homeserver was asked: `ok` or what went wrong, in one word, and how long it took.
     fn looked_up(&self, result: &'static str, took: Duration);
 
+    /// A room was to be made: `ok` or what went wrong, in one word, and how long it took.
+    fn room_made(&self, result: &'static str, took: Duration);
+
+    /// A token was to be signed: `ok` or `failed`, and how long it took.
+    fn signed(&self, result: &'static str, took: Duration);
+
     /// A homeserver that the operator named answers, or does not.
     fn homeserver(&self, name: &str, reachable: bool);
+
+    /// The operator does not name it any more.
+    fn homeserver_unnamed(&self, name: &str);
 
     /// So many delegated leaves there are now.
     fn leaves(&self, jobs: usize);

@@ -121,7 +121,7 @@ fn serve_alone(sources: &Sources) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match server::alone::run(&companion, &loaded) {
+    match server::alone::run(&companion, &loaded, sources) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             show::err(&format!("error: {error}\n"));

@@ -12,4 +12,5 @@ pub mod complaint;
 pub mod raw;
 pub mod docs;
 pub mod check;
+pub mod reload;
 pub mod companion;

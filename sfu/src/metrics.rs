@@ -247,6 +247,13 @@ impl Metrics {
             .set(i64::from(reachable));
     }
 
+    /// The operator does not name it any more.
+    pub fn homeserver_forgotten(&self, name: &str) {
+        let homeservers = &self.0.series.authorization.homeservers;
+        // It fails only if there was nothing to forget.
+        let _ = homeservers.remove_label_values(&[name]);
+    }
+
     /// So many delegated leaves there are.
     pub fn delegated_leaves(&self, jobs: usize) {
         let jobs = i64::try_from(jobs).unwrap_or(i64::MAX);
@@ -274,8 +281,18 @@ impl Metrics {
     /// It asked a homeserver, which took `seconds`.
     pub fn homeserver_asked(&self, result: &'static str, seconds: f64) {
         let authorization = &self.0.series.authorization;
-        authorization.lookups.with_label_values(&[result]).inc();
-        authorization.lookup_duration.observe(seconds);
+        authorization.lookup.ended(result, seconds);
+    }
+
+    /// It had a room made, which took `seconds`.
+    pub fn room_made(&self, result: &'static str, seconds: f64) {
+        self.0.series.authorization.room.ended(result, seconds);
+    }
+
+    /// It signed a token, which took `seconds`.
+    pub fn token_signed(&self, result: &'static str, seconds: f64) {
+        let authorization = &self.0.series.authorization;
+        authorization.signature.ended(result, seconds);
     }
 
     /// The page of a scrape, in Prometheus' text format.

@@ -7,9 +7,11 @@ mod stop;
 mod listen;
 mod authorization;
 mod sections;
+mod reload;
 pub mod alone;
 
 use crate::config::check::{Config, SHORT_SECRET};
+use crate::config::complaint::Complaints;
 use crate::config::ports;
 use crate::faults::Faults;
 use crate::http::admin::{self, Readiness};
@@ -29,6 +31,7 @@ use axum::Router;
 use proto::token::Keys;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use reload::{Owners, Running, Settings};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -76,7 +79,7 @@ pub enum ServeError {
     NoAddress,
     /// The MatrixRTC authorization service could not be set up.
     #[error("matrix: {0}")]
-    Matrix(#[from] jwt_service::openid::SetupError),
+    Matrix(#[from] jwt_service::settled::SetupError),
     /// Threads or signals could not be set up.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
@@ -95,24 +98,29 @@ pub fn run(
     started: impl FnOnce(&[SocketAddr]),
 ) -> Result<(), ServeError> {
     let telemetry = Telemetry::start(&loaded.config.logging)?;
-    for complaint in loaded.complaints.list() {
+    complain(&loaded.complaints);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("foci-control")
+        .build()?;
+    runtime.block_on(serve(loaded, sources, telemetry, record, started))
+}
+
+/// What is wrong with a configuration that runs.
+fn complain(complaints: &Complaints) {
+    for complaint in complaints.list() {
         if complaint.cause == SHORT_SECRET {
             tracing::error!(apiKey = complaint.key, "{SHORT_SECRET}");
         } else {
             tracing::warn!("{complaint}");
         }
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("foci-control")
-        .build()?;
-    runtime.block_on(serve(loaded, sources, &telemetry, record, started))
 }
 
 async fn serve(
     loaded: &Loaded,
     sources: &Sources,
-    telemetry: &Telemetry,
+    telemetry: Telemetry,
     record: Option<Target>,
     started: impl FnOnce(&[SocketAddr]),
 ) -> Result<(), ServeError> {
@@ -140,14 +148,16 @@ async fn serve(
     };
     let rooms = Rooms::start(surroundings.clone());
     let (draining, is_draining) = watch::channel(false);
-    let front = sections::front(config, &surroundings, &rooms, is_draining);
+    let (policy, joins) = watch::channel(sections::policy(config));
+    let front = sections::front(config, &surroundings, &rooms, (joins, is_draining));
     let main = listen::bind("port", config.http.port, &config.http.bind_addresses).await?;
     let prometheus = listen::bind_metrics(&config.prometheus).await?;
     let bound = listen::addresses(&main);
     let media_tcp = listen::bind_media(&config.rtc).await?;
     let stopping = stop::Stopping::default();
-    let matrix = authorization::endpoints(config, &keys, (&rooms, comings), &metrics)?;
-    let router = main_router(config, front, (keys, readiness.clone()), matrix);
+    let (proxies, trusted) = watch::channel(config.http.trusted_proxies.clone());
+    let matrix = authorization::start(config, &keys, (&rooms, comings, trusted), &metrics)?;
+    let router = main_router(config, front, (keys, readiness.clone()), matrix.endpoints);
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
     let mut tasks = listen::spawn(main, &router, &stopping, &places, &faults);
     tasks.extend(serve_metrics(
@@ -162,18 +172,24 @@ async fn serve(
     announce(config, &node_id, &bound, &advertised);
     started(&bound);
 
-    stop::until_told(&mut signals, || reload(sources, telemetry)).await;
+    let owners = Owners::new(matrix.owner, proxies, policy, telemetry);
+    attend(&mut signals, sources, loaded, &owners).await;
     readiness.set(false);
     draining.send_replace(true);
-    // Every session is told to come back before its socket closes.
-    tasks.push(tokio::spawn(async move { rooms.shut_down().await }));
-    stopping.begin();
-    // The sockets of the sessions included: each has said farewell before it frees its place.
-    tasks.push(tokio::spawn(async move { places.emptied().await }));
+    tasks.extend(farewell(rooms, places, &stopping));
     stop::drain(tasks, &mut signals, config.drain_timeout).await;
     workers.stop();
     join(threads).await;
     Ok(())
+}
+
+/// Every session is told to come back before its socket closes; and all sockets are waited for: each has
+/// said farewell before it frees its place.
+fn farewell(rooms: Rooms, places: Places, stopping: &stop::Stopping) -> [JoinHandle<()>; 2] {
+    let told = tokio::spawn(async move { rooms.shut_down().await });
+    stopping.begin();
+    let closed = tokio::spawn(async move { places.emptied().await });
+    [told, closed]
 }
 
 /// Serves the metrics port.
@@ -284,16 +300,28 @@ fn announce(config: &Config, node_id: &str, bound: &[SocketAddr], advertised: &[
     announce_candidates(advertised);
 }
 
+/// Reloads whenever it is told to, until it is told to end.
+async fn attend(signals: &mut stop::Signals, sources: &Sources, loaded: &Loaded, owners: &Owners) {
+    let mut running = Running::new(loaded);
+    stop::until_told(signals, || reload_from(sources, &mut running, owners)).await;
+}
+
 /// SIGHUP: the whole configuration is read, and what may change while running is applied.
-fn reload(sources: &Sources, telemetry: &Telemetry) {
-    let loaded = sources.load();
-    if loaded.complaints.has_errors() {
-        for complaint in loaded.complaints.list() {
-            tracing::error!("{complaint}");
-        }
-        tracing::error!("configuration not reloaded");
-        return;
+fn reload_from(sources: &Sources, running: &mut Running, owners: &Owners) {
+    let read = sources.load();
+    if read.complaints.has_errors() {
+        return reload::refuse_read(&read.complaints);
     }
-    telemetry.reload(&loaded.config.logging);
-    tracing::info!("levels of the log reloaded");
+    let (judged, changes) = running.with(&read, |_| true);
+    if judged.complaints.has_errors() {
+        return reload::refuse_changes(&judged.complaints, &changes);
+    }
+    let config = &judged.config;
+    let settings = Settings {
+        matrix: authorization::section(&config.matrix),
+        proxies: config.http.trusted_proxies.clone(),
+        policy: sections::policy(config),
+        logging: config.logging.clone(),
+    };
+    running.take(owners, &read.complaints, changes, settings);
 }

@@ -112,8 +112,10 @@ const COMPANION: [(&str, &str); 8] = [
 
 /// Variables of LiveKit's own that are read without a key, and those of its companion service,
 /// which may stand in the same environment.
-const KNOWN_VARIABLES: [&str; 8] = [
+const KNOWN_VARIABLES: [&str; 9] = [
     CLIENT_APIS,
+    // How often `foci jwt` asks an SFU who is there; the server knows.
+    "LIVEKIT_SANITY_CHECK_INTERVAL_SECONDS",
     "LIVEKIT_CONFIG",
     "LIVEKIT_KEYS",
     "LIVEKIT_URL",
@@ -130,6 +132,21 @@ const KNOWN_BEGINNINGS: [&str; 6] = [
     "LIVEKIT_SECRET_FROM_",
     "LIVEKIT_INSECURE_",
     "LIVEKIT_TURN_CERT",
+];
+
+/// Variables of the companion service that set nothing here, a value that asks for what is so anyway,
+/// and what to do instead.
+const INSTEAD: [(&str, &str, &str); 2] = [
+    (
+        "LIVEKIT_MEMBERSHIP_CHECK_INTERVAL_SECONDS",
+        "",
+        "set matrix.app_service.membership_interval",
+    ),
+    (
+        "LIVEKIT_CAN_UPDATE_OWN_METADATA",
+        "true",
+        "remove it: participants may always change what is told of them (MSC4195)",
+    ),
 ];
 
 /// Parts of keys that LiveKit addresses one by one in flags and variables.
@@ -411,7 +428,7 @@ impl Loading<'_> {
             .filter_map(Key::variable)
             .chain(PARTS.iter().map(|(part, _)| variable_name(part)))
             .collect();
-        for (name, _) in &self.sources.variables {
+        for (name, text) in &self.sources.variables {
             if !name.starts_with("LIVEKIT_")
                 || known.contains(name)
                 || KNOWN_VARIABLES.contains(&name.as_str())
@@ -420,8 +437,15 @@ impl Loading<'_> {
             {
                 continue;
             }
-            let fix = nearest(name, known.iter().map(String::as_str))
-                .map_or_else(String::new, |near| format!("did you mean {near}?"));
+            let instead = INSTEAD.iter().find(|(other, ..)| other == name);
+            if instead.is_some_and(|(_, anyway, _)| text.is_empty() || text == anyway) {
+                continue;
+            }
+            let near = || nearest(name, known.iter().map(String::as_str));
+            let fix = match instead {
+                Some((_, _, fix)) => (*fix).to_owned(),
+                None => near().map_or_else(String::new, |near| format!("did you mean {near}?")),
+            };
             let place = Place::Variable(crate::config::complaint::quoted(name));
             self.complaints
                 .warning("", place, "sets no key, ignored", fix);

@@ -42,13 +42,21 @@ impl Alone {
     /// # Panics
     /// When it does not answer in time; its log is printed.
     pub async fn start(variables: &[(&str, &str)]) -> Self {
+        Self::start_with(&[], variables).await
+    }
+
+    /// The same with arguments.
+    ///
+    /// # Panics
+    /// As above.
+    pub async fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let http = SocketAddr::from((Ipv4Addr::LOCALHOST, free_tcp_port()));
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("foci-alone-{}-{count}.log", std::process::id());
         let log = std::env::temp_dir().join(name);
         let out = File::create(&log).expect("the temporary folder takes a log");
-        let child = command(&[], variables)
+        let child = command(arguments, variables)
             .env("LIVEKIT_JWT_BIND", http.to_string())
             .stdout(out.try_clone().expect("a file handle is copied"))
             .stderr(out)

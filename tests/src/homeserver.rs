@@ -28,7 +28,11 @@ pub struct Homeserver {
     /// What was done to delayed events: `id/action`.
     delayed: watch::Receiver<Vec<String>>,
     gone: Gone,
+    held: Held,
 }
+
+/// What ends so it does not answer, as long as this is not empty.
+type Held = Arc<Mutex<&'static str>>;
 
 /// Users who are in no room any more.
 type Gone = Arc<Mutex<BTreeSet<String>>>;
@@ -52,19 +56,29 @@ impl Homeserver {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let (done, delayed) = watch::channel(Vec::new());
-        let gone = Gone::default();
-        let known = Arc::clone(&gone);
+        let (gone, held) = (Gone::default(), Held::default());
+        let (known, hold) = (Arc::clone(&gone), Arc::clone(&held));
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let done = delays.then(|| done.clone());
-                tokio::spawn(answer(socket, name, done, Arc::clone(&known)));
+                let delayed = delays.then(|| (done.clone(), Arc::clone(&hold)));
+                tokio::spawn(answer(socket, name, delayed, Arc::clone(&known)));
             }
         });
         Self {
             address,
             delayed,
             gone,
+            held,
         }
+    }
+
+    /// From now on it takes this action (`restart` or `send`) on delayed events and does not answer;
+    /// nothing is held if it is empty.
+    ///
+    /// # Panics
+    /// Never: the lock is not held across a panic.
+    pub fn holds(&self, action: &'static str) {
+        *self.held.lock().expect("not poisoned") = action;
     }
 
     /// From now on it says that this user is in no room, or that he is in all.
@@ -95,7 +109,7 @@ impl Homeserver {
 async fn answer(
     mut socket: TcpStream,
     name: &str,
-    delayed: Option<watch::Sender<Vec<String>>>,
+    delayed: Option<(watch::Sender<Vec<String>>, Held)>,
     gone: Gone,
 ) -> Option<()> {
     let mut lines = BufReader::new(&mut socket).lines();
@@ -131,8 +145,15 @@ async fn answer(
                 r#"{"delay_ms":60000,"room_id":"!room:example.com"}"#.to_owned(),
             ),
             (Some(done), _) => {
-                let delayed = delayed.as_ref()?;
+                let (delayed, held) = delayed.as_ref()?;
+                let held = *held.lock().expect("not poisoned");
+                let is_held = !held.is_empty() && done.ends_with(held);
                 delayed.send_modify(|all| all.push(done.to_owned()));
+                if is_held {
+                    // Whoever asked goes first.
+                    while lines.next_line().await.ok()?.is_some() {}
+                    return None;
+                }
                 (200, "{}".to_owned())
             }
             (None, Some(asked)) => {

@@ -30,6 +30,8 @@ pub struct Server {
     child: Child,
     log: PathBuf,
     record: Option<PathBuf>,
+    /// What stands in its configuration before what a test wants.
+    head: String,
     /// Where its HTTP and WebSocket answer.
     pub http: SocketAddr,
     /// Where its media answers.
@@ -63,6 +65,22 @@ impl Server {
     /// Starts a server with more lines of configuration.
     pub async fn start_with(more: &str) -> Self {
         Self::launch("127.0.0.1", more, &[]).await
+    }
+
+    /// Starts a server whose configuration is in a file, which [`Self::rewrite`] may change.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub async fn start_from(file: &Path, more: &str) -> Self {
+        Self::launch_from(Some(file), "127.0.0.1", more, &[]).await
+    }
+
+    /// Gives the file other lines beside those that every server has.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn rewrite(&self, file: &Path, more: &str) {
+        fs::write(file, format!("{}{more}", self.head)).expect("the file can be written");
     }
 
     /// Starts a server that is reached at another address of this machine too, and by media there
@@ -99,6 +117,10 @@ impl Server {
     }
 
     async fn launch(node_ip: &str, more: &str, flags: &[&str]) -> Self {
+        Self::launch_from(None, node_ip, more, flags).await
+    }
+
+    async fn launch_from(file: Option<&Path>, node_ip: &str, more: &str, flags: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (http, udp) = (local(free_tcp_port()), local(free_udp_port()));
@@ -111,10 +133,10 @@ impl Server {
             "" => String::new(),
             ip => format!("node_ip: \"{ip}\"\n  "),
         };
-        let config = format!(
+        let head = format!(
             "port: {}\nbind_addresses: [{bind}]\nkeys:\n  {KEY}: {SECRET}\nrtc:\n  udp_port: {}\n  \
              tcp_port: {}\n  {node_ip}use_external_ip: false\n  \
-             enable_loopback_candidate: true\nprometheus:\n  port: {}\n{more}",
+             enable_loopback_candidate: true\nprometheus:\n  port: {}\n",
             http.port(),
             udp.port(),
             tcp.port(),
@@ -128,10 +150,19 @@ impl Server {
         let recording = record
             .iter()
             .flat_map(|file| ["--record".as_ref(), file.as_os_str()]);
-        let child = Command::new(binary())
+        let mut command = Command::new(binary());
+        match file {
+            Some(file) => {
+                fs::write(file, format!("{head}{more}")).expect("the file can be written");
+                command.arg("--config").arg(file);
+            }
+            None => {
+                command.env("LIVEKIT_CONFIG", format!("{head}{more}"));
+            }
+        }
+        let child = command
             .args(flags)
             .args(recording)
-            .env("LIVEKIT_CONFIG", config)
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a file handle is copied"))
             .stderr(out)
@@ -141,6 +172,7 @@ impl Server {
             child,
             log,
             record,
+            head,
             http,
             udp,
             tcp,
@@ -224,10 +256,31 @@ impl Server {
 
     /// Asks it to end, as a service manager does.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal, for example `HUP`.
+    ///
+    /// # Panics
+    /// When it is gone already.
+    pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
+            .args([&format!("-{name}"), &self.child.id().to_string()])
             .status();
         assert!(sent.expect("kill is there").success());
+    }
+
+    /// Waits until the log holds this.
+    ///
+    /// # Panics
+    /// When it does not in time.
+    pub async fn logs(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut tick = interval(Duration::from_millis(20));
+        while !self.log().contains(text) {
+            assert!(Instant::now() < deadline, "the log never says: {text}");
+            tick.tick().await;
+        }
     }
 
     /// Waits until the process has ended, and tells whether it ended well.

@@ -13,6 +13,7 @@ mod e2e {
     mod observed;
     mod record;
     mod refusals;
+    mod reload;
     mod sessions;
     mod tcp;
     mod transport;

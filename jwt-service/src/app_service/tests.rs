@@ -9,6 +9,7 @@ use crate::delegation::Delegations;
 use crate::limits::{Limits, Rates};
 use crate::members::Issued;
 use crate::openid::Verifier;
+use crate::settled::Settled;
 use crate::sfu::Sfu;
 use crate::stand_in::homeserver::{Asked, Homeserver, Reply};
 use crate::stand_in::rooms::Rooms;
@@ -89,7 +90,7 @@ impl World {
         reply: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
     ) -> Self {
         let homeserver = Homeserver::start(None, reply).await;
-        let config = Arc::new(Config {
+        let config = Config {
             url: Some(URL.into()),
             full_access: FullAccess::Servers(Vec::new()),
             client_apis: vec![Configured {
@@ -103,7 +104,8 @@ impl World {
                 membership_interval,
             }),
             ..config
-        });
+        };
+        let settled = Settled::fixed(config).expect("good");
         let watch = Arc::<Remembered>::default();
         let counted: Arc<dyn Watch> = Arc::<Remembered>::clone(&watch);
         let rooms = Arc::<Rooms>::default();
@@ -112,17 +114,15 @@ impl World {
             .into_iter()
             .collect();
         let service = Arc::new(Service {
-            verifier: Arc::new(
-                Verifier::new(Arc::clone(&config), Arc::clone(&counted)).expect("set up"),
-            ),
+            verifier: Arc::new(Verifier::new(settled.clone(), Arc::clone(&counted))),
             standing: Standing::default(),
-            limits: Limits::new(config.rates),
-            delegations: config
+            limits: Limits::default(),
+            delegations: settled
+                .config()
                 .delegation
-                .then(|| Delegations::start(&config, Arc::clone(&counted)).expect("set up")),
-            monitor: Monitor::start(&config, Arc::clone(&sfu), Arc::clone(&counted))
-                .expect("set up"),
-            config,
+                .then(|| Delegations::start(&settled, Arc::clone(&counted)).expect("set up")),
+            monitor: Monitor::start(&settled, Arc::clone(&sfu), Arc::clone(&counted)),
+            settled,
             keys: Arc::new(keys),
             sfu,
             watch: counted,
@@ -217,8 +217,13 @@ async fn a_client_gets_the_token_of_a_member() {
     assert_eq!(own.claims()["sub"], IDENTITY);
     assert_eq!(world.homeserver.asked().len(), 1);
     let counted = world.watch.all();
-    assert_eq!(counted[0], "membership joined");
-    assert_eq!(counted[1], "proxied_get_token issued");
+    let expected = [
+        "membership joined",
+        "signed ok",
+        "room ok",
+        "proxied_get_token issued",
+    ];
+    assert_eq!(counted[..4], expected);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 mod beside;
 
 use super::*;
-use crate::config::Homeserver as Configured;
+use crate::config::{Config, Homeserver as Configured};
 use crate::stand_in::homeserver::{Homeserver, Reply};
 use crate::stand_in::watch::Remembered;
 use std::time::Duration;
@@ -14,17 +14,18 @@ async fn started(
     reply: impl Fn(&str) -> Reply + Send + Sync + 'static,
 ) -> (Delegations, Homeserver, Arc<Remembered>) {
     let homeserver = Homeserver::start(None, move |asked| reply(&asked.path)).await;
-    let config = Arc::new(Config {
+    let config = Config {
         client_apis: vec![Configured {
             name: "example.com".into(),
             url: format!("http://{}/base", homeserver.address),
         }],
         store,
         ..Config::default()
-    });
+    };
+    let settled = Settled::fixed(config).expect("good");
     let watch = Arc::<Remembered>::default();
     let watched: Arc<dyn Watch> = Arc::<Remembered>::clone(&watch);
-    let delegations = Delegations::start(&config, watched).expect("started");
+    let delegations = Delegations::start(&settled, watched).expect("started");
     (delegations, homeserver, watch)
 }
 
@@ -53,7 +54,7 @@ async fn asked(homeserver: &Homeserver, count: usize) -> Vec<String> {
             homeserver.was_asked.notified().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), all)
+    timeout(Duration::from_secs(20), all)
         .await
         .expect("it is asked in time");
     let prefix = "/base/_matrix/client/unstable/org.matrix.msc4140/delayed_events/";
@@ -146,6 +147,7 @@ async fn jobs_survive_a_restart_unless_their_event_has_fired() {
         .keep(&Kept {
             leave: short,
             restarted: SystemTime::UNIX_EPOCH,
+            leaving: false,
         })
         .await
         .expect("kept");
@@ -186,6 +188,7 @@ async fn a_leave_that_replaces_one_is_kept_though_the_one_before_ends_meanwhile(
     let second = Kept {
         leave: leave("second", LONG),
         restarted: SystemTime::now(),
+        leaving: false,
     };
     delegations.store.keep(&second).await.expect("kept");
     delegations.tell(presence(None)).await;
@@ -215,17 +218,18 @@ async fn started_again(path: &std::path::Path) -> (Delegations, Homeserver, Arc<
     }
     loop {
         let homeserver = Homeserver::start(None, |_| Reply::body("{}")).await;
-        let config = Arc::new(Config {
+        let config = Config {
             client_apis: vec![Configured {
                 name: "example.com".into(),
                 url: format!("http://{}/base", homeserver.address),
             }],
             store: Some(path.to_owned()),
             ..Config::default()
-        });
+        };
+        let settled = Settled::fixed(config).expect("good");
         let watch = Arc::<Remembered>::default();
         let watched: Arc<dyn Watch> = Arc::<Remembered>::clone(&watch);
-        if let Ok(delegations) = Delegations::start(&config, watched) {
+        if let Ok(delegations) = Delegations::start(&settled, watched) {
             return (delegations, homeserver, watch);
         }
         tokio::task::yield_now().await;

@@ -12,6 +12,8 @@ pub struct Kept {
     pub leave: Leave,
     /// When the event was last restarted, or handed over.
     pub restarted: SystemTime,
+    /// The participant has gone, and the event is being sent.
+    pub leaving: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -38,6 +40,9 @@ struct Params {
 struct Value {
     params: Params,
     restarted_at: String,
+    /// Ours, and absent otherwise: the reference has no such key and ignores it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    leaving: bool,
 }
 
 /// The name it is kept under.
@@ -62,6 +67,7 @@ impl Kept {
                 owner: leave.owner.clone(),
             },
             restarted_at: rfc3339(self.restarted),
+            leaving: self.leaving,
         };
         serde_json::to_string(&value).unwrap_or_default()
     }
@@ -72,6 +78,7 @@ impl Kept {
         let value: Value = serde_json::from_str(text).ok()?;
         Some(Self {
             restarted: parsed(&value.restarted_at)?,
+            leaving: value.leaving,
             leave: Leave {
                 delay_id: value.params.delay_id,
                 timeout: Duration::from_nanos(value.params.delay_timeout),
@@ -83,12 +90,13 @@ impl Kept {
         })
     }
 
-    /// Has the event fired by now?
+    /// How long until the event fires by itself; `None`: it has.
     #[must_use]
-    pub fn has_fired(&self, now: SystemTime) -> bool {
-        self.restarted
-            .checked_add(self.leave.timeout)
-            .is_some_and(|fires| fires <= now)
+    pub fn left(&self, now: SystemTime) -> Option<Duration> {
+        // One that is beyond all times never does.
+        let fires = self.restarted.checked_add(self.leave.timeout);
+        let left = fires.map_or(Ok(Duration::MAX), |fires| fires.duration_since(now));
+        left.ok().filter(|left| !left.is_zero())
     }
 }
 
@@ -191,6 +199,7 @@ mod tests {
                 owner: None,
             },
             restarted: at(1_700_000_000, 5_000_000),
+            leaving: false,
         };
         let text = kept.write();
         assert_eq!(
@@ -201,8 +210,14 @@ mod tests {
         let mut owned = kept.clone();
         owned.leave.owner = Some("@a:example.com".into());
         assert_eq!(Kept::read(&owned.write()), Some(owned));
-        assert!(kept.has_fired(at(1_700_000_009, 0)));
-        assert!(!kept.has_fired(at(1_700_000_008, 0)));
+        let leaving = Kept {
+            leaving: true,
+            ..kept.clone()
+        };
+        assert_eq!(Kept::read(&leaving.write()), Some(leaving));
+        assert_eq!(kept.left(at(1_700_000_009, 0)), None);
+        let left = kept.left(at(1_700_000_008, 0));
+        assert_eq!(left, Some(Duration::from_millis(5)));
         assert_eq!(key("r\"", "@a:b"), r#"["r\"","@a:b"]"#);
     }
 

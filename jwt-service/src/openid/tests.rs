@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::{FullAccess, Verification};
+use crate::settled::Owner;
 use crate::stand_in::authority::Authority;
 use crate::stand_in::dns::{DnsServer, Record};
 use crate::stand_in::homeserver::{Asked, Homeserver, Reply};
@@ -24,6 +25,7 @@ struct World {
 /// What became of it.
 struct Asking {
     verifier: Verifier,
+    owner: Owner,
     dns: DnsServer,
     watch: Arc<Remembered>,
 }
@@ -66,9 +68,10 @@ impl World {
         let watch = Arc::<Remembered>::default();
         let resolver = Dns::at(dns.address);
         let counted = Arc::clone(&watch);
-        let verifier = Verifier::with(Arc::new(self.config), counted, resolver, self.ports);
+        let owner = Owner::new(self.config).expect("a configuration");
         Asking {
-            verifier: verifier.expect("a configuration"),
+            verifier: Verifier::with(owner.settled(), counted, resolver, self.ports),
+            owner,
             dns,
             watch,
         }
@@ -531,30 +534,20 @@ async fn too_many_at_one_server_are_told_to_come_again() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_cannot_be_used_is_told() {
-    let made = |config: Config| {
-        let watch = Arc::<Remembered>::default();
-        Verifier::new(Arc::new(config), watch)
-            .err()
-            .map(|error| error.to_string())
-    };
-    let missing = made(Config {
-        ca_file: Some("/no/such/file.pem".into()),
+async fn a_homeserver_that_is_named_later_is_asked_where_it_is_then() {
+    let homeserver = Homeserver::start(None, |_| Reply::user("@alice:hs.example")).await;
+    let asking = World::new().ready().await;
+    assert_eq!(asking.doubt("hs.example").await, "dns");
+    let config = Config {
+        homeservers: vec![configured(
+            "hs.example",
+            &format!("http://{}", homeserver.address),
+        )],
         ..Config::default()
-    });
-    assert!(missing.expect("refused").contains("/no/such/file.pem"));
-    for url in [
-        "synapse:8008",
-        "ftp://h",
-        "http://u@h",
-        "http://h?x",
-        "http://h:99999",
-        "http://",
-    ] {
-        let refused = made(Config {
-            homeservers: vec![configured("hs.example", url)],
-            ..Config::default()
-        });
-        assert!(refused.expect(url).contains(url));
-    }
+    };
+    asking.owner.replace(config).expect("good");
+    let user = asking.verify("hs.example").await;
+    assert_eq!(user.ok().as_deref(), Some("@alice:hs.example"));
+    asking.owner.replace(Config::default()).expect("good");
+    assert_eq!(asking.doubt("hs.example").await, "dns");
 }

@@ -60,25 +60,24 @@ impl World {
             name: "example.com".into(),
             url: format!("http://{}", homeserver.address),
         });
-        let (config, rooms) = (Arc::new(config), Arc::new(rooms));
+        let settled = Settled::fixed(config).expect("good");
+        let rooms = Arc::new(rooms);
         let watch = Arc::<Remembered>::default();
         let counted: Arc<dyn Watch> = Arc::<Remembered>::clone(&watch);
         let service = Arc::new(Service {
-            verifier: Arc::new(
-                Verifier::new(Arc::clone(&config), Arc::clone(&counted)).expect("set up"),
-            ),
+            verifier: Arc::new(Verifier::new(settled.clone(), Arc::clone(&counted))),
             standing: Standing::default(),
-            limits: Limits::new(config.rates),
-            delegations: config
+            limits: Limits::default(),
+            delegations: settled
+                .config()
                 .delegation
-                .then(|| Delegations::start(&config, Arc::clone(&counted)).expect("set up")),
+                .then(|| Delegations::start(&settled, Arc::clone(&counted)).expect("set up")),
             monitor: Monitor::start(
-                &config,
+                &settled,
                 Arc::<Rooms>::clone(&rooms) as Arc<dyn Sfu>,
                 Arc::clone(&counted),
-            )
-            .expect("set up"),
-            config,
+            ),
+            settled,
             keys: Arc::new(keys),
             sfu: Arc::<Rooms>::clone(&rooms),
             watch: counted,
@@ -217,7 +216,8 @@ async fn the_older_endpoint_issues_the_plain_identity() {
     let lifetime = claims["exp"].as_u64().zip(claims["iat"].as_u64());
     assert_eq!(lifetime.map(|(exp, iat)| exp - iat), Some(3600));
     assert_eq!(world.made(), [ROOM]);
-    assert_eq!(world.watch.all(), ["lookup ok", "sfu_get issued"]);
+    let phases = ["lookup ok", "signed ok", "room ok", "sfu_get issued"];
+    assert_eq!(world.watch.all(), phases);
 }
 
 #[tokio::test]
@@ -532,14 +532,22 @@ async fn who_meets_a_busy_service_is_told_when_to_come_again() {
 
 #[tokio::test]
 async fn a_room_that_cannot_be_made_is_no_token() {
-    for (refuses, status, text) in [
-        (Uncreated::Full, 500, "Unable to create room on SFU"),
-        (Uncreated::Draining, 503, "Service is shutting down"),
+    let unable = "Unable to create room on SFU";
+    for (refuses, status, text, counted) in [
+        (Uncreated::Full, 500, unable, "room full"),
+        (Uncreated::Away("tls"), 500, unable, "room tls"),
+        (
+            Uncreated::Draining,
+            503,
+            "Service is shutting down",
+            "room draining",
+        ),
     ] {
         let rooms = Rooms::refusing(refuses);
         let world = World::with(Config::default(), rooms, keys()).await;
         let answer = world.post("/sfu/get", &older()).await;
         answer.refuses(status, "M_UNKNOWN", text);
+        assert!(world.watch.all().contains(&counted.to_owned()));
     }
 }
 

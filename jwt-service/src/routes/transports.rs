@@ -4,6 +4,7 @@
 //! Owns its paths, form and errors. Tells everybody the same, as the well-known file does, so a token
 //! has to be there and is not looked at: whose it is only the homeserver could say. (MSC4143)
 
+use crate::settled::Settled;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -11,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use serde::Serialize;
 use serde_json::json;
-use std::sync::Arc;
 
 /// As clients ask today, and as they will. (MSC4143, unstable prefix and stable path)
 pub const PATHS: [&str; 2] = [
@@ -55,20 +55,15 @@ pub fn well_known(urls: &[String]) -> String {
 
 /// The endpoint, for as many transports as the operator named; for none it says so in the words that
 /// lead clients to the well-known file.
-pub fn router(urls: &[String]) -> Router {
-    let document = (!urls.is_empty()).then(|| Arc::from(document(urls)));
+pub fn router(settled: Settled) -> Router {
     let mut router = Router::new();
     for path in PATHS {
         router = router.route(path, any(answer));
     }
-    router.with_state(document)
+    router.with_state(settled)
 }
 
-async fn answer(
-    State(document): State<Option<Arc<str>>>,
-    method: Method,
-    headers: HeaderMap,
-) -> Response {
+async fn answer(State(settled): State<Settled>, method: Method, headers: HeaderMap) -> Response {
     match method {
         Method::GET | Method::HEAD => {}
         Method::OPTIONS => {
@@ -90,13 +85,14 @@ async fn answer(
             );
         }
     }
-    let Some(document) = document else {
+    let urls = &settled.config().transports;
+    if urls.is_empty() {
         return refused(
             StatusCode::NOT_FOUND,
             "M_NOT_FOUND",
             "No RTC transports are configured",
         );
-    };
+    }
     let bearer = headers.get(header::AUTHORIZATION);
     if !bearer.is_some_and(|value| value.as_bytes().starts_with(b"Bearer ")) {
         return refused(
@@ -105,7 +101,7 @@ async fn answer(
             "Missing access token",
         );
     }
-    json_body(StatusCode::OK, document.as_ref().to_owned())
+    json_body(StatusCode::OK, document(urls))
 }
 
 fn refused(status: StatusCode, errcode: &str, error: &str) -> Response {
@@ -126,6 +122,7 @@ fn json_body(status: StatusCode, body: String) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use axum::body::{Body, to_bytes};
     use axum::http::Request;
     use serde_json::Value;
@@ -140,7 +137,12 @@ mod tests {
             request = request.header(header::AUTHORIZATION, token);
         }
         let request = request.body(Body::empty()).expect("a request");
-        let response = router(&urls).oneshot(request).await.expect("an answer");
+        let config = Config {
+            transports: urls,
+            ..Config::default()
+        };
+        let settled = Settled::fixed(config).expect("good");
+        let response = router(settled).oneshot(request).await.expect("an answer");
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), 4096).await.expect("a body");
         (status, serde_json::from_slice(&body).unwrap_or_default())

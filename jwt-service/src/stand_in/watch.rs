@@ -4,7 +4,7 @@ use crate::watch::Watch;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Remembers in order: `endpoint outcome`, `lookup result`, `limit name`.
+/// Remembers in order: `endpoint outcome`, `lookup result`, `limit name`, and the like.
 #[derive(Default)]
 pub(crate) struct Remembered(Mutex<Vec<String>>);
 
@@ -28,8 +28,20 @@ impl Watch for Remembered {
         self.push(format!("lookup {result}"));
     }
 
+    fn room_made(&self, result: &'static str, _took: Duration) {
+        self.push(format!("room {result}"));
+    }
+
+    fn signed(&self, result: &'static str, _took: Duration) {
+        self.push(format!("signed {result}"));
+    }
+
     fn homeserver(&self, name: &str, reachable: bool) {
         self.push(format!("{name} reachable {reachable}"));
+    }
+
+    fn homeserver_unnamed(&self, name: &str) {
+        self.push(format!("{name} unnamed"));
     }
 
     fn leaves(&self, jobs: usize) {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Verification;
+use crate::config::{Config, Verification};
 use crate::stand_in::authority::Authority;
 use crate::stand_in::homeserver::{Homeserver as Server, Reply};
 use proto::token::Secret;
@@ -13,7 +13,16 @@ fn keys() -> Arc<Keys> {
 }
 
 fn at(url: &str) -> Twirp {
-    Twirp::new(url, keys(), &Config::default()).expect("a URL")
+    under(url, Config::default())
+}
+
+fn under(url: &str, config: Config) -> Twirp {
+    Twirp::check(Some(url)).expect("a URL");
+    let config = Config {
+        url: Some(url.to_owned()),
+        ..config
+    };
+    Twirp::new(Settled::fixed(config).expect("good"), keys())
 }
 
 /// An SFU that answers everything so.
@@ -123,7 +132,7 @@ async fn the_certificate_of_wss_is_checked_unless_that_is_switched_off() {
     let server = Server::start(Some(tls), |_| Reply::body("")).await;
     let url = format!("wss://localhost:{}", server.address.port());
     let made = |config: Config| {
-        let twirp = Twirp::new(&url, keys(), &config).expect("a URL");
+        let twirp = under(&url, config);
         async move { twirp.create_room(ALIAS).await }
     };
     let error = made(Config::default()).await.expect_err("not trusted");
@@ -145,7 +154,7 @@ async fn the_certificate_of_wss_is_checked_unless_that_is_switched_off() {
 #[test]
 fn what_leads_nowhere_is_told_at_the_start() {
     for url in ["rtc.example.org", "ftp://h", "wss://", "wss://h/?a", ""] {
-        let made = Twirp::new(url, keys(), &Config::default());
-        assert!(matches!(made, Err(SetupError::Sfu(_))), "{url}");
+        let told = Twirp::check(Some(url));
+        assert!(matches!(told, Err(SetupError::Sfu(_))), "{url}");
     }
 }

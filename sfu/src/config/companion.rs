@@ -31,6 +31,23 @@ pub const VARIABLES: [&str; 15] = [
     STORE,
 ];
 
+/// Variables, and the keys of a file that they win over.
+pub const OVER: [(&str, &str); 13] = [
+    (URL, "matrix.url"),
+    (FULL_ACCESS, "matrix.full_access_homeservers"),
+    (CLIENT_APIS, "matrix.client_apis"),
+    (SKIP_VERIFY, "matrix.insecure_skip_verify_tls"),
+    (STORE, "matrix.store"),
+    (STORE, "matrix.redis"),
+    (REDIS, "matrix.store"),
+    (REDIS, "matrix.redis"),
+    (LOG_LEVEL, "logging.level"),
+    ("LIVEKIT_KEY", "keys"),
+    ("LIVEKIT_KEY_FROM_FILE", "keys"),
+    ("LIVEKIT_KEY_FILE", "keys"),
+    ("LIVEKIT_KEY_FILE", "key_file"),
+];
+
 /// The SFU's WebSocket URL.
 pub const URL: &str = "LIVEKIT_URL";
 const FULL_ACCESS: &str = "LIVEKIT_FULL_ACCESS_HOMESERVERS";
@@ -42,6 +59,8 @@ const SANITY_CHECK: &str = "LIVEKIT_SANITY_CHECK_INTERVAL_SECONDS";
 pub const CLIENT_APIS: &str = "LIVEKIT_CS_API_URL_OVERRIDES";
 const REDIS: &str = "LIVEKIT_REDIS_URL";
 const LOG_LEVEL: &str = "LIVEKIT_LOG_LEVEL";
+/// Where Go finds its proxies.
+const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
 /// Foci's own.
 const STORE: &str = "FOCI_JWT_STORE";
 
@@ -137,6 +156,7 @@ impl Environment<'_> {
             }
         }
         warn_of_access(&matrix, &mut warnings);
+        self.warn_of_proxies(&mut warnings);
         let bind = self.bind(&mut warnings)?;
         let sanity_check = self.sanity_check()?;
         if let Some(text) = self.get(CLIENT_APIS) {
@@ -232,6 +252,19 @@ impl Environment<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// The reference goes through the proxies of its environment. We judge the address of each homeserver
+    /// before we connect to it, which nobody can who leaves that to a proxy.
+    fn warn_of_proxies(&self, warnings: &mut Vec<String>) {
+        let set = PROXIES.iter().filter(|name| self.get(name).is_some());
+        let set: Vec<&str> = set.copied().collect();
+        if !set.is_empty() {
+            warnings.push(format!(
+                "{}: proxies are not used: homeservers and the SFU must be reached directly",
+                set.join(", ")
+            ));
+        }
     }
 
     fn skip_verify(&self, matrix: &mut Matrix, warnings: &mut Vec<String>) {

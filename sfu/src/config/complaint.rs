@@ -95,6 +95,18 @@ pub struct Complaints {
 }
 
 impl Complaints {
+    /// Those that keep nobody from starting.
+    #[must_use]
+    pub fn warnings(&self) -> Self {
+        let list = self.list.iter();
+        let warnings = list.filter(|one| one.severity == Severity::Warning);
+        Self {
+            list: warnings.cloned().collect(),
+            errors: 0,
+            left_out: self.left_out,
+        }
+    }
+
     /// Something that keeps the server from starting.
     pub fn error(
         &mut self,

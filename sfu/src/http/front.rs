@@ -20,8 +20,8 @@ pub struct Front {
     pub metrics: Metrics,
     /// API keys.
     pub keys: Arc<Keys>,
-    /// What the operator settled for joins.
-    pub policy: Policy,
+    /// What the operator settled for joins; it may change while running.
+    pub policy: watch::Receiver<Policy>,
     /// True once the process goes down: no new sessions.
     pub draining: watch::Receiver<bool>,
     /// Path prefixes under which everything is served too, such as `/livekit/sfu`.

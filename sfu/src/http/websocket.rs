@@ -165,7 +165,8 @@ async fn admit(front: &Front, parts: &Parts, version: Version) -> Result<Admissi
         }
     };
     let admission = join::check(claims, asked, hints)?;
-    if admission.needs_existing_room(&front.policy) && !front.rooms.exists(admission.room()).await {
+    let needs_room = admission.needs_existing_room(&front.policy.borrow());
+    if needs_room && !front.rooms.exists(admission.room()).await {
         return Err(JoinError::RoomMissing);
     }
     if front.rooms.denies(admission.room(), admission.identity()) {
@@ -209,10 +210,14 @@ async fn first_frame(
     let id = front.rooms.open_session();
     let room = admission.room().to_owned();
     let entry = if admission.resumes() {
-        Entry::Resume(Box::new(admission.into_resume(id, &front.policy)))
+        Entry::Resume(Box::new(admission.into_resume(id, &front.policy.borrow())))
     } else {
         let peer = front.rooms.place();
-        Entry::Join(Box::new(admission.into_join(id, peer, &front.policy)))
+        Entry::Join(Box::new(admission.into_join(
+            id,
+            peer,
+            &front.policy.borrow(),
+        )))
     };
     let joins = match &entry {
         Entry::Join(join) => Some(join.client.protocol),

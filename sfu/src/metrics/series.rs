@@ -27,6 +27,9 @@ const SESSION_MS: [f64; 9] = [
 ];
 /// Seconds, up to the deadline of a look-up.
 const LOOKUP_S: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 30.0];
+/// Rooms of this process take microseconds, those of an SFU elsewhere a call.
+const ROOM_MADE_S: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 5.0, 10.0];
+const SIGN_S: [f64; 6] = [0.000_01, 0.000_05, 0.000_25, 0.001, 0.01, 0.1];
 const RATING: [f64; 4] = [0.0, 1.0, 2.0, 3.0];
 
 /// Rooms and participants.
@@ -67,13 +70,27 @@ pub(super) struct Sessions {
 /// The MatrixRTC authorization service.
 pub(super) struct Authorization {
     pub(super) decisions: IntCounterVec,
-    pub(super) lookups: IntCounterVec,
+    pub(super) lookup: Phase,
+    pub(super) room: Phase,
+    pub(super) signature: Phase,
     pub(super) homeservers: IntGaugeVec,
     pub(super) leaves: IntGauge,
     pub(super) leaves_ended: IntCounterVec,
     pub(super) memberships: IntCounterVec,
     pub(super) taken_out: IntCounterVec,
-    pub(super) lookup_duration: Histogram,
+}
+
+/// One step on the way to a token: how it ended, and how long it took.
+pub(super) struct Phase {
+    results: IntCounterVec,
+    duration: Histogram,
+}
+
+impl Phase {
+    pub(super) fn ended(&self, result: &'static str, seconds: f64) {
+        self.results.with_label_values(&[result]).inc();
+        self.duration.observe(seconds);
+    }
 }
 
 /// All series that are written when something happens.
@@ -232,11 +249,42 @@ fn authorization(shelf: &Shelf) -> Authorization {
             "MatrixRTC tokens issued and refused",
             &["endpoint", "outcome"],
         ),
-        lookups: shelf.counters(
-            "foci_jwt_lookups_total",
-            "Homeservers asked about OpenID tokens",
-            &["result"],
-        ),
+        lookup: Phase {
+            results: shelf.counters(
+                "foci_jwt_lookups_total",
+                "Homeservers asked about OpenID tokens",
+                &["result"],
+            ),
+            duration: shelf.histogram(
+                "foci_jwt_lookup_seconds",
+                "How long asking a homeserver took",
+                &LOOKUP_S,
+            ),
+        },
+        room: Phase {
+            results: shelf.counters(
+                "foci_jwt_rooms_total",
+                "Rooms asked for since somebody wants a token",
+                &["result"],
+            ),
+            duration: shelf.histogram(
+                "foci_jwt_room_seconds",
+                "How long making a room took",
+                &ROOM_MADE_S,
+            ),
+        },
+        signature: Phase {
+            results: shelf.counters(
+                "foci_jwt_signatures_total",
+                "MatrixRTC tokens signed",
+                &["result"],
+            ),
+            duration: shelf.histogram(
+                "foci_jwt_signature_seconds",
+                "How long signing a token took",
+                &SIGN_S,
+            ),
+        },
         homeservers: shelf.gauges(
             "foci_jwt_homeserver_up",
             "Homeservers that the configuration names: 1 if they answer",
@@ -257,11 +305,6 @@ fn authorization(shelf: &Shelf) -> Authorization {
             "foci_jwt_taken_out_total",
             "Participants taken out since their user left the Matrix room",
             &["told_by"],
-        ),
-        lookup_duration: shelf.histogram(
-            "foci_jwt_lookup_seconds",
-            "How long asking a homeserver took",
-            &LOOKUP_S,
         ),
     }
 }

@@ -4,28 +4,32 @@
 //! over the network. Decides nothing about tokens. `cli` calls [`run`]. (LK: jwt-service §9, §10)
 
 use crate::auth;
+use crate::config::check::{Config, Logging};
 use crate::config::cidr::Cidr;
 use crate::config::companion::{Bind, Companion};
-use crate::config::complaint::Severity;
 use crate::faults::Faults;
 use crate::http;
 use crate::http::admin::Readiness;
 use crate::http::connection::Places;
 use crate::metrics::Metrics;
-use crate::server::stop;
-use crate::server::{MAX_CONNECTIONS, ServeError, authorization, listen, sections, serve_metrics};
-use crate::settings::Loaded;
+use crate::server::reload::{self, Owners, Running, Settings};
+use crate::server::{
+    MAX_CONNECTIONS, ServeError, authorization, complain, listen, sections, serve_metrics, stop,
+};
+use crate::settings::companion::Unusable;
+use crate::settings::{Loaded, Sources};
+use crate::signal::join::Policy;
 use crate::telemetry::Telemetry;
 use axum::Router;
 use axum::http::request::Parts;
 use jwt_service::app_service;
-use jwt_service::config;
 use jwt_service::delegation::{Beside, Delegations};
 use jwt_service::limits::Limits;
 use jwt_service::monitor::Monitor;
 use jwt_service::openid::Verifier;
 use jwt_service::routes::webhook::Listeners;
 use jwt_service::routes::{self, Service, transports};
+use jwt_service::settled::Owner;
 use jwt_service::sfu::{Pending, Sfu, Uncreated};
 use jwt_service::standing::Standing;
 use jwt_service::twirp::Twirp;
@@ -35,6 +39,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, lookup_host};
+use tokio::sync::watch;
 
 /// How long requests under way may take once it is told to end: service managers and container
 /// runtimes kill after ten seconds.
@@ -43,7 +48,7 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(8);
 /// The SFU elsewhere, and whose word on addresses is believed.
 struct Away {
     twirp: Twirp,
-    trusted_proxies: Vec<Cidr>,
+    trusted_proxies: watch::Receiver<Vec<Cidr>>,
 }
 
 impl Sfu for Away {
@@ -72,23 +77,18 @@ impl Sfu for Away {
     }
 
     fn limited_address(&self, request: &Parts) -> Option<IpAddr> {
-        auth::believed_address(request, &self.trusted_proxies)
+        auth::believed_address(request, &self.trusted_proxies.borrow())
     }
 }
 
-/// Serves until a signal ends it.
+/// Serves until a signal ends it. `sources` are read again on SIGHUP.
 ///
 /// # Errors
 /// What kept it from starting.
-pub fn run(companion: &Companion, loaded: &Loaded) -> Result<(), ServeError> {
-    let mut logging = loaded.config.logging.clone();
-    logging.level = companion.level.unwrap_or(logging.level);
-    Telemetry::start(&logging)?;
-    let complaints = loaded.complaints.list().iter();
+pub fn run(companion: &Companion, loaded: &Loaded, sources: &Sources) -> Result<(), ServeError> {
+    let telemetry = Telemetry::start(&logging(companion, &loaded.config))?;
     // What is left of errors is that the file has no keys; the variables have.
-    for complaint in complaints.filter(|one| one.severity == Severity::Warning) {
-        tracing::warn!("{complaint}");
-    }
+    complain(&loaded.complaints.warnings());
     for warning in &companion.warnings {
         tracing::warn!("{warning}");
     }
@@ -96,15 +96,29 @@ pub fn run(companion: &Companion, loaded: &Loaded) -> Result<(), ServeError> {
         .enable_all()
         .thread_name("foci-jwt")
         .build()?;
-    runtime.block_on(serve(companion, loaded))
+    runtime.block_on(serve(companion, loaded, sources, telemetry))
 }
 
-async fn serve(companion: &Companion, loaded: &Loaded) -> Result<(), ServeError> {
+/// How much is logged: a variable wins.
+fn logging(companion: &Companion, config: &Config) -> Logging {
+    Logging {
+        level: companion.level.unwrap_or(config.logging.level),
+        ..config.logging.clone()
+    }
+}
+
+async fn serve(
+    companion: &Companion,
+    loaded: &Loaded,
+    sources: &Sources,
+    telemetry: Telemetry,
+) -> Result<(), ServeError> {
     let config = &loaded.config;
     // Signals are taken from here on, so that one during the start is not lost.
     let mut signals = stop::Signals::new()?;
     let metrics = Metrics::new("");
-    let service = service(companion, &config.http.trusted_proxies, &metrics)?;
+    let (proxies, trusted) = watch::channel(config.http.trusted_proxies.clone());
+    let (service, owner) = service(companion, trusted, &metrics)?;
     let router = http::alone::router(&config.http.path_prefixes, service);
     let main = bind(&companion.bind).await?;
     let bound = listen::addresses(&main);
@@ -121,7 +135,10 @@ async fn serve(companion: &Companion, loaded: &Loaded) -> Result<(), ServeError>
     readiness.set(true);
     announce(companion, &bound);
 
-    stop::until_told(&mut signals, || tracing::info!("nothing to reload")).await;
+    let no_joins = watch::Sender::new(Policy::default());
+    let owners = Owners::new(Some(owner), proxies, no_joins, telemetry);
+    let mut running = Running::new(loaded);
+    stop::until_told(&mut signals, || reload_from(sources, &mut running, &owners)).await;
     readiness.set(false);
     stopping.begin();
     tasks.push(tokio::spawn(async move { places.emptied().await }));
@@ -129,35 +146,77 @@ async fn serve(companion: &Companion, loaded: &Loaded) -> Result<(), ServeError>
     Ok(())
 }
 
-/// The endpoints.
+/// SIGHUP: file and variables are read again, and what may change while running is applied.
+fn reload_from(sources: &Sources, running: &mut Running, owners: &Owners) {
+    let read = match sources.companion() {
+        Ok((_, read)) => read,
+        Err(unusable) => return refuse(unusable),
+    };
+    let (judged, changes) = running.with(&read, |path| sources.concerns_companion(path));
+    let (companion, judged) = match sources.companion_over(judged) {
+        Ok(both) => both,
+        Err(Unusable::File(judged)) => {
+            return reload::refuse_changes(&judged.complaints, &changes);
+        }
+        Err(unusable) => return refuse(unusable),
+    };
+    let matrix = authorization::section(&companion.matrix);
+    if let Err(error) = Twirp::check(matrix.url.as_deref()) {
+        tracing::error!("{error}");
+        return reload::refuse();
+    }
+    let settings = Settings {
+        matrix,
+        proxies: judged.config.http.trusted_proxies.clone(),
+        policy: Policy::default(),
+        logging: logging(&companion, &judged.config),
+    };
+    // What is left of errors is that the file has no keys; the variables have.
+    let warnings = read.complaints.warnings();
+    running.take(owners, &warnings, changes, settings);
+}
+
+fn refuse(unusable: Unusable) {
+    match unusable {
+        Unusable::File(read) => reload::refuse_read(&read.complaints),
+        Unusable::Variable(text) => {
+            tracing::error!("{text}");
+            reload::refuse();
+        }
+    }
+}
+
+/// The endpoints, and who may replace what is settled for them.
 fn service(
     companion: &Companion,
-    trusted_proxies: &[Cidr],
+    trusted_proxies: watch::Receiver<Vec<Cidr>>,
     metrics: &Metrics,
-) -> Result<Router, ServeError> {
+) -> Result<(Router, Owner), ServeError> {
     let watch: Arc<dyn Watch> = Arc::new(metrics.clone());
-    let section: Arc<config::Config> = Arc::new(authorization::section(&companion.matrix));
+    let section = authorization::section(&companion.matrix);
+    Twirp::check(section.url.as_deref())?;
+    let owner = Owner::new(section)?;
+    let settled = owner.settled();
     let keys = Arc::new(sections::keys(&companion.keys));
-    let url = section.url.as_deref().unwrap_or_default();
-    let twirp = Twirp::new(url, Arc::clone(&keys), &section)?;
-    let delegations = if section.delegation {
+    let twirp = Twirp::new(settled.clone(), Arc::clone(&keys));
+    let delegations = if companion.matrix.delegation {
         let beside = Beside {
             twirp: twirp.clone(),
             sanity_check: companion.sanity_check,
         };
         let watch = Arc::clone(&watch);
-        Some(Delegations::start_beside(&section, watch, Some(beside))?)
+        Some(Delegations::start_beside(&settled, watch, Some(beside))?)
     } else {
         None
     };
-    let verifier = Arc::new(Verifier::new(Arc::clone(&section), Arc::clone(&watch))?);
-    let standing = Standing::start(&section, &verifier, &watch);
-    let told = transports::router(&companion.matrix.transports);
+    let verifier = Arc::new(Verifier::new(settled.clone(), Arc::clone(&watch)));
+    let standing = Standing::start(&settled, &verifier, &watch);
+    let told = transports::router(settled.clone());
     let sfu: Arc<dyn Sfu> = Arc::new(Away {
         twirp,
-        trusted_proxies: trusted_proxies.to_vec(),
+        trusted_proxies,
     });
-    let monitor = Monitor::start(&section, Arc::clone(&sfu), Arc::clone(&watch))?;
+    let monitor = Monitor::start(&settled, Arc::clone(&sfu), Arc::clone(&watch));
     let listeners = Listeners {
         delegations: delegations.clone(),
         monitor: monitor.clone(),
@@ -166,8 +225,8 @@ fn service(
     let service = Arc::new(Service {
         verifier,
         standing,
-        limits: Limits::new(section.rates),
-        config: section,
+        limits: Limits::default(),
+        settled,
         keys,
         sfu,
         watch,
@@ -175,10 +234,11 @@ fn service(
         monitor,
     });
     let own = app_service::router(&service).unwrap_or_default();
-    Ok(told
+    let router = told
         .merge(routes::router(service))
         .merge(webhook)
-        .merge(own))
+        .merge(own);
+    Ok((router, owner))
 }
 
 /// Listens where Go would: at the address, at the first one of a name, or everywhere.

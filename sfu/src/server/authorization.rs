@@ -22,6 +22,7 @@ use jwt_service::monitor::Monitor;
 use jwt_service::openid::Verifier;
 use jwt_service::routes::webhook::Listeners;
 use jwt_service::routes::{self, Service, transports};
+use jwt_service::settled::Owner;
 use jwt_service::sfu::{DEPARTURE_TIMEOUT_S, EMPTY_TIMEOUT_S, Pending, Sfu, Uncreated};
 use jwt_service::standing::Standing;
 use jwt_service::watch::Watch;
@@ -30,12 +31,20 @@ use proto::token::Keys;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+
+/// What stands around the service: the rooms, who comes to them and goes, and whose word on addresses is
+/// believed.
+type Around<'a> = (
+    &'a Rooms,
+    mpsc::Receiver<Presence>,
+    watch::Receiver<Vec<Cidr>>,
+);
 
 /// The rooms of this process, and whose word on addresses is believed.
 struct Here {
     rooms: Rooms,
-    trusted_proxies: Vec<Cidr>,
+    trusted_proxies: watch::Receiver<Vec<Cidr>>,
 }
 
 impl Sfu for Here {
@@ -71,7 +80,7 @@ impl Sfu for Here {
     }
 
     fn limited_address(&self, request: &Parts) -> Option<IpAddr> {
-        auth::believed_address(request, &self.trusted_proxies)
+        auth::believed_address(request, &self.trusted_proxies.borrow())
     }
 }
 
@@ -84,8 +93,20 @@ impl Watch for Metrics {
         self.homeserver_asked(result, took.as_secs_f64());
     }
 
+    fn room_made(&self, result: &'static str, took: Duration) {
+        Self::room_made(self, result, took.as_secs_f64());
+    }
+
+    fn signed(&self, result: &'static str, took: Duration) {
+        self.token_signed(result, took.as_secs_f64());
+    }
+
     fn homeserver(&self, name: &str, reachable: bool) {
         self.homeserver_answers(name, reachable);
+    }
+
+    fn homeserver_unnamed(&self, name: &str) {
+        self.homeserver_forgotten(name);
     }
 
     fn leaves(&self, jobs: usize) {
@@ -119,43 +140,51 @@ pub(super) struct Endpoints {
     pub(super) own: Router,
 }
 
-/// The endpoints that are to be served.
-pub(super) fn endpoints(
+/// The service, as far as it is served.
+#[derive(Default)]
+pub(super) struct Served {
+    pub(super) endpoints: Endpoints,
+    /// Who may replace its configuration.
+    pub(super) owner: Option<Owner>,
+}
+
+/// The service is started, and its endpoints are to be served.
+pub(super) fn start(
     config: &Config,
     keys: &Arc<Keys>,
-    (rooms, comings): (&Rooms, mpsc::Receiver<Presence>),
+    (rooms, comings, trusted_proxies): Around<'_>,
     metrics: &Metrics,
-) -> Result<Endpoints, ServeError> {
+) -> Result<Served, ServeError> {
     if !config.matrix.enabled {
-        return Ok(Endpoints::default());
+        return Ok(Served::default());
     }
     let watch: Arc<dyn Watch> = Arc::new(metrics.clone());
-    let section = Arc::new(section(&config.matrix));
-    let verifier = Arc::new(Verifier::new(Arc::clone(&section), Arc::clone(&watch))?);
-    let standing = Standing::start(&section, &verifier, &watch);
-    let limits = Limits::new(section.rates);
+    let owner = Owner::new(section(&config.matrix))?;
+    let settled = owner.settled();
+    let verifier = Arc::new(Verifier::new(settled.clone(), Arc::clone(&watch)));
+    let standing = Standing::start(&settled, &verifier, &watch);
     if config.http.trusted_proxies.is_empty() {
         tracing::info!(
             "token requests from private addresses are not limited by address: set http.trusted_proxies to limit those behind a proxy"
         );
     }
     let delegations = if config.matrix.delegates() {
-        Some(Delegations::start(&section, Arc::clone(&watch))?)
+        Some(Delegations::start(&settled, Arc::clone(&watch))?)
     } else {
         None
     };
     let sfu: Arc<dyn Sfu> = Arc::new(Here {
         rooms: rooms.clone(),
-        trusted_proxies: config.http.trusted_proxies.clone(),
+        trusted_proxies,
     });
-    let monitor = Monitor::start(&section, Arc::clone(&sfu), Arc::clone(&watch))?;
+    let monitor = Monitor::start(&settled, Arc::clone(&sfu), Arc::clone(&watch));
     tokio::spawn(announce(comings, delegations.clone(), monitor.clone()));
-    let told = transports::router(&config.matrix.transports);
+    let told = transports::router(settled.clone());
     let service = Arc::new(Service {
-        config: section,
+        settled,
         keys: Arc::clone(keys),
         sfu,
-        limits,
+        limits: Limits::default(),
         watch,
         verifier,
         standing,
@@ -164,9 +193,13 @@ pub(super) fn endpoints(
     });
     // We know of our own participants; what another SFU tells of its own is none of them.
     let webhook = routes::webhook::router(Arc::clone(keys), Listeners::default());
-    Ok(Endpoints {
+    let endpoints = Endpoints {
         own: told.merge(app_service::router(&service).unwrap_or_default()),
         open: routes::router(service).merge(webhook),
+    };
+    Ok(Served {
+        endpoints,
+        owner: Some(owner),
     })
 }
 
@@ -224,6 +257,7 @@ pub(super) fn section(matrix: &Matrix) -> config::Config {
             .as_ref()
             .map(|url| RedisUrl(url.reveal().to_owned())),
         client_apis: matrix.client_apis.iter().map(homeserver).collect(),
+        transports: matrix.transports.clone(),
         ca_file: matrix.ca_file.clone(),
         verify_tls: if matrix.skip_verify_tls {
             Verification::Off

@@ -66,14 +66,14 @@ pub(super) fn front(
     config: &Config,
     surroundings: &Surroundings,
     rooms: &Rooms,
-    draining: watch::Receiver<bool>,
+    (policy, draining): (watch::Receiver<Policy>, watch::Receiver<bool>),
 ) -> Arc<Front> {
     Arc::new(Front {
         rooms: rooms.clone(),
         workers: surroundings.workers.clone(),
         metrics: surroundings.metrics.clone(),
         keys: Arc::clone(&surroundings.keys),
-        policy: policy(config),
+        policy,
         draining,
         prefixes: config.http.path_prefixes.clone(),
         max_message_bytes: config.http.signal_message_size_limit,
@@ -83,7 +83,7 @@ pub(super) fn front(
 }
 
 /// How joins are judged.
-fn policy(config: &Config) -> Policy {
+pub(super) fn policy(config: &Config) -> Policy {
     Policy {
         codecs: config.room.enabled_codecs.clone(),
         ice_servers: others(config),

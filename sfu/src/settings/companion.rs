@@ -1,7 +1,7 @@
 //! The authorization service alone: its variables over a configuration file.
 
 use crate::config::check::NO_KEYS;
-use crate::config::companion::{Below, Companion, Environment, URL, VARIABLES};
+use crate::config::companion::{Below, Companion, Environment, OVER, URL, VARIABLES};
 use crate::config::complaint::{Complaint, Place, Severity};
 use crate::config::raw::Value;
 use crate::settings::{Loaded, Sources, file};
@@ -33,15 +33,24 @@ impl Sources {
                 body.push_str("{}");
             }
         }
-        let url = Place::Variable(URL.to_owned());
         let loaded = sources.load_below(|values| {
             // A file that the server shares may have switched it off there; here there is nothing else.
             values.set("matrix.enabled", Value::Bool(true), Place::Default);
             if let Some(text) = self.variable(URL) {
-                values.set("matrix.url", Value::Text(text.to_owned()), url.clone());
+                let place = Place::Variable(URL.to_owned());
+                values.set("matrix.url", Value::Text(text.to_owned()), place);
             }
         });
+        self.companion_over(loaded)
+    }
+
+    /// The same over a file that was read before.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn companion_over(&self, loaded: Loaded) -> Result<(Companion, Loaded), Unusable> {
         // Keys may come from the variables, and what is wrong with their URL is told in other words.
+        let url = Place::Variable(URL.to_owned());
         let is_wrong = |complaint: &Complaint| {
             complaint.severity == Severity::Error
                 && complaint.cause != NO_KEYS
@@ -64,6 +73,17 @@ impl Sources {
         };
         let companion = environment.companion(below).map_err(Unusable::Variable)?;
         Ok((companion, loaded))
+    }
+
+    /// Does a key of the file concern the service alone, and does no variable say something else?
+    #[must_use]
+    pub fn concerns_companion(&self, path: &str) -> bool {
+        const SECTIONS: [&str; 4] = ["matrix.", "keys", "logging.", "prometheus."];
+        const OTHERS: [&str; 3] = ["key_file", "http.trusted_proxies", "http.path_prefixes"];
+        let is_read = SECTIONS.iter().any(|section| path.starts_with(section));
+        let mut over = OVER.iter().filter(|(_, key)| *key == path);
+        (is_read || OTHERS.contains(&path))
+            && !over.any(|(variable, _)| self.variable(variable).is_some())
     }
 }
 

@@ -104,6 +104,28 @@ fn a_wrong_variable_is_an_error_and_an_unknown_one_a_warning() {
 }
 
 #[test]
+fn variables_of_the_companion_service_without_a_key_are_answered_by_what_to_do() {
+    const METADATA: &str = "LIVEKIT_CAN_UPDATE_OWN_METADATA";
+    const MEMBERSHIP: &str = "LIVEKIT_MEMBERSHIP_CHECK_INTERVAL_SECONDS";
+    for (name, text, answer) in [
+        ("LIVEKIT_SANITY_CHECK_INTERVAL_SECONDS", "60", None),
+        (METADATA, "true", None),
+        (METADATA, "false", Some("MSC4195")),
+        (MEMBERSHIP, "60", Some("membership_interval")),
+        (MEMBERSHIP, "", None),
+    ] {
+        let told = lines(&with("", &[(name, text)], &[]));
+        match answer {
+            None => assert!(told.is_empty(), "{name}: {told:?}"),
+            Some(answer) => {
+                assert!(told[0].starts_with("warning: ") && told[0].contains(name));
+                assert!(told[0].contains(answer) && told.len() == 1, "{told:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_bare_node_ip_variable_does_not_override_what_was_written_but_the_flag_does() {
     let yaml = "rtc: {node_ip: 192.0.2.1}\n";
     let v4 = |loaded: &Loaded| loaded.config.rtc.node_ip.v4.map(|ip| ip.to_string());

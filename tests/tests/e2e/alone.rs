@@ -262,14 +262,25 @@ async fn its_metrics_are_where_the_server_has_them_if_that_is_wanted() {
     let wanted = [("LIVEKIT_PROMETHEUS_PORT", port.as_str())];
     let service = started("ws://127.0.0.1:9", &homeserver, &wanted).await;
     service.ask("POST", "/get_token", "", "{}").await;
+    let body = request().to_string();
+    assert_eq!(
+        service.ask("POST", "/get_token", "", &body).await.status,
+        500
+    );
     let mut socket = TcpStream::connect(metrics).await.expect("open");
     let head = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     socket.write_all(head).await.expect("sent");
     let mut page = String::new();
     socket.read_to_string(&mut page).await.expect("answered");
-    let of_series = |line: &&str| line.starts_with("foci_jwt_decisions_total");
-    let line = page.lines().find(of_series).expect("a series");
-    assert!(line.contains("bad_json") && line.ends_with(" 1"), "{line}");
+    for (series, label) in [
+        ("foci_jwt_decisions_total", "bad_json"),
+        ("foci_jwt_rooms_total", "connect"),
+        ("foci_jwt_signatures_total", "ok"),
+    ] {
+        let of_series = |line: &&str| line.starts_with(series);
+        let line = page.lines().find(of_series).expect(series);
+        assert!(line.contains(label) && line.ends_with(" 1"), "{line}");
+    }
 }
 
 #[tokio::test]

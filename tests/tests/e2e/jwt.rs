@@ -4,11 +4,12 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use proto::livekit::{self, signal_request};
 use serde_json::{Value, json};
+use std::process::Command;
 use std::time::Duration;
 use tests::client::{Client, Join};
 use tests::homeserver::Homeserver;
 use tests::publication::Media;
-use tests::server::{Answer, Server};
+use tests::server::{Answer, Server, binary};
 use tokio::time::{interval, timeout};
 
 const NAME: &str = "example.com";
@@ -103,12 +104,18 @@ async fn two_matrix_users_meet_by_either_endpoint() {
     }
     let metric = server.metric("foci_jwt_decisions_total", &["outcome=\"issued\""]);
     assert_eq!(metric.await, 2.0);
-    assert_eq!(
-        server
-            .metric("foci_jwt_lookups_total", &["result=\"ok\""])
-            .await,
-        2.0
-    );
+    for (phase, duration) in [
+        ("foci_jwt_lookups_total", "foci_jwt_lookup_seconds_count"),
+        ("foci_jwt_rooms_total", "foci_jwt_room_seconds_count"),
+        (
+            "foci_jwt_signatures_total",
+            "foci_jwt_signature_seconds_count",
+        ),
+    ] {
+        let good = server.metric(phase, &["result=\"ok\""]).await;
+        let timed = server.metric(duration, &[]).await;
+        assert_eq!((good, timed), (2.0, 2.0), "{phase}");
+    }
 }
 
 #[tokio::test]
@@ -217,6 +224,40 @@ async fn transports_are_told_in_the_place_of_a_homeserver() {
     assert_eq!(url, "https://rtc.example.org/livekit/jwt");
     assert!(!server.log().contains("syt_x"));
     assert_eq!(server.get(path, "").await.status, 401);
+}
+
+#[tokio::test]
+async fn the_command_prints_for_the_well_known_file_what_the_server_tells() {
+    let name = format!("foci-well-known-{}.yaml", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    let path = file.to_str().expect("text");
+    let more =
+        "matrix: {transports: ['https://rtc.example.org/livekit/jwt/', 'https://b.example']}\n";
+    let server = Server::start_from(&file, more).await;
+    let told = server.get(
+        "/_matrix/client/v1/rtc/transports",
+        "Authorization: Bearer syt_x\r\n",
+    );
+    let told: Value = serde_json::from_str(&told.await.body).expect("JSON");
+    let printed = Server::printed(&["--config", path, "well-known"]);
+    let printed: Value = serde_json::from_str(&printed).expect("JSON");
+    let urls = ["https://rtc.example.org/livekit/jwt", "https://b.example"];
+    let transport = |url| json!({ "type": "livekit", "livekit_service_url": url });
+    let both = json!(urls.map(transport));
+    assert_eq!(told, json!({ "rtc_transports": both }));
+    assert_eq!(printed, json!({ "org.matrix.msc4143.rtc_foci": both }));
+
+    // Without any it says what to write.
+    server.rewrite(&file, "");
+    let output = Command::new(binary())
+        .args(["--config", path, "well-known"])
+        .output();
+    let output = output.expect("the program starts");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{told}");
+    assert!(told.contains("matrix.transports: ") && told.contains("write for example"));
+    assert!(output.stdout.is_empty());
+    let _ = std::fs::remove_file(&file);
 }
 
 #[tokio::test]

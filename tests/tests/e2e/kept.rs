@@ -190,6 +190,47 @@ async fn a_restart_before_somebody_comes_and_one_while_he_is_there_lose_no_leave
     let _ = fs::remove_file(file);
 }
 
+#[tokio::test]
+async fn a_restart_while_the_homeserver_is_being_asked_loses_no_leave() {
+    let mut homeserver = Homeserver::start(NAME).await;
+    let url = format!("http://{}", homeserver.address);
+    let file = std::env::temp_dir().join(format!("foci-asking-{}.redb", std::process::id()));
+    let config = format!(
+        "matrix:\n  homeservers: {{ \"{NAME}\": \"{url}\" }}\n  client_apis: {{ \"{NAME}\": \"{url}\" }}\n  store: \"{}\"\n",
+        file.display()
+    );
+    let server = Server::start_with(&config).await;
+    assert_eq!(hand_over(&server, "m").await, 200);
+    assert_eq!(homeserver.delayed(1).await, ["delayed-m/restart"]);
+    // Killed while the event is being restarted.
+    homeserver.holds("restart");
+    let alice = join(&server, "m").await;
+    assert_eq!(homeserver.delayed(2).await, ["delayed-m/restart"; 2]);
+    drop(server);
+    drop(alice);
+    homeserver.holds("");
+    let server = Server::start_with(&config).await;
+    let alice = join(&server, "m").await;
+    assert_eq!(homeserver.delayed(3).await, ["delayed-m/restart"; 3]);
+
+    // Killed while it is being sent: nobody comes who could be waited for.
+    homeserver.holds("send");
+    alice.say(signal_request::Message::Leave(
+        livekit::LeaveRequest::default(),
+    ));
+    assert_eq!(homeserver.delayed(4).await[3], "delayed-m/send");
+    drop(server);
+    homeserver.holds("");
+    let server = Server::start_with(&config).await;
+    assert_eq!(homeserver.delayed(5).await[4], "delayed-m/send");
+    server.logs("delegated leave is over").await;
+    drop(server);
+    let server = Server::start_with(&config).await;
+    assert!(!server.log().contains("taken up again"), "it was sent");
+    drop(server);
+    let _ = fs::remove_file(file);
+}
+
 /// A server of this configuration ends with an error, and no word of the password.
 async fn is_refused(config: &str) {
     let (http, udp) = (free_tcp_port(), free_tcp_port());

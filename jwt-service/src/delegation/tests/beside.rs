@@ -39,24 +39,25 @@ impl World {
         })
         .await;
         let homeserver = Homeserver::start(None, |_| Reply::body("{}")).await;
-        let config = Arc::new(Config {
+        let config = Config {
+            url: Some(format!("ws://{}", sfu.address)),
             client_apis: vec![Configured {
                 name: "example.com".into(),
                 url: format!("http://{}/base", homeserver.address),
             }],
             ..Config::default()
-        });
+        };
+        let settled = Settled::fixed(config).expect("good");
         let secret = Secret::new("devsecret");
         let keys: Keys = [("devkey".to_owned(), secret)].into_iter().collect();
-        let url = format!("ws://{}", sfu.address);
-        let twirp = crate::twirp::Twirp::new(&url, Arc::new(keys), &config).expect("a URL");
+        let twirp = crate::twirp::Twirp::new(settled.clone(), Arc::new(keys));
         let beside = Beside {
             twirp,
             sanity_check,
         };
         let watch = Arc::<Remembered>::default();
         let watched: Arc<dyn Watch> = Arc::<Remembered>::clone(&watch);
-        let delegations = Delegations::start_beside(&config, watched, Some(beside));
+        let delegations = Delegations::start_beside(&settled, watched, Some(beside));
         Self {
             delegations: delegations.expect("started"),
             homeserver,

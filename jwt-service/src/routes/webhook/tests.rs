@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::{Config, Homeserver as Configured};
 use crate::leave::Leave;
+use crate::settled::Settled;
 use crate::stand_in::homeserver::{Homeserver, Reply};
 use crate::stand_in::watch::Remembered;
 use crate::watch::Watch;
@@ -59,15 +60,16 @@ async fn send(delegations: Option<&Delegations>, method: Method, header: Option<
 /// Delegations with a leave of Alice, and the homeserver that has heard of it once.
 async fn started() -> (Delegations, Homeserver) {
     let homeserver = Homeserver::start(None, |_| Reply::body("{}")).await;
-    let config = Arc::new(Config {
+    let config = Config {
         client_apis: vec![Configured {
             name: "example.com".into(),
             url: format!("http://{}", homeserver.address),
         }],
         ..Config::default()
-    });
+    };
+    let settled = Settled::fixed(config).expect("good");
     let watch: Arc<dyn Watch> = Arc::<Remembered>::default();
-    let delegations = Delegations::start(&config, watch).expect("started");
+    let delegations = Delegations::start(&settled, watch).expect("started");
     let leave = Leave {
         delay_id: "id".into(),
         timeout: Duration::from_secs(60),

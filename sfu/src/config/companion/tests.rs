@@ -327,3 +327,13 @@ fn a_secret_is_in_no_debug_output_and_no_error() {
     let error = read(&[("LIVEKIT_KEY_FILE", "/run/k:hunter2:x")]).expect_err("wrong");
     assert!(!error.contains("hunter2"), "{error}");
 }
+
+#[test]
+fn proxies_of_the_environment_are_told_not_to_be_used() {
+    let proxy = ("HTTPS_PROXY", "http://user:hunter2@proxy:3128");
+    let unused = [(STORE, "/v/m.redb"), ("http_proxy", "")];
+    let told = good(&[&unused[..], &[proxy]].concat()).warnings;
+    assert!(told[0].starts_with("HTTPS_PROXY: proxies are not used"));
+    assert!(told.len() == 1 && !told[0].contains("hunter2"), "{told:?}");
+    assert!(good(&unused).warnings.is_empty());
+}

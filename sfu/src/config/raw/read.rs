@@ -96,6 +96,14 @@ impl Values {
         self.settings.insert(path, Setting { value, place });
     }
 
+    /// Takes over how another has `path`, set or not.
+    pub fn copy(&mut self, path: &'static str, other: &Self) {
+        match other.settings.get(path) {
+            Some(setting) => self.settings.insert(path, setting.clone()),
+            None => self.settings.remove(path),
+        };
+    }
+
     /// Gives older names' values to the keys they stand for, unless those are set themselves.
     pub fn resolve_aliases(&mut self, complaints: &mut Complaints) {
         for key in table::all() {

@@ -55,11 +55,12 @@ fn front(draining: bool, auto_create: bool) -> Front {
         workers: surroundings.workers,
         metrics: surroundings.metrics,
         keys: surroundings.keys,
-        policy: Policy {
+        policy: watch::channel(Policy {
             codecs: Codec::ALL.to_vec(),
             ice_servers: Vec::new(),
             auto_create,
-        },
+        })
+        .1,
         draining: watch::channel(draining).1,
         prefixes: vec!["/calls/".into(), "/".into()],
         max_message_bytes: proto::signal::MAX_FRAME_BYTES,

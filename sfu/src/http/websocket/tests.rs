@@ -59,11 +59,12 @@ async fn serve(settings: Settings) -> Server {
         workers: surroundings.workers,
         metrics: metrics.clone(),
         keys: surroundings.keys,
-        policy: Policy {
+        policy: watch::channel(Policy {
             codecs: Codec::ALL.to_vec(),
             ice_servers: Vec::new(),
             auto_create: true,
-        },
+        })
+        .1,
         draining: watch::channel(false).1,
         prefixes: Vec::new(),
         max_message_bytes: proto::signal::MAX_FRAME_BYTES,

@@ -12,7 +12,8 @@ pub(super) const KEYS: &[Key] = &[
         Bool,
         "true",
         "A join creates the room; if not, a token needs `roomCreate` for that.",
-    ),
+    )
+    .reloadable(),
     Key::built(
         "room.enabled_codecs",
         Records,

@@ -46,7 +46,8 @@ pub(super) const KEYS: &[Key] = &[
         Texts,
         "",
         "Addresses or blocks of the proxies in front, such as `127.0.0.1, ::1`: their X-Forwarded-For and CF-Connecting-IP say which address is limited. Unset: requests are limited by the socket's address, and those from private addresses are not. (Foci only)",
-    ),
+    )
+    .reloadable(),
     Key::built(
         "shutdown.drain_timeout",
         Duration,
