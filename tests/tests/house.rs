@@ -37,6 +37,7 @@ fn a_module_imports_only_what_stands_above_it() {
     none("layers", &house::layers::complaints(&tree, "sfu"));
     none("layers", &house::layers::complaints(&tree, "proto"));
     none("layers", &house::layers::complaints(&tree, "jwt-service"));
+    none("layers", &house::layers::complaints(&tree, "turn"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::paths::named;
 use super::source::Tree;
 
 /// Who may name what. An owner with `.rs` is that file alone, without it also the folder.
-const OWNERS: [(&str, &[&str]); 30] = [
+const OWNERS: [(&str, &[&str]); 31] = [
     ("aes", &["sfu/src/media/transport/srtp.rs"]),
     (
         "aws_lc_rs",
@@ -17,6 +17,9 @@ const OWNERS: [(&str, &[&str]); 30] = [
             "jwt-service/src/grant.rs",
             "jwt-service/src/webhook.rs",
             "jwt-service/src/bearer.rs",
+            "turn/src/auth.rs",
+            "turn/src/credentials.rs",
+            "turn/src/message/integrity.rs",
         ],
     ),
     (
@@ -43,6 +46,7 @@ const OWNERS: [(&str, &[&str]); 30] = [
     ("if_addrs", &["sfu/src/addresses.rs"]),
     ("jsonwebtoken", &["proto/src/token.rs"]),
     ("livekit_protocol", &["proto"]),
+    ("md5", &["turn/src/message/integrity.rs"]),
     ("mio", &["sfu/src/worker"]),
     ("prometheus", &["sfu/src/metrics/series.rs"]),
     (

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use syn::{Attribute, Item};
 
 /// The member crates, in build order.
-const CRATES: [&str; 4] = ["proto", "jwt-service", "sfu", "tests"];
+const CRATES: [&str; 5] = ["proto", "jwt-service", "turn", "sfu", "tests"];
 
 /// One parsed source file.
 pub(crate) struct SourceFile {

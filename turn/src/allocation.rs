@@ -1,0 +1,140 @@
+//! One allocation, and the place all of them are in.
+//!
+//! Owns their state and the two ways to find one: by id and by client. It answers nobody; the server
+//! does.
+
+use crate::address::{AllocationId, Client, Family, RelayPort};
+use crate::channel::Channels;
+use crate::hash::{Keyed, Map};
+use crate::message::Transaction;
+use crate::message::integrity::Key;
+use crate::permission::Permissions;
+use crate::quota::Budget;
+use crate::stats::Traffic;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+/// An allocation.
+#[derive(Debug)]
+pub(crate) struct Allocation {
+    pub(crate) client: Client,
+    /// Whose quota.
+    pub(crate) user: Box<str>,
+    /// The name it was made with: all later requests must have it.
+    pub(crate) username: Box<str>,
+    pub(crate) key: Key,
+    /// Of the request that made it: sent again, it is answered again.
+    pub(crate) transaction: Transaction,
+    /// The addresses told, by family.
+    pub(crate) relays: [Option<SocketAddr>; 2],
+    pub(crate) made: Instant,
+    pub(crate) expires: Instant,
+    /// When it must be looked at next.
+    pub(crate) wake: Instant,
+    pub(crate) permissions: Permissions,
+    pub(crate) channels: Channels,
+    pub(crate) traffic: Traffic,
+    pub(crate) inward: Budget,
+    pub(crate) outward: Budget,
+}
+
+impl Allocation {
+    /// The address told for a family.
+    pub(crate) fn relay(&self, family: Family) -> Option<SocketAddr> {
+        self.relays.get(family.index()).copied().flatten()
+    }
+
+    /// The sockets it is behind.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = RelayPort> {
+        self.relays.iter().flatten().map(|relay| RelayPort {
+            family: Family::of(relay.ip()),
+            port: relay.port(),
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    allocation: Option<Box<Allocation>>,
+}
+
+/// All allocations.
+#[derive(Debug)]
+pub(crate) struct Allocations {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    by_client: Map<Client, u32>,
+}
+
+impl Allocations {
+    pub(crate) fn new(keyed: Keyed) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_client: Map::with_hasher(keyed),
+        }
+    }
+
+    /// How many are live.
+    pub(crate) fn len(&self) -> usize {
+        self.by_client.len()
+    }
+
+    pub(crate) fn add(&mut self, allocation: Allocation) -> AllocationId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() as u32 - 1
+        });
+        self.by_client.insert(allocation.client, slot);
+        let generation = match self.slots.get_mut(slot as usize) {
+            Some(place) => {
+                place.allocation = Some(Box::new(allocation));
+                place.generation
+            }
+            None => 0,
+        };
+        AllocationId { slot, generation }
+    }
+
+    pub(crate) fn remove(&mut self, slot: u32) -> Option<(AllocationId, Allocation)> {
+        let place = self.slots.get_mut(slot as usize)?;
+        let allocation = *place.allocation.take()?;
+        let id = AllocationId {
+            slot,
+            generation: place.generation,
+        };
+        place.generation = place.generation.wrapping_add(1);
+        self.by_client.remove(&allocation.client);
+        self.free.push(slot);
+        Some((id, allocation))
+    }
+
+    /// The place of a client's allocation.
+    pub(crate) fn of_client(&self, client: &Client) -> Option<u32> {
+        self.by_client.get(client).copied()
+    }
+
+    pub(crate) fn at(&self, slot: u32) -> Option<&Allocation> {
+        self.slots.get(slot as usize)?.allocation.as_deref()
+    }
+
+    pub(crate) fn at_mut(&mut self, slot: u32) -> Option<&mut Allocation> {
+        self.slots.get_mut(slot as usize)?.allocation.as_deref_mut()
+    }
+
+    /// The id of what is in a place.
+    pub(crate) fn id(&self, slot: u32) -> AllocationId {
+        let place = self.slots.get(slot as usize);
+        AllocationId {
+            slot,
+            generation: place.map_or(0, |place| place.generation),
+        }
+    }
+
+    /// The place of an id, unless that is gone.
+    pub(crate) fn slot(&self, id: AllocationId) -> Option<u32> {
+        let place = self.slots.get(id.slot as usize)?;
+        (place.generation == id.generation && place.allocation.is_some()).then_some(id.slot)
+    }
+}

@@ -1,0 +1,54 @@
+//! What waits to be taken by the embedder: answers and events, both bounded.
+//!
+//! Owns the two queues. Answers are small and are taken after every call, so a full outbox means an
+//! embedder that does not; what finds it full is dropped, for a client asks again.
+
+use crate::address::Client;
+use crate::event::Event;
+use std::collections::VecDeque;
+
+/// Bytes of answers that may wait: hundreds of them.
+const BYTES: usize = 64 << 10;
+/// Events that may wait: a burst of joins. What finds no place is counted.
+const EVENTS: usize = 1024;
+
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    bytes: Vec<u8>,
+    answers: VecDeque<(Client, usize, usize)>,
+    events: VecDeque<Event>,
+}
+
+impl Outbox {
+    /// Writes an answer; false if there was no place.
+    pub(crate) fn answer(&mut self, client: Client, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        if self.answers.is_empty() {
+            self.bytes.clear();
+        }
+        let start = self.bytes.len();
+        if start >= BYTES {
+            return false;
+        }
+        write(&mut self.bytes);
+        self.answers.push_back((client, start, self.bytes.len()));
+        true
+    }
+
+    pub(crate) fn poll_answer(&mut self) -> Option<(Client, &[u8])> {
+        let (client, start, end) = self.answers.pop_front()?;
+        Some((client, self.bytes.get(start..end)?))
+    }
+
+    /// Keeps an event; false if there was no place.
+    pub(crate) fn event(&mut self, event: Event) -> bool {
+        let room = self.events.len() < EVENTS;
+        if room {
+            self.events.push_back(event);
+        }
+        room
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+}

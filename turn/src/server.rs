@@ -1,0 +1,363 @@
+//! The server: datagrams in, ways and answers out. It waits for nothing and reads no clock.
+//!
+//! Owns all state of TURN. The embedder (the shell's `net`, or a test) feeds it what clients, peers
+//! and the SFU send, carries payloads the [`Way`] it says, and takes answers and events. Relaying
+//! allocates nothing.
+
+mod authenticate;
+mod answer;
+mod allocate;
+mod refresh;
+mod peers;
+mod relay;
+
+#[cfg(test)]
+mod tests;
+
+use crate::address::{AllocationId, Client, Family, RelayPort, plain};
+use crate::allocation::Allocations;
+use crate::auth::{Chance, Nonces};
+use crate::config::{Config, Own, Wall};
+use crate::credentials::Credentials;
+use crate::event::{End, Event};
+use crate::hash::{Keyed, Map};
+use crate::limiter::Limiter;
+use crate::message::writer::Head;
+use crate::message::{Class, Message, Method};
+use crate::outbox::Outbox;
+use crate::permission::Scope;
+use crate::ports::Ports;
+use crate::quota::Users;
+use crate::stats::Stats;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Instant;
+
+/// Allocations looked at in one call of [`Server::handle_timeout`], so that a burst that expires
+/// together holds no packet up for long.
+const TIMERS_PER_CALL: usize = 256;
+/// Longest payload carried: what still fits a STUN message with its head.
+pub const PAYLOAD_MAX: usize = 65_000;
+
+/// Where a payload goes. Ranges are of the bytes handed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// Nowhere; an answer may wait in the outbox.
+    Nowhere,
+    /// To a peer, from a relay socket.
+    Peer {
+        /// The socket.
+        from: RelayPort,
+        /// The peer.
+        to: SocketAddr,
+        /// What of the bytes.
+        payload: Range<usize>,
+        /// It must not be fragmented on its way. (RFC 8656 §14)
+        dont_fragment: bool,
+    },
+    /// To our SFU, in process.
+    Sfu {
+        /// Whose it is: several allocations have one relayed address, so the SFU must go by this.
+        allocation: AllocationId,
+        /// The address the client thinks it talks from.
+        relayed: SocketAddr,
+        /// Which address of the SFU.
+        to: SocketAddr,
+        /// What of the bytes.
+        payload: Range<usize>,
+    },
+    /// To a client: a head, the payload, the head's padding.
+    Client {
+        /// Whom.
+        to: Client,
+        /// What stands before the payload.
+        head: Head,
+        /// What of the bytes.
+        payload: Range<usize>,
+    },
+}
+
+/// A way of a peer: the relay port it comes to, and where it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Route {
+    port: u16,
+    scope: Scope,
+}
+
+/// A TURN server.
+#[derive(Debug)]
+pub struct Server {
+    config: Config,
+    nonces: Nonces,
+    limiter: Limiter,
+    allocations: Allocations,
+    users: Users,
+    ports: Ports,
+    /// Which allocation a peer's datagram is for.
+    routes: Map<Route, u32>,
+    /// When which allocation must be looked at; one entry each.
+    timers: BTreeSet<(Instant, u32)>,
+    outbox: Outbox,
+    stats: Stats,
+    chance: Chance,
+}
+
+impl Server {
+    /// A server; all its chance comes from the seed, which must be kept from clients.
+    #[must_use]
+    pub fn new(config: Config, seed: &[u8; 32], now: Instant) -> Self {
+        let mut chance = Chance::new(seed);
+        let mut keyed = || Keyed::new([chance.word(), chance.word()]);
+        let limits = config.limits;
+        let (first, last) = config.relay_ports;
+        Self {
+            nonces: Nonces::new(seed, config.lifetimes.nonce, now),
+            limiter: Limiter::new(
+                limits.unknown_answers_s,
+                limits.unknown_answers_burst,
+                keyed(),
+                now,
+            ),
+            allocations: Allocations::new(keyed()),
+            users: Users::new(keyed()),
+            ports: Ports::new(first, last),
+            routes: Map::with_hasher(keyed()),
+            timers: BTreeSet::new(),
+            outbox: Outbox::default(),
+            stats: Stats::default(),
+            chance,
+            config,
+        }
+    }
+
+    /// A datagram, or a frame of a stream, from a client.
+    pub fn handle_client(&mut self, client: Client, datagram: &[u8], now: Instant) -> Way {
+        match datagram.first().map(|first| first >> 6) {
+            Some(1) => self.relay_channel(client, datagram, now),
+            Some(0) => match Message::parse(datagram) {
+                Ok(message) => self.take_message(client, &message, now),
+                Err(_) => self.drop_malformed(),
+            },
+            _ => self.drop_malformed(),
+        }
+    }
+
+    /// A datagram of so many bytes that came to a relay socket.
+    pub fn handle_peer(
+        &mut self,
+        at: RelayPort,
+        peer: SocketAddr,
+        len: usize,
+        now: Instant,
+    ) -> Way {
+        let peer = plain(peer);
+        let scope = Scope::of(peer, self.config.own.has(peer.ip()));
+        let route = Route {
+            port: at.port,
+            scope,
+        };
+        match self.routes.get(&route) {
+            Some(slot) if Family::of(peer.ip()) == at.family => {
+                self.relay_inward(*slot, peer, 0..len, now)
+            }
+            _ => self.drop_unpermitted(),
+        }
+    }
+
+    /// A datagram of so many bytes from an address of our SFU for an allocation.
+    pub fn handle_sfu(
+        &mut self,
+        allocation: AllocationId,
+        from: SocketAddr,
+        len: usize,
+        now: Instant,
+    ) -> Way {
+        match self.allocations.slot(allocation) {
+            Some(slot) => self.relay_inward(slot, plain(from), 0..len, now),
+            None => {
+                self.stats.drops.stale += 1;
+                Way::Nowhere
+            }
+        }
+    }
+
+    /// A client's connection has closed.
+    pub fn handle_closed(&mut self, client: &Client, now: Instant) {
+        if let Some(slot) = self.allocations.of_client(client) {
+            self.end(slot, End::Closed, now);
+        }
+    }
+
+    /// Lets expire what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for _ in 0..TIMERS_PER_CALL {
+            let Some((at, slot)) = self.timers.first().copied().filter(|(at, _)| *at <= now) else {
+                return;
+            };
+            self.timers.remove(&(at, slot));
+            self.look_at(slot, now);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// The next answer. To be called until there is none after each datagram of a client.
+    pub fn poll_output(&mut self) -> Option<(Client, &[u8])> {
+        self.outbox.poll_answer()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.outbox.poll_event()
+    }
+
+    /// Whether a client has an allocation: a connection without one is not kept for long.
+    #[must_use]
+    pub fn has_allocation(&self, client: &Client) -> bool {
+        self.allocations.of_client(client).is_some()
+    }
+
+    /// Totals.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            allocations: self.allocations.len() as u64,
+            ..self.stats
+        }
+    }
+
+    /// Our addresses have changed. Allocations keep what they were told; permissions are judged
+    /// anew when they are refreshed.
+    pub fn set_own(&mut self, own: Own) {
+        self.config.own = own;
+    }
+
+    /// Who may allocate has changed. Allocations live on.
+    pub fn set_credentials(&mut self, credentials: Credentials) {
+        self.config.credentials = credentials;
+    }
+
+    /// What time it is now; to be told again when the clock was set.
+    pub fn set_wall(&mut self, wall: Wall) {
+        self.config.wall = wall;
+    }
+
+    fn take_message(&mut self, client: Client, message: &Message<'_>, now: Instant) -> Way {
+        match (message.method, message.class) {
+            (Some(Method::Send), Class::Indication) => {
+                return self.relay_indication(client, message, now);
+            }
+            (Some(Method::Binding), Class::Request) => self.answer_binding(client, message, now),
+            (Some(method), Class::Request) => self.answer_request(client, method, message, now),
+            // A Binding indication keeps a NAT open and wants nothing. (RFC 8489 §6.3.2)
+            (Some(Method::Binding), Class::Indication) => {}
+            _ => return self.drop_malformed(),
+        }
+        Way::Nowhere
+    }
+
+    /// What of an allocation has expired goes, the allocation itself if it is due.
+    fn look_at(&mut self, slot: u32, now: Instant) {
+        let Some(allocation) = self.allocations.at_mut(slot) else {
+            return;
+        };
+        if allocation.expires <= now {
+            return self.end(slot, End::Expired, now);
+        }
+        let mut dropped = Vec::new();
+        let permission = allocation
+            .permissions
+            .sweep(now, |gone| dropped.push(gone.scope));
+        let channel = allocation.channels.sweep(now);
+        let next = [permission, channel].into_iter().flatten();
+        let wake = next.fold(allocation.expires, Instant::min);
+        allocation.wake = wake;
+        self.timers.insert((wake, slot));
+        for scope in dropped {
+            self.unroute(slot, scope);
+        }
+    }
+
+    /// An allocation must be looked at by then.
+    fn wake_by(&mut self, slot: u32, at: Instant) {
+        let Some(allocation) = self.allocations.at_mut(slot) else {
+            return;
+        };
+        if at < allocation.wake {
+            self.timers.remove(&(allocation.wake, slot));
+            allocation.wake = at;
+            self.timers.insert((at, slot));
+        }
+    }
+
+    /// A peer's datagrams no longer reach an allocation.
+    fn unroute(&mut self, slot: u32, scope: Scope) {
+        let Some(relay) = self
+            .allocations
+            .at(slot)
+            .and_then(|allocation| allocation.relay(Family::of(scope.ip)))
+        else {
+            return;
+        };
+        let route = Route {
+            port: relay.port(),
+            scope,
+        };
+        // Another may have it by now: what had expired was his to take.
+        if self.routes.get(&route) == Some(&slot) {
+            self.routes.remove(&route);
+        }
+    }
+
+    fn end(&mut self, slot: u32, reason: End, now: Instant) {
+        let Some(allocation) = self.allocations.at(slot) else {
+            return;
+        };
+        let scopes: Vec<Scope> = allocation.permissions.iter().map(|had| had.scope).collect();
+        for scope in scopes {
+            self.unroute(slot, scope);
+        }
+        let Some((id, allocation)) = self.allocations.remove(slot) else {
+            return;
+        };
+        self.timers.remove(&(allocation.wake, slot));
+        self.users.remove(&allocation.user, slot);
+        for port in allocation.ports() {
+            self.ports.release(port);
+        }
+        match reason {
+            End::Released => self.stats.released += 1,
+            End::Expired => self.stats.expired += 1,
+            End::Closed => self.stats.closed += 1,
+        }
+        self.tell(Event::Ended {
+            allocation: id,
+            client: allocation.client,
+            user: allocation.user.into(),
+            reason,
+            lived: now.saturating_duration_since(allocation.made),
+            traffic: allocation.traffic,
+        });
+    }
+
+    fn tell(&mut self, event: Event) {
+        if !self.outbox.event(event) {
+            self.stats.drops.events += 1;
+        }
+    }
+
+    const fn drop_malformed(&mut self) -> Way {
+        self.stats.drops.malformed += 1;
+        Way::Nowhere
+    }
+
+    const fn drop_unpermitted(&mut self) -> Way {
+        self.stats.drops.unpermitted += 1;
+        Way::Nowhere
+    }
+}

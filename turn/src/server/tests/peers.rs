@@ -1,0 +1,188 @@
+//! Which peers an allocation may talk with.
+
+use super::*;
+use crate::policy::Prefix;
+
+#[test]
+fn internal_peers_are_403_and_public_ones_are_not() {
+    let mut world = World::new();
+    let (user, _) = world.allocated("alice", "1.2.3.4:5");
+    for peer in [
+        "127.0.0.1:1",
+        "10.0.0.1:1",
+        "192.168.1.1:1",
+        "169.254.169.254:80",
+        "0.0.0.0:1",
+    ] {
+        assert_eq!(world.permit(&user, &[peer]), 403, "{peer}");
+        assert_eq!(world.bind(&user, 0x4000, peer), 403, "{peer}");
+    }
+    assert_eq!(world.permit(&user, &["1.1.1.1:1", "10.0.0.1:1"]), 403);
+    let from = address("1.1.1.1:1");
+    assert_eq!(
+        world.server.handle_peer(
+            RelayPort {
+                family: Family::V4,
+                port: 30_000
+            },
+            from,
+            5,
+            world.now
+        ),
+        Way::Nowhere
+    );
+    assert_eq!(world.permit(&user, &["1.1.1.1:1"]), 0);
+}
+
+#[test]
+fn our_sfu_may_always_be_reached_and_nothing_else_of_the_machine() {
+    let mut world = World::with(|config| {
+        config.peers.deny = vec![Prefix::new(ip("0.0.0.0"), 0).expect("a prefix")];
+    });
+    let (user, _) = world.allocated("alice", "1.2.3.4:5");
+    for peer in [SFU, "192.168.1.9:7882"] {
+        assert_eq!(world.permit(&user, &[peer]), 0);
+        let way = world.server.handle_client(
+            user.client,
+            &send_indication(address(peer), b"hi"),
+            world.now,
+        );
+        assert!(matches!(way, Way::Sfu { to, .. } if to == address(peer)));
+    }
+    // The IP was let in for the SFU: no other port of it is reached.
+    for peer in ["9.9.9.9:6379", "192.168.1.9:53", "9.9.9.9:3479"] {
+        world.permit(&user, &[peer]);
+        let way = world.server.handle_client(
+            user.client,
+            &send_indication(address(peer), b"hi"),
+            world.now,
+        );
+        assert_eq!(way, Way::Nowhere, "{peer}");
+    }
+}
+
+#[test]
+fn an_address_of_the_machine_is_403_where_the_sfu_has_none() {
+    let mut world = World::with(|config| config.own.sfu.clear());
+    let (user, _) = world.allocated("alice", "1.2.3.4:5");
+    assert_eq!(world.permit(&user, &["9.9.9.9:6379"]), 403);
+}
+
+#[test]
+fn a_neighbour_behind_our_router_is_reached_by_its_exact_address() {
+    // The external address is the router's, not the machine's.
+    let mut world = World::with(|config| config.own.host = vec![ip("192.168.1.9")]);
+    let (alice, relayed) = world.allocated("alice", "1.2.3.4:5");
+    assert_eq!(world.permit(&alice, &["9.9.9.9:40000"]), 0);
+    let way = world
+        .server
+        .handle_peer(at(relayed), address("9.9.9.9:40000"), 3, world.now);
+    assert!(matches!(way, Way::Client { .. }));
+    let way = world
+        .server
+        .handle_peer(at(relayed), address("9.9.9.9:40001"), 3, world.now);
+    assert_eq!(way, Way::Nowhere);
+}
+
+#[test]
+fn a_peer_on_a_port_belongs_to_one_allocation_until_its_permission_ends() {
+    let mut world = World::with(|config| config.relay_ports = (30_000, 30_000));
+    let (alice, relayed) = world.allocated("alice", "1.2.3.4:5");
+    let (bob, same) = world.allocated("bob", "1.2.3.5:5");
+    assert_eq!(relayed, same);
+    assert_eq!(world.permit(&alice, &["1.1.1.1:1"]), 0);
+    assert_eq!(world.permit(&bob, &["1.1.1.1:2"]), 403);
+    assert_eq!(world.bind(&bob, 0x4000, "1.1.1.1:2"), 403);
+    assert_eq!(world.permit(&bob, &["2.2.2.2:2"]), 0);
+    let goes_to = |world: &mut World, peer: &str| match world.server.handle_peer(
+        at(relayed),
+        address(peer),
+        3,
+        world.now,
+    ) {
+        Way::Client { to, .. } => Some(to),
+        _ => None,
+    };
+    assert_eq!(goes_to(&mut world, "1.1.1.1:77"), Some(alice.client));
+    assert_eq!(goes_to(&mut world, "2.2.2.2:77"), Some(bob.client));
+    assert_eq!(goes_to(&mut world, "3.3.3.3:77"), None);
+    world.pass(seconds(299));
+    assert_eq!(world.permit(&bob, &["1.1.1.1:2", "2.2.2.2:1"]), 403);
+    world.now += seconds(1);
+    // Expired though nobody has swept it yet.
+    assert_eq!(world.permit(&bob, &["1.1.1.1:2"]), 0);
+    world.pass(seconds(0));
+    assert_eq!(goes_to(&mut world, "1.1.1.1:77"), Some(bob.client));
+    assert_eq!(world.permit(&alice, &["1.1.1.1:1"]), 403);
+    world.refresh(&bob, 0);
+    assert_eq!(world.permit(&alice, &["1.1.1.1:1"]), 0);
+}
+
+#[test]
+fn hundreds_reach_the_sfu_over_one_port() {
+    let mut world = World::with(|config| {
+        config.relay_ports = (30_000, 30_000);
+        config.limits.unknown_answers_burst = 10_000;
+    });
+    for n in 0..300_u32 {
+        let name = format!("1700009999:{n}");
+        let password = crate::credentials::password_of(&Secret::new("north"), &name);
+        let client = client(&format!("1.2.{}.{}:5", n / 200, n % 200));
+        let user = world.user_with(&name, password.expose(), client);
+        assert_eq!(world.allocate(&user).code(), 0);
+        assert_eq!(world.bind(&user, 0x4000, SFU), 0);
+        let way = world
+            .server
+            .handle_client(client, &channel_data(0x4000, b"x"), world.now);
+        assert!(matches!(way, Way::Sfu { allocation, .. } if allocation.slot == n));
+    }
+    assert_eq!(world.server.stats().allocations, 300);
+}
+
+#[test]
+fn too_many_peers_are_508_and_nothing_of_them_is_let_in() {
+    let mut world = World::with(|config| {
+        config.limits.permissions = 3;
+        config.limits.channels = 2;
+    });
+    let (user, relayed) = world.allocated("alice", "1.2.3.4:5");
+    assert_eq!(
+        world.permit(&user, &["1.1.1.1:1", "1.1.1.2:1", "1.1.1.3:1", "1.1.1.4:1"]),
+        508
+    );
+    assert_eq!(
+        world
+            .server
+            .handle_peer(at(relayed), address("1.1.1.1:1"), 1, world.now),
+        Way::Nowhere
+    );
+    assert_eq!(
+        world.permit(&user, &["1.1.1.1:1", "1.1.1.1:2", "1.1.1.2:1", "1.1.1.3:1"]),
+        0
+    );
+    assert_eq!(world.permit(&user, &["1.1.1.4:1"]), 508);
+    assert_eq!(world.bind(&user, 0x4000, "1.1.1.1:1"), 0);
+    assert_eq!(world.bind(&user, 0x4001, "1.1.1.1:2"), 0);
+    assert_eq!(world.bind(&user, 0x4002, "1.1.1.1:3"), 508);
+}
+
+#[test]
+fn channels_and_permissions_that_make_no_sense_are_400_or_443() {
+    let mut world = World::new();
+    let (user, _) = world.allocated("alice", "1.2.3.4:5");
+    assert_eq!(world.permit(&user, &[]), 400);
+    assert_eq!(world.permit(&user, &["[2600::1]:1"]), 443);
+    assert_eq!(world.bind(&user, 0x4000, "[2600::1]:1"), 443);
+    assert_eq!(world.bind(&user, 0x3FFF, "1.1.1.1:1"), 400);
+    assert_eq!(world.bind(&user, 0x8000, "1.1.1.1:1"), 400);
+    assert_eq!(world.bind(&user, 0x4000, "1.1.1.1:1"), 0);
+    assert_eq!(world.bind(&user, 0x4000, "1.1.1.1:1"), 0);
+    assert_eq!(world.bind(&user, 0x4000, "1.1.1.1:2"), 400);
+    assert_eq!(world.bind(&user, 0x4001, "1.1.1.1:1"), 400);
+    let bare = world.ask(&user, Method::ChannelBind, |_| {});
+    assert_eq!(bare.code(), 400);
+    let short = world.ask(&user, Method::CreatePermission, |writer| {
+        writer.bytes(XOR_PEER_ADDRESS, &[0, 1, 2]);
+    });
+    assert_eq!(short.code(), 400);
+}
