@@ -62,6 +62,16 @@ fn interface_addresses(rtc: &Rtc) -> io::Result<Vec<IpAddr>> {
     Ok(ips.into_iter().collect())
 }
 
+/// Every address of the machine, loopback included.
+///
+/// # Errors
+/// The interfaces cannot be listed.
+pub fn of_machine() -> io::Result<Vec<IpAddr>> {
+    let interfaces = if_addrs::get_if_addrs()?;
+    let ips: BTreeSet<IpAddr> = interfaces.iter().map(if_addrs::Interface::ip).collect();
+    Ok(ips.into_iter().collect())
+}
+
 /// May clients be told this address of this interface?
 fn is_advertisable(name: &str, ip: IpAddr, rtc: &Rtc) -> bool {
     if ip.is_loopback() {

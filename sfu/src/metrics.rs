@@ -6,11 +6,13 @@
 
 mod worker;
 mod series;
+mod turn;
 
 use crate::ids::MediaKind;
 use crate::room::effect::{Count, DataFate, Limit};
 use series::Series;
 use std::sync::{Arc, Mutex, PoisonError};
+use ::turn::net::Totals;
 pub use worker::{
     ConnectionEnd, Counter, Counters, DropReason, Feedback, Population, Traffic, WorkerMetrics,
 };
@@ -29,6 +31,8 @@ struct Inner {
     series: Series,
     /// Locked at start and by scrapes only.
     workers: Mutex<Vec<WorkerMetrics>>,
+    /// Replaced once a second by the TURN thread.
+    turn: Mutex<Option<Totals>>,
     node_id: String,
 }
 
@@ -100,6 +104,7 @@ impl Metrics {
         Self(Arc::new(Inner {
             series: Series::new(node_id),
             workers: Mutex::default(),
+            turn: Mutex::default(),
             node_id: node_id.to_owned(),
         }))
     }
@@ -116,6 +121,12 @@ impl Metrics {
             workers.push(WorkerMetrics::default());
         }
         workers[usize::from(index)].clone()
+    }
+
+    /// What the TURN server has counted since its start.
+    pub fn set_turn(&self, totals: Totals) {
+        let mut turn = self.0.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        *turn = Some(totals);
     }
 
     /// A room was made.
@@ -303,7 +314,8 @@ impl Metrics {
             .workers
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        self.0.series.page(&self.0.node_id, &workers)
+        let turn = self.0.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.series.page(&self.0.node_id, &workers, turn.as_ref())
     }
 }
 

@@ -7,6 +7,7 @@ mod stop;
 mod listen;
 mod authorization;
 mod sections;
+mod turn;
 mod reload;
 pub mod alone;
 
@@ -77,6 +78,12 @@ pub enum ServeError {
          address they use, or rtc.enable_loopback_candidate for clients on this machine"
     )]
     NoAddress,
+    /// The TURN server could not be started.
+    #[error(
+        "turn: {0}; choose other ports or addresses below `turn`, or switch it off with \
+         turn.enabled: false"
+    )]
+    Turn(io::Error),
     /// The MatrixRTC authorization service could not be set up.
     #[error("matrix: {0}")]
     Matrix(#[from] jwt_service::settled::SetupError),
@@ -148,7 +155,10 @@ async fn serve(
     };
     let rooms = Rooms::start(surroundings.clone());
     let (draining, is_draining) = watch::channel(false);
-    let (policy, joins) = watch::channel(sections::policy(config));
+    let udp = sections::media_addresses(&advertised);
+    let turn = turn::start(config, &udp, &workers, &metrics)?;
+    let told = turn.as_ref().map(|turn| turn.told.clone());
+    let (policy, joins) = watch::channel(sections::policy(config, told.as_ref()));
     let front = sections::front(config, &surroundings, &rooms, (joins, is_draining));
     let main = listen::bind("port", config.http.port, &config.http.bind_addresses).await?;
     let prometheus = listen::bind_metrics(&config.prometheus).await?;
@@ -172,12 +182,14 @@ async fn serve(
     announce(config, &node_id, &bound, &advertised);
     started(&bound);
 
-    let owners = Owners::new(matrix.owner, proxies, policy, telemetry);
+    let owners = Owners::new(matrix.owner, proxies, (policy, told), telemetry);
     attend(&mut signals, sources, loaded, &owners).await;
     readiness.set(false);
     draining.send_replace(true);
     tasks.extend(farewell(rooms, places, &stopping));
     stop::drain(tasks, &mut signals, config.drain_timeout).await;
+    // What is still relayed needs the media threads no more.
+    drop(turn);
     workers.stop();
     join(threads).await;
     Ok(())
@@ -320,7 +332,7 @@ fn reload_from(sources: &Sources, running: &mut Running, owners: &Owners) {
     let settings = Settings {
         matrix: authorization::section(&config.matrix),
         proxies: config.http.trusted_proxies.clone(),
-        policy: sections::policy(config),
+        policy: sections::policy(config, None),
         logging: config.logging.clone(),
     };
     running.take(owners, &read.complaints, changes, settings);

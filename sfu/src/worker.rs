@@ -10,6 +10,7 @@
 
 pub mod udp;
 pub mod tcp;
+pub mod relay;
 pub mod mailbox;
 mod report;
 pub mod record;
@@ -30,6 +31,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use relay::Relay;
 use tcp::Connections;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -82,6 +84,7 @@ struct Worker {
     inbox: Inbox,
     mux: UdpMux,
     tcp: Connections,
+    relay: Option<Box<Relay>>,
     plane: Plane,
     sinks: HashMap<crate::ids::PeerId, EventSink>,
     metrics: WorkerMetrics,
@@ -104,6 +107,7 @@ impl Worker {
             inbox,
             mux,
             tcp,
+            relay: None,
             plane,
             sinks: HashMap::new(),
             metrics,
@@ -138,6 +142,7 @@ impl Worker {
             }
             self.receive(now);
             self.receive_tcp(now);
+            self.receive_relayed(now);
             match &mut self.recorder {
                 None => self.plane.handle_timeout(now),
                 Some(recorder) => recorder.timeout(&mut self.plane, now),
@@ -179,7 +184,8 @@ impl Worker {
         if self.plane.has_unread_data() {
             timeout = timeout.min(DATA_RETRY);
         }
-        if self.mux.has_more() || self.tcp.has_more() || !self.inbox.may_sleep() {
+        let relayed = self.relay.as_mut().is_some_and(|relay| !relay.may_sleep());
+        if self.mux.has_more() || self.tcp.has_more() || relayed || !self.inbox.may_sleep() {
             timeout = Duration::ZERO;
         }
         match self.poll.poll(events, Some(timeout)) {
@@ -188,6 +194,9 @@ impl Worker {
             Err(error) => return Err(error),
         }
         self.inbox.woke();
+        if let Some(relay) = &self.relay {
+            relay.woke();
+        }
         for event in events.iter() {
             let at = event.token();
             if at != MAILBOX {
@@ -205,6 +214,7 @@ impl Worker {
             match self.inbox.take() {
                 Some(Message::Command { command, events }) => self.apply(command, events, now),
                 Some(Message::Connection(accepted)) => self.tcp.adopt(*accepted, now),
+                Some(Message::Relay(relay)) => self.relay = Some(relay),
                 Some(Message::Stop) => return false,
                 None => break,
             }
@@ -267,6 +277,23 @@ impl Worker {
         }
     }
 
+    /// Takes what came through the TURN server of this process.
+    fn receive_relayed(&mut self, now: Instant) {
+        for _ in 0..BATCHES_PER_PASS {
+            let (plane, recorder) = (&mut self.plane, &mut self.recorder);
+            let Some(relay) = &mut self.relay else { return };
+            let more = relay.receive(|path, datagram| match recorder {
+                None => plane.handle_datagram(path, datagram, now),
+                Some(recorder) => recorder.datagram(plane, path, datagram, now),
+            });
+            if !more {
+                return;
+            }
+            // What was received must be forwarded before the history is written over.
+            self.send(now);
+        }
+    }
+
     /// Sends what there is, in arena-sized pieces.
     fn send(&mut self, now: Instant) {
         loop {
@@ -281,9 +308,17 @@ impl Worker {
                 match run.to.carrier {
                     Carrier::Udp(socket) => self.mux.send(socket, &run),
                     Carrier::Tcp(connection) => self.tcp.push(connection, &run, now),
+                    Carrier::Relay { .. } => {
+                        if let Some(relay) = &mut self.relay {
+                            relay.push(&run);
+                        }
+                    }
                 }
             }
             self.tcp.flush(now);
+            if let Some(relay) = &mut self.relay {
+                relay.flush();
+            }
             self.plane.sent();
             if progress == Progress::Done {
                 return;

@@ -31,6 +31,18 @@ impl Cidr {
         Ok(Self { address, prefix })
     }
 
+    /// The address it was written with.
+    #[must_use]
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Leading bits that count.
+    #[must_use]
+    pub const fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     /// `ip` lies in the block. An address of the other family never does.
     #[must_use]
     pub fn contains(&self, ip: IpAddr) -> bool {

@@ -33,8 +33,8 @@ pub const STUN_BINDING_REQUEST: u16 = 0x0001;
 /// Type of the USERNAME attribute. (RFC 8489 §14.3)
 pub const STUN_USERNAME: u16 = 0x0006;
 
-/// What carries the datagrams of a path. A relay in this process would be one more: the plane only
-/// compares carriers, the worker takes datagrams from them and hands datagrams to them.
+/// What carries the datagrams of a path. The plane only compares carriers, the worker takes datagrams
+/// from them and hands datagrams to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Carrier {
     /// The worker's UDP socket of this number.
@@ -42,6 +42,14 @@ pub enum Carrier {
     /// The worker's TCP connection of this number (RFC 4571). Counted up, so that the path of a
     /// connection that is gone is never that of another.
     Tcp(u32),
+    /// An allocation of the TURN server in this process, by its place there and how often that was
+    /// taken. Several have one relayed address, and are told apart by this alone.
+    Relay {
+        /// The place.
+        slot: u32,
+        /// Counts those who had it.
+        generation: u32,
+    },
 }
 
 impl Carrier {
@@ -51,6 +59,7 @@ impl Carrier {
         match self {
             Self::Udp(_) => PathTransport::Udp,
             Self::Tcp(_) => PathTransport::Tcp,
+            Self::Relay { .. } => PathTransport::Turn,
         }
     }
 }

@@ -500,6 +500,8 @@ pub enum PathTransport {
     Udp,
     /// TCP, each datagram in a frame. (RFC 4571, RFC 6544)
     Tcp,
+    /// Our own TURN server. (RFC 8656)
+    Turn,
 }
 
 impl PathTransport {
@@ -509,6 +511,7 @@ impl PathTransport {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Turn => "turn",
         }
     }
 }

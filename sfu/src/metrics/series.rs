@@ -1,6 +1,7 @@
 //! The series behind the counters, and the only file that names the crate `prometheus`.
 
 use crate::metrics::worker::{ConnectionEnd, Counter, Counters, DropReason, WorkerMetrics};
+use ::turn::net::Totals;
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
@@ -108,7 +109,7 @@ pub(super) struct Series {
 
 /// Makes and registers series. Names and labels are constants of this file and a test registers
 /// all of them, so it cannot fail at run time.
-struct Shelf(Registry);
+pub(super) struct Shelf(Registry);
 
 const SOUND: &str = "metric names are valid and differ";
 
@@ -127,11 +128,11 @@ impl Shelf {
         series
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.put(IntCounterVec::new(Opts::new(name, help), labels))
     }
 
-    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+    pub(super) fn gauge(&self, name: &str, help: &str) -> IntGauge {
         self.put(IntGauge::new(name, help))
     }
 
@@ -188,12 +189,20 @@ impl Series {
     }
 
     /// All series as text, the media threads' summed up now.
-    pub(super) fn page(&self, node_id: &str, workers: &[WorkerMetrics]) -> String {
+    pub(super) fn page(
+        &self,
+        node_id: &str,
+        workers: &[WorkerMetrics],
+        turn: Option<&Totals>,
+    ) -> String {
         let shelf = Shelf::new(node_id);
         media(&shelf, workers);
         threads(&shelf, workers);
         messages(&shelf, workers);
         connections(&shelf, workers);
+        if let Some(totals) = turn {
+            super::turn::series(&shelf, totals);
+        }
         let mut families = self.registry.gather();
         families.extend(shelf.0.gather());
         let mut page = Vec::new();

@@ -136,7 +136,7 @@ async fn serve(
     announce(companion, &bound);
 
     let no_joins = watch::Sender::new(Policy::default());
-    let owners = Owners::new(Some(owner), proxies, no_joins, telemetry);
+    let owners = Owners::new(Some(owner), proxies, (no_joins, None), telemetry);
     let mut running = Running::new(loaded);
     stop::until_told(&mut signals, || reload_from(sources, &mut running, &owners)).await;
     readiness.set(false);

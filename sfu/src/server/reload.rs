@@ -8,6 +8,7 @@ use crate::config::cidr::Cidr;
 use crate::config::complaint::{Complaints, Severity};
 use crate::config::raw::Values;
 use crate::config::reload::Changes;
+use crate::ice_servers::IceServer;
 use crate::server::complain;
 use crate::settings::Loaded;
 use crate::signal::join::Policy;
@@ -24,6 +25,8 @@ pub(super) struct Owners {
     proxies: watch::Sender<Vec<Cidr>>,
     /// How joins are judged; nobody looks at it where the service is alone.
     policy: watch::Sender<Policy>,
+    /// Our own TURN server, which runs on as it is.
+    turn: Option<IceServer>,
     telemetry: Telemetry,
 }
 
@@ -36,16 +39,17 @@ pub(super) struct Settings {
 }
 
 impl Owners {
-    pub(super) const fn new(
+    pub(super) fn new(
         matrix: Option<Owner>,
         proxies: watch::Sender<Vec<Cidr>>,
-        policy: watch::Sender<Policy>,
+        (policy, turn): (watch::Sender<Policy>, Option<IceServer>),
         telemetry: Telemetry,
     ) -> Self {
         Self {
             matrix,
             proxies,
             policy,
+            turn,
             telemetry,
         }
     }
@@ -56,7 +60,9 @@ impl Owners {
             owner.replace(settings.matrix)?;
         }
         self.proxies.send_replace(settings.proxies);
-        self.policy.send_replace(settings.policy);
+        let mut policy = settings.policy;
+        policy.ice_servers.splice(0..0, self.turn.clone());
+        self.policy.send_replace(policy);
         self.telemetry.reload(&settings.logging);
         Ok(())
     }

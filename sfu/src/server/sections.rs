@@ -7,6 +7,7 @@ use crate::faults::Faults;
 use crate::http::front::Front;
 use crate::ice_servers::{Credential, IceServer};
 use crate::media::ingest::audio::LevelConfig;
+use crate::media::message::PathTransport;
 use crate::media::plane;
 use crate::media::plane::tracks::TrackSettings;
 use crate::media::transport::candidates::Candidate;
@@ -18,6 +19,7 @@ use crate::signal::join::Policy;
 use crate::worker;
 use proto::livekit::{ServerInfo, server_info::Edition};
 use proto::token::{Keys, Secret};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -82,24 +84,21 @@ pub(super) fn front(
     })
 }
 
-/// How joins are judged.
-pub(super) fn policy(config: &Config) -> Policy {
+/// How joins are judged; `turn` is our own TURN server, which clients are told of first.
+pub(super) fn policy(config: &Config, turn: Option<&IceServer>) -> Policy {
     Policy {
         codecs: config.room.enabled_codecs.clone(),
-        ice_servers: others(config),
+        ice_servers: turn.cloned().into_iter().chain(others(config)).collect(),
         auto_create: config.room.auto_create,
     }
 }
 
 /// STUN and TURN servers of others.
-fn others(config: &Config) -> Vec<IceServer> {
-    let settled = config.ice_servers.iter();
-    settled
-        .map(|server| IceServer {
-            urls: server.urls.clone(),
-            credential: Credential::Theirs(server.access.clone()),
-        })
-        .collect()
+fn others(config: &Config) -> impl Iterator<Item = IceServer> + use<'_> {
+    config.ice_servers.iter().map(|server| IceServer {
+        urls: server.urls.clone(),
+        credential: Credential::Theirs(server.access.clone()),
+    })
 }
 
 /// The API keys.
@@ -145,6 +144,12 @@ pub(super) fn media(
         record,
         faults: faults.clone(),
     })
+}
+
+/// Where clients send media over UDP.
+pub(super) fn media_addresses(advertised: &[Candidate]) -> Vec<SocketAddr> {
+    let udp = |one: &&Candidate| one.transport == PathTransport::Udp;
+    advertised.iter().filter(udp).map(|one| one.at).collect()
 }
 
 /// The addresses clients are told, which must not be none.

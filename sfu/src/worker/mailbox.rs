@@ -1,6 +1,7 @@
 //! A worker's mailbox: bounded, many senders, woken by eventfd only when the worker sleeps.
 
 use super::EventSink;
+use super::relay::Relay;
 use super::tcp::Accepted;
 use crate::config::faults::Point;
 use crate::faults::Faults;
@@ -26,6 +27,8 @@ pub enum Message {
     },
     /// A media connection of a client whose peer is here.
     Connection(Box<Accepted>),
+    /// The way to and from the TURN server in this process.
+    Relay(Box<Relay>),
     /// Ends the thread.
     Stop,
 }
@@ -83,6 +86,16 @@ pub fn mailbox(waker: Waker, faults: Faults) -> (Outbox, Inbox) {
 }
 
 impl Outbox {
+    /// What ends the worker's sleep, for others that hand it something.
+    pub fn alarm(&self) -> impl Fn() + Send + Sync + use<> {
+        let wake = Arc::clone(&self.wake);
+        move || {
+            if let Err(error) = wake.waker.wake() {
+                tracing::error!(%error, "worker cannot be woken");
+            }
+        }
+    }
+
     /// Puts a message in without waiting.
     ///
     /// # Errors

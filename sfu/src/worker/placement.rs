@@ -1,6 +1,7 @@
 //! Which worker a peer lives on, and the handle through which control reaches the workers.
 
 use super::mailbox::{Message, Outbox, Refused, mailbox};
+use super::relay::Relay;
 use super::record::Recorder;
 use super::tcp::{Accepted, Connections};
 use super::udp::UdpMux;
@@ -158,6 +159,23 @@ impl Workers {
         let handle = handle.ok_or(Overloaded)?;
         let message = Message::Connection(accepted);
         handle.outbox.send(message).map_err(|_: Refused| Overloaded)
+    }
+
+    /// Connects each worker with the TURN server beside it; the doors are that server's ends, in the
+    /// order of the workers. `sfu_port` is the port of the addresses clients send to.
+    #[must_use]
+    pub fn connect_relay(&self, sfu_port: u16) -> Vec<turn::net::Door> {
+        let connect = |handle: &Handle| {
+            let (to_sfu, from_turn) = turn::net::lane();
+            let (to_turn, from_sfu) = turn::net::lane();
+            from_turn.wake_by(handle.outbox.alarm());
+            let relay = Box::new(Relay::new(to_turn, from_turn, sfu_port));
+            if handle.outbox.send(Message::Relay(relay)).is_err() {
+                tracing::error!("a media worker takes no relayed media");
+            }
+            turn::net::Door { to_sfu, from_sfu }
+        };
+        self.workers.iter().map(connect).collect()
     }
 
     /// Every media thread runs.

@@ -113,12 +113,14 @@ pub(super) fn amend(form: Form, out: &mut Vec<u8>) {
 impl Datagram {
     /// Appends the body of its entry. The form stands at the end.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let (carrier, number) = match self.path.carrier {
-            Carrier::Udp(socket) => (0, u32::from(socket)),
-            Carrier::Tcp(connection) => (1, connection),
+        let (carrier, number, more) = match self.path.carrier {
+            Carrier::Udp(socket) => (0, u32::from(socket), None),
+            Carrier::Tcp(connection) => (1, connection, None),
+            Carrier::Relay { slot, generation } => (2, slot, Some(generation)),
         };
         out.push(carrier);
         out.extend(number.to_be_bytes());
+        out.extend(more.into_iter().flat_map(u32::to_be_bytes));
         write_ip(self.path.local, out);
         write_ip(Some(self.path.remote.ip()), out);
         out.extend(self.path.remote.port().to_be_bytes());
@@ -156,6 +158,10 @@ impl Datagram {
         let carrier = match carrier {
             0 => Carrier::Udp(u8::try_from(number).ok()?),
             1 => Carrier::Tcp(number),
+            2 => Carrier::Relay {
+                slot: number,
+                generation: u32::from_be_bytes(chunk(&mut rest)?),
+            },
             _ => return None,
         };
         let local = read_ip(&mut rest)?;

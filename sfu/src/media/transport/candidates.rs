@@ -87,7 +87,8 @@ fn line(transport: PathTransport, at: SocketAddr, foundation: usize, rank: u32) 
     let (ip, port) = (at.ip(), at.port());
     let mut line = String::with_capacity(96);
     let (name, priority, kind) = match transport {
-        PathTransport::Udp => (
+        // Whoever comes through TURN comes to a candidate of UDP.
+        PathTransport::Udp | PathTransport::Turn => (
             "udp",
             priority(HOST_PREFERENCE, LOCAL_PREFERENCE_MAX - rank),
             "",

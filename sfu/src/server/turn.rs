@@ -1,0 +1,314 @@
+//! Starts the TURN server beside the media threads, and tells what it says.
+//!
+//! Owns the translation of the configuration into TURN's own settings, and the URLs clients are told.
+//! Decides nothing about a request. Called by `server` at start.
+
+use crate::addresses;
+use crate::config::check::{Config, Turn};
+use crate::config::cidr::Cidr;
+use crate::ice_servers::{Credential, IceServer, Ours};
+use crate::metrics::Metrics;
+use crate::server::ServeError;
+use crate::worker::Workers;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use turn::config::{Own, Wall};
+use turn::credentials::{Credentials, Login, Secret};
+use turn::net::{self, Observation, Settings, SfuSide};
+use turn::policy::{PeerPolicy, Prefix};
+
+/// The running server, and what clients are told of it.
+pub(super) struct Running {
+    /// Ends with this.
+    pub server: net::Turn,
+    /// For those who join.
+    pub told: IceServer,
+}
+
+/// Starts it if it is wanted. `udp` are the addresses clients send media to.
+///
+/// # Errors
+/// A port or a certificate that the operator named cannot be had.
+pub(super) fn start(
+    config: &Config,
+    udp: &[SocketAddr],
+    workers: &Workers,
+    metrics: &Metrics,
+) -> Result<Option<Running>, ServeError> {
+    let turn = &config.turn;
+    if !turn.enabled {
+        return Ok(None);
+    }
+    let Some(ours) = ours(config) else {
+        return Ok(None);
+    };
+    let started = settings(turn, udp, &ours).and_then(|mut settings| {
+        let port = udp.first().map_or(0, SocketAddr::port);
+        settings.sfu = Some(SfuSide {
+            doors: workers.connect_relay(port),
+            steer: None,
+        });
+        settings.observe = observer(metrics.clone());
+        net::Turn::start(settings)
+    });
+    match started {
+        Ok(server) => {
+            let told = IceServer {
+                urls: urls(turn, udp),
+                credential: Credential::Ours(ours),
+            };
+            tracing::info!(urls = ?told.urls, relays = %turn.relay_ports, "TURN server");
+            Ok(Some(Running { server, told }))
+        }
+        Err(error) if !turn.configured => {
+            tracing::warn!(
+                %error,
+                "no TURN server: set turn.enabled: false if there is to be none, or other ports"
+            );
+            Ok(None)
+        }
+        Err(source) => Err(ServeError::Turn(source)),
+    }
+}
+
+/// Participants' names are signed with the first API key.
+fn ours(config: &Config) -> Option<Ours> {
+    let (key, secret) = config.keys.first()?;
+    Some(Ours {
+        key: key.to_owned(),
+        secret: secret.clone(),
+        ttl: config.turn.ttl,
+    })
+}
+
+fn settings(turn: &Turn, udp: &[SocketAddr], ours: &Ours) -> io::Result<Settings> {
+    let mut server = turn::config::Config::new(turn.realm.as_str(), wall());
+    server.software = "Foci".into();
+    server.credentials = credentials(turn, ours.clone());
+    server.relay_ports = (turn.relay_ports.first(), turn.relay_ports.last());
+    server.own = own(udp)?;
+    server.peers = PeerPolicy {
+        allow: turn.allow_peers.iter().filter_map(prefix).collect(),
+        deny: turn.deny_peers.iter().filter_map(prefix).collect(),
+    };
+    server.lifetimes.nonce = turn.nonce_lifetime;
+    server.limits.user_allocations = turn.limits.user_allocations;
+    server.limits.allocations = turn.limits.allocations;
+    server.limits.allocation_bytes_s = turn.limits.bps / 8;
+    let mut settings = Settings::new(server, rand::random());
+    let listen = |port: u16| match turn.bind_addresses.as_slice() {
+        _ if port == 0 => Vec::new(),
+        [] => addresses::bind(port),
+        some => some.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
+    };
+    settings.udp = listen(turn.udp_port);
+    settings.tcp = listen(turn.tcp_port);
+    if turn.external_tls {
+        settings.tcp.extend(listen(turn.tls_port));
+    } else if let Some((cert, key)) = &turn.certificate {
+        settings.tls = listen(turn.tls_port);
+        settings.certificates = Some(certificates(cert, key)?);
+    }
+    settings.relay = relays(turn, udp);
+    Ok(settings)
+}
+
+/// One for each family clients can be told an address of.
+fn relays(turn: &Turn, udp: &[SocketAddr]) -> Vec<IpAddr> {
+    let any: Vec<IpAddr> = match turn.bind_addresses.as_slice() {
+        [] => addresses::bind(0).iter().map(SocketAddr::ip).collect(),
+        some => some.to_vec(),
+    };
+    let told = |ip: &IpAddr| udp.iter().any(|at| at.is_ipv4() == ip.is_ipv4());
+    let mut relays: Vec<IpAddr> = any.into_iter().filter(told).collect();
+    let mut families = Vec::new();
+    relays.retain(|ip| {
+        let new = !families.contains(&ip.is_ipv4());
+        families.push(ip.is_ipv4());
+        new
+    });
+    relays
+}
+
+fn certificates(cert: &str, key: &str) -> io::Result<net::tls::Certificates> {
+    let read = |name: &str| {
+        std::fs::read(name).map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))
+    };
+    net::tls::certificates(&read(cert)?, &read(key)?)
+        .map_err(|error| io::Error::other(format!("{cert}, {key}: {error}")))
+}
+
+fn credentials(turn: &Turn, ours: Ours) -> Credentials {
+    let secret = turn.static_auth_secret.as_ref();
+    Credentials {
+        fixed: Vec::new(),
+        shared: secret
+            .map(|secret| Secret::new(secret.reveal()))
+            .into_iter()
+            .collect(),
+        lookup: Some(Arc::new(move |username| {
+            let ticket = ours.ticket(username)?;
+            Some(Login {
+                password: Secret::new(ticket.password.reveal()),
+                user: ticket.participant,
+                expires_unix_s: Some(ticket.expires_unix_s),
+            })
+        })),
+    }
+}
+
+/// The addresses clients are told are the SFU's, and so are those of the machine with its port.
+fn own(udp: &[SocketAddr]) -> io::Result<Own> {
+    let host = addresses::of_machine()?;
+    let mut external: Vec<IpAddr> = Vec::new();
+    for at in udp {
+        if !external.iter().any(|ip| ip.is_ipv4() == at.is_ipv4()) {
+            external.push(at.ip());
+        }
+    }
+    let mut sfu = udp.to_vec();
+    if let Some(port) = udp.first().map(SocketAddr::port) {
+        sfu.extend(host.iter().map(|ip| SocketAddr::new(*ip, port)));
+    }
+    sfu.sort_unstable();
+    sfu.dedup();
+    Ok(Own {
+        external,
+        sfu,
+        host,
+    })
+}
+
+fn prefix(block: &Cidr) -> Option<Prefix> {
+    Prefix::new(block.address(), block.prefix()).ok()
+}
+
+/// The URLs clients are told: addresses for UDP and TCP, the certificate's name for TLS. (LK: server
+/// ops §8.6)
+fn urls(turn: &Turn, udp: &[SocketAddr]) -> Vec<String> {
+    let mut urls = Vec::new();
+    for (port, transport) in [(turn.udp_port, "udp"), (turn.tcp_port, "tcp")] {
+        if port == 0 {
+            continue;
+        }
+        let mut told: Vec<String> = udp
+            .iter()
+            .map(|at| format!("turn:{}?transport={transport}", SocketAddr::new(at.ip(), port)))
+            .collect();
+        told.dedup();
+        urls.extend(told);
+    }
+    if turn.tls_port != 0 && !turn.domain.is_empty() {
+        let (domain, port) = (&turn.domain, turn.advertised_tls_port);
+        urls.push(format!("turns:{domain}:{port}?transport=tcp"));
+    }
+    urls
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shell: the start of the clocks TURN counts by"
+)]
+fn wall() -> Wall {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Wall {
+        at: Instant::now(),
+        unix_s: since.map_or(0, |since| since.as_secs()),
+    }
+}
+
+/// Logs events and keeps the totals for a scrape.
+fn observer(metrics: Metrics) -> net::Observe {
+    use turn::event::Event;
+    Box::new(move |observation| match observation {
+        Observation::Totals(totals) => metrics.set_turn(*totals),
+        Observation::Event(Event::Allocated {
+            client,
+            user,
+            relayed,
+            ..
+        }) => tracing::debug!(?client, user, %relayed, "TURN allocation"),
+        Observation::Event(Event::Ended {
+            client,
+            user,
+            reason,
+            lived,
+            ..
+        }) => tracing::debug!(?client, user, ?reason, ?lived, "TURN allocation ended"),
+        Observation::Event(Event::Refused {
+            client,
+            code,
+            reason,
+        }) => tracing::info!(?client, code, %reason, "TURN request refused"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::check::check;
+    use crate::config::complaint::Complaints;
+    use crate::config::raw::Values;
+
+    fn config(text: &str) -> Config {
+        let mut values = Values::default();
+        let mut complaints = Complaints::default();
+        let text = format!("keys: {{k: 0123456789abcdef0123456789abcdef}}\n{text}");
+        values.read_yaml(&text, "f", true, &mut complaints);
+        check(&mut values, &mut complaints)
+    }
+
+    fn udp() -> Vec<SocketAddr> {
+        ["192.0.2.1:7882", "[2001:db8::1]:7882"]
+            .map(|at| at.parse().expect("an address"))
+            .to_vec()
+    }
+
+    #[test]
+    fn clients_are_told_addresses_for_udp_and_tcp_and_the_real_port_for_tls() {
+        let plain = urls(&config("").turn, &udp());
+        assert_eq!(
+            plain,
+            [
+                "turn:192.0.2.1:3479?transport=udp",
+                "turn:[2001:db8::1]:3479?transport=udp",
+                "turn:192.0.2.1:3479?transport=tcp",
+                "turn:[2001:db8::1]:3479?transport=tcp",
+            ]
+        );
+        let tls = "turn: {domain: t.example, tls_port: 5350, external_tls: true}\n";
+        let only = urls(&config(tls).turn, &udp());
+        assert_eq!(only, ["turns:t.example:5350?transport=tcp"]);
+    }
+
+    #[test]
+    fn a_participant_s_name_is_taken_and_counts_to_him() {
+        let config = config("turn: {static_auth_secret: 0123456789abcdef}\n");
+        let ours = ours(&config).expect("a key");
+        let server = IceServer {
+            urls: Vec::new(),
+            credential: Credential::Ours(ours.clone()),
+        };
+        let told = server.for_participant("PA_1", 1_700_000_000);
+        let credentials = credentials(&config.turn, ours);
+        let logins = credentials.logins(&told.username);
+        let [login] = logins.as_slice() else {
+            panic!("{logins:?}");
+        };
+        assert_eq!(login.user, "PA_1");
+        assert_eq!(login.password, Secret::new(told.credential));
+        assert_eq!(credentials.logins("1700000000:@a:example").len(), 1);
+        assert!(credentials.logins("mallory").is_empty());
+    }
+
+    #[test]
+    fn the_sfu_is_known_by_what_clients_are_told_and_by_the_machine_s_own_addresses() {
+        let own = own(&udp()).expect("interfaces");
+        assert_eq!(own.external, udp().iter().map(SocketAddr::ip).collect::<Vec<_>>());
+        let loopback: SocketAddr = "127.0.0.1:7882".parse().expect("an address");
+        assert!(own.is_sfu(loopback) && own.is_sfu(udp()[0]));
+        assert!(!own.is_sfu("127.0.0.1:7880".parse().expect("an address")));
+    }
+}

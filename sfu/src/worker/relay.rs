@@ -1,0 +1,132 @@
+//! Media that comes and goes through the TURN server of this process: no socket between the two.
+//!
+//! Owns one worker's ends of the lanes. An allocation is a path as any other to the plane; that the
+//! addresses of several are the same does not matter, for a path is known by its allocation. It never
+//! waits.
+
+use crate::media::demux::{Carrier, Path};
+use crate::media::pacer::Run;
+use std::net::SocketAddr;
+use turn::address::AllocationId;
+use turn::net::{LaneReceiver, LaneSender};
+
+/// One worker's way to and from TURN.
+#[derive(Debug)]
+pub struct Relay {
+    to_turn: LaneSender,
+    from_turn: LaneReceiver,
+    /// The port of the addresses that clients send to.
+    sfu_port: u16,
+}
+
+impl Relay {
+    /// The ends of two lanes. `sfu_port` is the port of the addresses that clients send to: a path
+    /// knows its local address without it.
+    #[must_use]
+    pub const fn new(to_turn: LaneSender, from_turn: LaneReceiver, sfu_port: u16) -> Self {
+        Self {
+            to_turn,
+            from_turn,
+            sfu_port,
+        }
+    }
+
+    /// Reads a batch; true if there was one, so that there may be another.
+    pub fn receive(&mut self, mut each: impl FnMut(Path, &mut [u8])) -> bool {
+        let Some(mut batch) = self.from_turn.take() else {
+            return false;
+        };
+        for (packet, datagram) in batch.packets_mut() {
+            let AllocationId { slot, generation } = packet.allocation;
+            let path = Path {
+                carrier: Carrier::Relay { slot, generation },
+                local: Some(packet.sfu.ip()),
+                remote: packet.relayed,
+            };
+            each(path, datagram);
+        }
+        self.from_turn.give_back(batch);
+        true
+    }
+
+    /// Sends datagrams; what TURN has no place for is dropped and counted.
+    pub fn push(&mut self, run: &Run<'_, Path>) {
+        let (Carrier::Relay { slot, generation }, Some(local)) = (run.to.carrier, run.to.local)
+        else {
+            return;
+        };
+        let allocation = AllocationId { slot, generation };
+        let sfu = SocketAddr::new(local, self.sfu_port);
+        for datagram in run.bytes.chunks(run.segment) {
+            self.to_turn.push(allocation, sfu, run.to.remote, datagram);
+        }
+    }
+
+    /// Hands over what was pushed.
+    pub fn flush(&mut self) {
+        self.to_turn.flush();
+    }
+
+    /// The worker is about to sleep; false if something came in the meantime.
+    pub fn may_sleep(&mut self) -> bool {
+        self.from_turn.may_sleep()
+    }
+
+    /// The worker is awake.
+    pub fn woke(&self) {
+        self.from_turn.woke();
+    }
+
+    /// Datagrams that TURN had no place for, since the start.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.to_turn.dropped()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use turn::net::lane;
+
+    #[test]
+    fn what_comes_of_an_allocation_goes_back_to_it_from_the_address_asked() {
+        let (mut turn_out, from_turn) = lane();
+        let (to_turn, mut turn_in) = lane();
+        let mut relay = Relay::new(to_turn, from_turn, 7882);
+        let sfu: SocketAddr = "192.0.2.1:7882".parse().expect("an address");
+        let relayed: SocketAddr = "192.0.2.1:30000".parse().expect("an address");
+        // Two allocations, one relayed address.
+        let ids = [1, 2].map(|slot| AllocationId {
+            slot,
+            generation: 9,
+        });
+        for (id, byte) in ids.into_iter().zip([1, 2]) {
+            turn_out.push(id, sfu, relayed, &[byte; 3]);
+        }
+        turn_out.flush();
+        let mut paths = Vec::new();
+        assert!(relay.receive(|path, datagram| {
+            datagram[0] ^= 0x80;
+            paths.push((path, datagram.to_vec()));
+        }));
+        assert!(!relay.receive(|_, _| ()));
+        assert_ne!(paths[0].0, paths[1].0);
+        for (to, bytes) in &paths {
+            relay.push(&Run {
+                to: *to,
+                bytes,
+                segment: 2,
+                count: 2,
+            });
+        }
+        relay.flush();
+        let back = turn_in.take().expect("a batch");
+        let back: Vec<_> = back.packets().map(|(p, b)| (p.allocation, p.sfu, b.to_vec())).collect();
+        let expected: Vec<_> = [(0, vec![0x81, 1]), (0, vec![1]), (1, vec![0x82, 2]), (1, vec![2])]
+            .map(|(n, bytes)| (ids[n], sfu, bytes))
+            .into();
+        assert_eq!(back, expected);
+        assert_eq!(relay.dropped(), 0);
+    }
+}
