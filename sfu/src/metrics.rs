@@ -10,9 +10,9 @@ mod turn;
 
 use crate::ids::MediaKind;
 use crate::room::effect::{Count, DataFate, Limit};
+use ::turn::net::Totals;
 use series::Series;
 use std::sync::{Arc, Mutex, PoisonError};
-use ::turn::net::Totals;
 pub use worker::{
     ConnectionEnd, Counter, Counters, DropReason, Feedback, Population, Traffic, WorkerMetrics,
 };

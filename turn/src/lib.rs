@@ -27,3 +27,7 @@ mod permission;
 mod allocation;
 mod outbox;
 pub mod server;
+
+// Shell ring.
+#[cfg(feature = "shell")]
+pub mod net;

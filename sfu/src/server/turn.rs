@@ -134,7 +134,8 @@ fn relays(turn: &Turn, udp: &[SocketAddr]) -> Vec<IpAddr> {
 
 fn certificates(cert: &str, key: &str) -> io::Result<net::tls::Certificates> {
     let read = |name: &str| {
-        std::fs::read(name).map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))
+        std::fs::read(name)
+            .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))
     };
     net::tls::certificates(&read(cert)?, &read(key)?)
         .map_err(|error| io::Error::other(format!("{cert}, {key}: {error}")))
@@ -195,7 +196,12 @@ fn urls(turn: &Turn, udp: &[SocketAddr]) -> Vec<String> {
         }
         let mut told: Vec<String> = udp
             .iter()
-            .map(|at| format!("turn:{}?transport={transport}", SocketAddr::new(at.ip(), port)))
+            .map(|at| {
+                format!(
+                    "turn:{}?transport={transport}",
+                    SocketAddr::new(at.ip(), port)
+                )
+            })
             .collect();
         told.dedup();
         urls.extend(told);
@@ -306,7 +312,10 @@ mod tests {
     #[test]
     fn the_sfu_is_known_by_what_clients_are_told_and_by_the_machine_s_own_addresses() {
         let own = own(&udp()).expect("interfaces");
-        assert_eq!(own.external, udp().iter().map(SocketAddr::ip).collect::<Vec<_>>());
+        assert_eq!(
+            own.external,
+            udp().iter().map(SocketAddr::ip).collect::<Vec<_>>()
+        );
         let loopback: SocketAddr = "127.0.0.1:7882".parse().expect("an address");
         assert!(own.is_sfu(loopback) && own.is_sfu(udp()[0]));
         assert!(!own.is_sfu("127.0.0.1:7880".parse().expect("an address")));

@@ -1,8 +1,8 @@
 //! Which worker a peer lives on, and the handle through which control reaches the workers.
 
 use super::mailbox::{Message, Outbox, Refused, mailbox};
-use super::relay::Relay;
 use super::record::Recorder;
+use super::relay::Relay;
 use super::tcp::{Accepted, Connections};
 use super::udp::UdpMux;
 use super::{EventSink, MAILBOX, Setup, Worker};

@@ -122,10 +122,18 @@ mod tests {
         }
         relay.flush();
         let back = turn_in.take().expect("a batch");
-        let back: Vec<_> = back.packets().map(|(p, b)| (p.allocation, p.sfu, b.to_vec())).collect();
-        let expected: Vec<_> = [(0, vec![0x81, 1]), (0, vec![1]), (1, vec![0x82, 2]), (1, vec![2])]
-            .map(|(n, bytes)| (ids[n], sfu, bytes))
-            .into();
+        let back: Vec<_> = back
+            .packets()
+            .map(|(p, b)| (p.allocation, p.sfu, b.to_vec()))
+            .collect();
+        let expected: Vec<_> = [
+            (0, vec![0x81, 1]),
+            (0, vec![1]),
+            (1, vec![0x82, 2]),
+            (1, vec![2]),
+        ]
+        .map(|(n, bytes)| (ids[n], sfu, bytes))
+        .into();
         assert_eq!(back, expected);
         assert_eq!(relay.dropped(), 0);
     }

@@ -6,7 +6,7 @@ use super::paths::named;
 use super::source::Tree;
 
 /// Who may name what. An owner with `.rs` is that file alone, without it also the folder.
-const OWNERS: [(&str, &[&str]); 31] = [
+const OWNERS: [(&str, &[&str]); 32] = [
     ("aes", &["sfu/src/media/transport/srtp.rs"]),
     (
         "aws_lc_rs",
@@ -47,25 +47,34 @@ const OWNERS: [(&str, &[&str]); 31] = [
     ("jsonwebtoken", &["proto/src/token.rs"]),
     ("livekit_protocol", &["proto"]),
     ("md5", &["turn/src/message/integrity.rs"]),
-    ("mio", &["sfu/src/worker"]),
+    ("mio", &["sfu/src/worker", "turn/src/net"]),
     ("prometheus", &["sfu/src/metrics/series.rs"]),
     (
         "prost",
         &["proto/src/signal", "proto/src/data", "proto/src/twirp.rs"],
     ),
-    ("quinn_udp", &["sfu/src/worker/udp.rs"]),
+    (
+        "quinn_udp",
+        &["sfu/src/worker/udp.rs", "turn/src/net/udp.rs"],
+    ),
     ("redb", &["jwt-service/src/store.rs"]),
     ("redis", &["jwt-service/src/store/in_redis.rs"]),
     ("rtc_sdp", &["sfu/src/media/transport/sdp.rs"]),
     ("ruma", &["jwt-service/src/matrix.rs"]),
-    ("rustix", &["sfu/src/worker/udp.rs"]),
+    ("rustix", &["sfu/src/worker/udp.rs", "turn/src/net/udp.rs"]),
+    ("rustls", &["turn/src/net/tls.rs"]),
     ("rustls_native_certs", &["jwt-service/src/tls.rs"]),
     ("saphyr_parser", &["sfu/src/config/raw/yaml.rs"]),
     ("sctp_proto", &["sfu/src/media/transport/sctp.rs"]),
     ("sha1", &["sfu/src/media/transport/srtp.rs"]),
     (
         "socket2",
-        &["sfu/src/worker/udp.rs", "sfu/src/worker/tcp.rs"],
+        &[
+            "sfu/src/worker/udp.rs",
+            "sfu/src/worker/tcp.rs",
+            "turn/src/net/udp.rs",
+            "turn/src/net/tcp/connection.rs",
+        ],
     ),
     ("tokio_rustls", &["jwt-service/src/tls.rs"]),
     ("tracing_subscriber", &["sfu/src/telemetry"]),
@@ -113,7 +122,7 @@ fn owns(owner: &str, path: &str) -> bool {
 
 #[test]
 fn a_crate_named_out_of_place_is_found() {
-    let owners: &[(&str, &[&str])] = &[("mio", &["sfu/src/worker"])];
+    let owners: &[(&str, &[&str])] = &[("mio", &["sfu/src/worker", "turn/src/net"])];
     let good = ("sfu/src/worker/udp.rs", "use mio::Poll;");
     assert_eq!(judge(&Tree::of(&[good]), owners), Vec::<String>::new());
     for code in [
@@ -139,7 +148,7 @@ fn a_crate_named_out_of_place_is_found() {
 
 #[test]
 fn a_row_that_no_file_bears_out_is_found() {
-    let owners: &[(&str, &[&str])] = &[("mio", &["sfu/src/worker"])];
+    let owners: &[(&str, &[&str])] = &[("mio", &["sfu/src/worker", "turn/src/net"])];
     assert_eq!(
         judge(&Tree::of(&[("sfu/src/worker.rs", "")]), owners).len(),
         1

@@ -1,0 +1,122 @@
+//! The shell: one thread with epoll that owns every socket of TURN. No async here.
+//!
+//! Everything is decided in [`crate::server`]; this moves datagrams, frames and batches for the SFU,
+//! and reads the clock once a pass. The embedder starts it with [`Turn::start`], talks to it through
+//! [`Turn`], and is talked to through the closure it gave.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "shell: this is where TURN reads the clock and makes its thread"
+)]
+
+pub mod lane;
+pub mod stream_limits;
+mod sends;
+mod udp;
+pub mod tls;
+mod outgoing;
+mod tcp;
+pub mod settings;
+mod carrier;
+mod worker;
+
+pub use lane::{Batch, Door, LaneReceiver, LaneSender, Packet, lane};
+pub use settings::{Bound, Observation, Observe, Settings, SfuSide, Totals};
+pub use stream_limits::StreamLimits;
+pub use tcp::StreamCounters;
+pub use udp::UdpCounters;
+
+use crate::config::Own;
+use crate::credentials::Credentials;
+use mio::Waker;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use worker::{Order, Worker};
+
+/// Orders that may wait: they come from an operator's hand. One too many waits for its place.
+const ORDERS: usize = 64;
+
+/// A running TURN server.
+#[derive(Debug)]
+pub struct Turn {
+    orders: SyncSender<Order>,
+    waker: Arc<Waker>,
+    bound: Bound,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Turn {
+    /// Binds everything and starts the thread.
+    ///
+    /// # Errors
+    /// What cannot be bound is named.
+    pub fn start(settings: Settings) -> io::Result<Self> {
+        let (orders, inbox) = sync_channel(ORDERS);
+        let worker = Worker::bind(settings, inbox)?;
+        let waker = worker.waker();
+        let bound = worker.bound();
+        let thread = std::thread::Builder::new()
+            .name("turn".into())
+            .spawn(move || worker.run())?;
+        Ok(Self {
+            orders,
+            waker,
+            bound,
+            thread: Some(thread),
+        })
+    }
+
+    /// The addresses that are listened on, with the ports that were given for port 0.
+    #[must_use]
+    pub const fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
+    /// Our addresses have changed.
+    pub fn set_own(&self, own: Own) {
+        self.order(Order::Own(own));
+    }
+
+    /// Who may allocate has changed.
+    pub fn set_credentials(&self, credentials: Credentials) {
+        self.order(Order::Credentials(credentials));
+    }
+
+    /// New connections get these certificates; those that are open go on.
+    pub fn set_certificates(&self, certificates: tls::Certificates) {
+        self.order(Order::Certificates(certificates));
+    }
+
+    /// Ends the thread, and with it every allocation.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.order(Order::Stop);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the TURN thread panicked");
+        }
+    }
+
+    fn order(&self, order: Order) {
+        if self.orders.send(order).is_err() {
+            return;
+        }
+        if let Err(error) = self.waker.wake() {
+            tracing::error!(%error, "the TURN thread cannot be woken");
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.end();
+        }
+    }
+}

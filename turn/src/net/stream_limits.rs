@@ -1,0 +1,42 @@
+//! The limits that streams live under. Plain data; `tcp` holds connections to them.
+
+use std::time::Duration;
+
+/// How much of streams there may be, and how slow they may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// Connections in all; each takes a descriptor and up to some 300 KiB.
+    pub connections: usize,
+    /// Connections without an allocation: those who have not proved who they are.
+    pub half_open: usize,
+    /// Connections of one address (of IPv6 a /64): an office behind one NAT fits.
+    pub of_address: usize,
+    /// Connections accepted a second from one address.
+    pub accepts_s: u32,
+    /// Of those, how many at once.
+    pub accepts_burst: u32,
+    /// A handshake of TLS takes no longer.
+    pub handshake: Duration,
+    /// A connection without an allocation is closed after this.
+    pub idle: Duration,
+    /// A frame that has begun is whole after this.
+    pub frame: Duration,
+    /// A client takes something of what waits for it within this.
+    pub stalled: Duration,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            half_open: 1024,
+            of_address: 256,
+            accepts_s: 50,
+            accepts_burst: 250,
+            handshake: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            frame: Duration::from_secs(10),
+            stalled: Duration::from_secs(30),
+        }
+    }
+}

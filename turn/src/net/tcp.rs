@@ -1,0 +1,448 @@
+//! Streams: TCP and TLS connections of clients, and the limits they live under.
+//!
+//! Owns the listeners and the table of connections: who is let in, who is closed and why. It decides
+//! nothing of TURN; the worker reads frames from it, and the carrier puts frames into it.
+
+mod connection;
+
+use super::stream_limits::StreamLimits;
+use super::tls::{Certificates, Session};
+use crate::address::{Client, Transport, plain};
+use crate::hash::Keyed;
+use crate::limiter::Limiter;
+pub(super) use connection::{Connection, Flow};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// Tokens of listeners count up from here; those of UDP sockets stand before.
+pub(super) const LISTENERS: usize = 1 << 20;
+/// Tokens of connections count up from here.
+pub(super) const CONNECTIONS: usize = 1 << 24;
+/// Connections accepted in one pass, so that a flood of them holds no packet up.
+const ACCEPTS_PER_PASS: usize = 64;
+/// A connection with an allocation is looked at this often: has it lost it, is it stalled?
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Connections looked at in one pass.
+const LOOKS_PER_PASS: usize = 256;
+
+/// What streams count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamCounters {
+    /// Connections that are open.
+    pub open: u64,
+    /// Connections let in.
+    pub accepted: u64,
+    /// Connections turned away at a limit.
+    pub turned_away: u64,
+    /// Closed for TLS that failed or took too long.
+    pub handshakes_failed: u64,
+    /// Closed for having no allocation, or leaving a frame half sent, for too long.
+    pub idle: u64,
+    /// Closed for taking nothing for too long.
+    pub stalled: u64,
+    /// Closed for bytes that are no frame.
+    pub broken: u64,
+    /// Frames that found no place in a connection that is too slow.
+    pub frames_full: u64,
+    /// Frames dropped for having waited too long.
+    pub frames_late: u64,
+}
+
+#[derive(Debug)]
+struct Listener {
+    socket: TcpListener,
+    transport: Transport,
+    local: SocketAddr,
+    acceptable: bool,
+}
+
+/// All streams.
+#[derive(Debug)]
+pub(super) struct Streams {
+    listeners: Vec<Listener>,
+    connections: Vec<Option<Box<Connection>>>,
+    free: Vec<u32>,
+    of_address: HashMap<IpAddr, usize>,
+    accepts: Limiter,
+    limits: StreamLimits,
+    certificates: Option<Certificates>,
+    half_open: usize,
+    /// Those with something to read.
+    ready: Vec<u32>,
+    /// Those with something to write.
+    dirty: Vec<u32>,
+    /// When which is looked at; one entry each.
+    timers: BTreeSet<(Instant, u32)>,
+    counters: StreamCounters,
+}
+
+/// Why a connection is closed by us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The client did it, or the network.
+    Gone,
+    Handshake,
+    Idle,
+    Stalled,
+    Broken,
+}
+
+impl Streams {
+    pub(super) fn new(
+        limits: StreamLimits,
+        certificates: Option<Certificates>,
+        keyed: Keyed,
+        now: Instant,
+    ) -> Self {
+        Self {
+            listeners: Vec::new(),
+            connections: Vec::new(),
+            free: Vec::new(),
+            of_address: HashMap::new(),
+            accepts: Limiter::new(limits.accepts_s, limits.accepts_burst, keyed, now),
+            limits,
+            certificates,
+            half_open: 0,
+            ready: Vec::new(),
+            dirty: Vec::new(),
+            timers: BTreeSet::new(),
+            counters: StreamCounters::default(),
+        }
+    }
+
+    /// Listens on an address; tells the one it got.
+    pub(super) fn listen(
+        &mut self,
+        address: SocketAddr,
+        transport: Transport,
+        registry: &Registry,
+    ) -> io::Result<SocketAddr> {
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("TURN, tcp {address}: {error}"))
+        };
+        let mut socket = connection::listen(address).map_err(named)?;
+        let local = socket.local_addr()?;
+        let token = Token(LISTENERS + self.listeners.len());
+        registry.register(&mut socket, token, Interest::READABLE)?;
+        self.listeners.push(Listener {
+            socket,
+            transport,
+            local,
+            acceptable: true,
+        });
+        Ok(local)
+    }
+
+    pub(super) fn set_certificates(&mut self, certificates: Certificates) {
+        self.certificates = Some(certificates);
+    }
+
+    /// epoll said something of a listener or a connection.
+    pub(super) fn mark(&mut self, token: usize, readable: bool, writable: bool) {
+        if token < CONNECTIONS {
+            if let Some(listener) = self.listeners.get_mut(token - LISTENERS) {
+                listener.acceptable = true;
+            }
+            return;
+        }
+        let slot = (token - CONNECTIONS) as u32;
+        if readable {
+            self.mark_ready(slot);
+        }
+        if writable {
+            self.mark_dirty(slot);
+        }
+    }
+
+    fn mark_ready(&mut self, slot: u32) {
+        if let Some(Some(connection)) = self.connections.get_mut(slot as usize)
+            && !std::mem::replace(&mut connection.ready, true)
+        {
+            self.ready.push(slot);
+        }
+    }
+
+    pub(super) fn mark_dirty(&mut self, slot: u32) {
+        if let Some(Some(connection)) = self.connections.get_mut(slot as usize)
+            && !std::mem::replace(&mut connection.dirty, true)
+        {
+            self.dirty.push(slot);
+        }
+    }
+
+    /// There is something to do at once.
+    pub(super) fn has_more(&self) -> bool {
+        !self.ready.is_empty() || self.listeners.iter().any(|listener| listener.acceptable)
+    }
+
+    /// Lets in who waits, as far as the limits allow.
+    pub(super) fn accept(&mut self, registry: &Registry, now: Instant) {
+        for index in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_PER_PASS {
+                let Some(listener) = self.listeners.get_mut(index).filter(|one| one.acceptable)
+                else {
+                    break;
+                };
+                match listener.socket.accept() {
+                    Ok((socket, remote)) => {
+                        let (transport, port) = (listener.transport, listener.local.port());
+                        self.admit(socket, (transport, port, plain(remote)), registry, now);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        listener.acceptable = false;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(error) => {
+                        // Out of descriptors: the next connection makes epoll speak again.
+                        tracing::debug!(%error, "TURN: a connection cannot be accepted");
+                        listener.acceptable = false;
+                    }
+                }
+            }
+        }
+    }
+
+    fn admit(
+        &mut self,
+        socket: TcpStream,
+        (transport, port, remote): (Transport, u16, SocketAddr),
+        registry: &Registry,
+        now: Instant,
+    ) {
+        let address = household(remote.ip());
+        let of_address = self.of_address.get(&address).copied().unwrap_or(0);
+        let full = self.counters.open >= self.limits.connections as u64
+            || self.half_open >= self.limits.half_open
+            || of_address >= self.limits.of_address
+            || !self.accepts.take(remote.ip(), now);
+        let made = if full {
+            None
+        } else {
+            self.connection(socket, (transport, port, remote), registry, now)
+        };
+        let Some(slot) = made else {
+            self.counters.turned_away += 1;
+            return;
+        };
+        *self.of_address.entry(address).or_insert(0) += 1;
+        self.half_open += 1;
+        self.counters.accepted += 1;
+        self.counters.open += 1;
+        self.mark_ready(slot);
+        self.look_by(slot, now + self.limits.handshake.min(self.limits.idle));
+    }
+
+    fn connection(
+        &mut self,
+        mut socket: TcpStream,
+        (transport, port, remote): (Transport, u16, SocketAddr),
+        registry: &Registry,
+        now: Instant,
+    ) -> Option<u32> {
+        let session = match (transport, &self.certificates) {
+            (Transport::Tls, Some(certificates)) => Some(Session::new(certificates).ok()?),
+            (Transport::Tls, None) => return None,
+            _ => None,
+        };
+        connection::prepare(&socket);
+        let local = socket.local_addr().ok()?;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.connections.push(None);
+            self.connections.len() as u32 - 1
+        });
+        let token = Token(CONNECTIONS + slot as usize);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if registry.register(&mut socket, token, interest).is_err() {
+            self.free.push(slot);
+            return None;
+        }
+        let client = Client {
+            transport,
+            local: SocketAddr::new(local.ip().to_canonical(), port),
+            remote,
+            link: slot,
+        };
+        if let Some(place) = self.connections.get_mut(slot as usize) {
+            *place = Some(Box::new(Connection::new(socket, session, client, now)));
+        }
+        Some(slot)
+    }
+
+    /// A connection that has something to read.
+    pub(super) fn next_ready(&mut self) -> Option<u32> {
+        let slot = self.ready.pop()?;
+        if let Some(Some(connection)) = self.connections.get_mut(slot as usize) {
+            connection.ready = false;
+        }
+        Some(slot)
+    }
+
+    /// How many have something to read.
+    pub(super) const fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Reads what a connection has into `buffer`, behind what was left of the last frame.
+    pub(super) fn read(&mut self, slot: u32, buffer: &mut [u8]) -> Option<(Client, Flow)> {
+        let connection = self.connections.get_mut(slot as usize)?.as_mut()?;
+        let flow = connection.read(buffer);
+        let client = connection.client;
+        let wants_write = connection.wants_write();
+        if matches!(flow, Flow::Bytes { more: true, .. }) {
+            self.mark_ready(slot);
+        }
+        if wants_write {
+            self.mark_dirty(slot);
+        }
+        Some((client, flow))
+    }
+
+    /// Keeps what is left of a frame that is not whole.
+    pub(super) fn keep(&mut self, slot: u32, rest: &[u8], now: Instant) {
+        let Some(Some(connection)) = self.connections.get_mut(slot as usize) else {
+            return;
+        };
+        connection.keep(rest, now);
+        if connection.has_begun_frame() {
+            self.look_by(slot, now + self.limits.frame);
+        }
+    }
+
+    /// Puts a frame into a connection, in parts.
+    pub(super) fn send(&mut self, slot: u32, parts: [&[u8]; 3], now: Instant) {
+        let Some(Some(connection)) = self.connections.get_mut(slot as usize) else {
+            return;
+        };
+        if connection.outgoing.add(parts, now) {
+            self.mark_dirty(slot);
+        } else {
+            self.counters.frames_full += 1;
+        }
+    }
+
+    /// Writes what waits; tells of each connection that turns out to be gone.
+    pub(super) fn flush(&mut self, now: Instant, mut gone: impl FnMut(u32)) {
+        for slot in std::mem::take(&mut self.dirty) {
+            let Some(Some(connection)) = self.connections.get_mut(slot as usize) else {
+                continue;
+            };
+            connection.dirty = false;
+            self.counters.frames_late += connection.outgoing.drop_late(now);
+            if connection.flush(now).is_err() {
+                gone(slot);
+            } else if connection.is_stuck() {
+                let by = now + self.limits.stalled;
+                self.look_by(slot, by);
+            }
+        }
+    }
+
+    /// A connection has got, or lost, its allocation.
+    pub(super) fn set_allocated(&mut self, slot: u32, allocated: bool, now: Instant) {
+        let Some(Some(connection)) = self.connections.get_mut(slot as usize) else {
+            return;
+        };
+        if connection.allocated == allocated {
+            return;
+        }
+        connection.allocated = allocated;
+        if allocated {
+            self.half_open = self.half_open.saturating_sub(1);
+        } else {
+            connection.idle_since = now;
+            self.half_open += 1;
+            self.look_by(slot, now + self.limits.idle);
+        }
+    }
+
+    /// Looks at those whose time has come: `allocated` tells who has an allocation; whose time is
+    /// over is told to `over`.
+    pub(super) fn look(
+        &mut self,
+        now: Instant,
+        allocated: impl Fn(&Client) -> bool,
+        mut over: impl FnMut(u32, Fault),
+    ) {
+        for _ in 0..LOOKS_PER_PASS {
+            let Some((at, slot)) = self.timers.first().copied().filter(|(at, _)| *at <= now) else {
+                return;
+            };
+            self.timers.remove(&(at, slot));
+            let Some(Some(connection)) = self.connections.get(slot as usize) else {
+                continue;
+            };
+            let has = allocated(&connection.client);
+            self.set_allocated(slot, has, now);
+            let Some(Some(connection)) = self.connections.get_mut(slot as usize) else {
+                continue;
+            };
+            match connection.verdict(&self.limits, now) {
+                Ok(next) => {
+                    let next = next.min(now + LOOK_EVERY);
+                    self.timers.remove(&(connection.look_at, slot));
+                    connection.look_at = next;
+                    self.timers.insert((next, slot));
+                }
+                Err(fault) => over(slot, fault),
+            }
+        }
+    }
+
+    /// When [`Self::look`] has something to do.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    fn look_by(&mut self, slot: u32, at: Instant) {
+        if let Some(Some(connection)) = self.connections.get_mut(slot as usize)
+            && at < connection.look_at
+        {
+            self.timers.remove(&(connection.look_at, slot));
+            connection.look_at = at;
+            self.timers.insert((at, slot));
+        }
+    }
+
+    /// Closes a connection; tells whose it was.
+    pub(super) fn close(&mut self, slot: u32, fault: Fault) -> Option<Client> {
+        let connection = self.connections.get_mut(slot as usize)?.take()?;
+        self.free.push(slot);
+        self.timers.remove(&(connection.look_at, slot));
+        if !connection.allocated {
+            self.half_open = self.half_open.saturating_sub(1);
+        }
+        let address = household(connection.client.remote.ip());
+        if let Some(count) = self.of_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_address.remove(&address);
+            }
+        }
+        self.counters.open -= 1;
+        match fault {
+            Fault::Gone if connection.is_handshaking() => self.counters.handshakes_failed += 1,
+            Fault::Gone => {}
+            Fault::Handshake => self.counters.handshakes_failed += 1,
+            Fault::Idle => self.counters.idle += 1,
+            Fault::Stalled => self.counters.stalled += 1,
+            Fault::Broken => self.counters.broken += 1,
+        }
+        Some(connection.client)
+    }
+
+    pub(super) const fn counters(&self) -> StreamCounters {
+        self.counters
+    }
+}
+
+/// What counts as one address: of IPv6 the /64 that a household has.
+fn household(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
