@@ -62,6 +62,17 @@ fn interface_addresses(rtc: &Rtc) -> io::Result<Vec<IpAddr>> {
     Ok(ips.into_iter().collect())
 }
 
+/// The address from which this machine reaches others, where a router would forward to: that of its
+/// default route. Nothing is sent.
+#[must_use]
+pub fn towards_others() -> Option<IpAddr> {
+    const SOMEBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect(SOMEBODY).ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_unspecified() && !ip.is_loopback()).then_some(ip)
+}
+
 /// Every address of the machine, loopback included.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ mod registration;
 mod token;
 mod flags;
 
+use crate::addresses;
 use crate::server;
 use crate::settings::companion::Unusable;
 use crate::settings::{Loaded, Sources};
@@ -55,7 +56,7 @@ pub fn run() -> ExitCode {
             .unwrap_or(ExitCode::FAILURE),
         Some("well-known") => usable(&loaded).unwrap_or_else(|| well_known(&loaded)),
         Some("ports") => {
-            usable(&loaded).unwrap_or_else(|| show::out(&show::port_list(&loaded.config)))
+            usable(&loaded).unwrap_or_else(|| ports(&loaded, flags::wants_json(&matches)))
         }
         _ => usable(&loaded).unwrap_or_else(|| serve(&loaded, &sources, flags::record(&matches))),
     }
@@ -77,6 +78,16 @@ fn check(loaded: &Loaded) -> ExitCode {
         return ExitCode::from(CONFIGURATION);
     }
     shown
+}
+
+/// What a router must let through.
+fn ports(loaded: &Loaded, json: bool) -> ExitCode {
+    let target = addresses::towards_others();
+    show::out(&if json {
+        show::port_json(&loaded.config, target)
+    } else {
+        show::port_list(&loaded.config, target)
+    })
 }
 
 /// What older clients look for on the server name's host.

@@ -12,5 +12,6 @@ pub mod complaint;
 pub mod raw;
 pub mod docs;
 pub mod check;
+pub mod forward;
 pub mod reload;
 pub mod companion;

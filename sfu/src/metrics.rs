@@ -5,8 +5,8 @@
 //! (LK: server ops §10)
 
 mod worker;
-mod series;
 mod turn;
+mod series;
 
 use crate::ids::MediaKind;
 use crate::room::effect::{Count, DataFate, Limit};

@@ -155,10 +155,8 @@ async fn serve(
     };
     let rooms = Rooms::start(surroundings.clone());
     let (draining, is_draining) = watch::channel(false);
-    let udp = sections::media_addresses(&advertised);
-    let turn = turn::start(config, &udp, &workers, &metrics)?;
-    let told = turn.as_ref().map(|turn| turn.told.clone());
-    let (policy, joins) = watch::channel(sections::policy(config, told.as_ref()));
+    let turn = turn::start(config, &advertised, &workers, &metrics)?;
+    let (policy, joins) = watch::channel(sections::policy(config, turn.told.as_ref()));
     let front = sections::front(config, &surroundings, &rooms, (joins, is_draining));
     let main = listen::bind("port", config.http.port, &config.http.bind_addresses).await?;
     let prometheus = listen::bind_metrics(&config.prometheus).await?;
@@ -182,14 +180,18 @@ async fn serve(
     announce(config, &node_id, &bound, &advertised);
     started(&bound);
 
-    let owners = Owners::new(matrix.owner, proxies, (policy, told), telemetry);
+    let owners = Owners::new(
+        matrix.owner,
+        proxies,
+        (policy, turn.told.clone()),
+        telemetry,
+    );
     attend(&mut signals, sources, loaded, &owners).await;
     readiness.set(false);
     draining.send_replace(true);
     tasks.extend(farewell(rooms, places, &stopping));
     stop::drain(tasks, &mut signals, config.drain_timeout).await;
-    // What is still relayed needs the media threads no more.
-    drop(turn);
+    turn.stop();
     workers.stop();
     join(threads).await;
     Ok(())
@@ -293,11 +295,7 @@ fn announce(config: &Config, node_id: &str, bound: &[SocketAddr], advertised: &[
         region = config.region,
         "starting Foci"
     );
-    tracing::info!(
-        inUse = ports::listed(&config.ports()),
-        notYet = ports::LATER,
-        "ports"
-    );
+    tracing::info!(inUse = ports::listed(&config.ports()), "ports");
     if !config.rtc.udp_port_configured {
         tracing::info!(
             rtc.portUDP = %config.rtc.udp_ports_in_use(),

@@ -84,9 +84,10 @@ function decoded(track) {
 window.call = {
   /**
    * `options` are the room's; with `secret`, media and data are encrypted end to end; with `failV1`
-   * the client is made to believe that the server lacks the newer path.
+   * the client is made to believe that the server lacks the newer path; `rtcConfig` is the
+   * browser's.
    */
-  async join(url, token, title, { secret, failV1, ...options } = {}) {
+  async join(url, token, title, { secret, failV1, rtcConfig, ...options } = {}) {
     document.getElementById('title').textContent = title;
     const encryption = secret && await cryptor(secret);
     room = new Room({ adaptiveStream: { pixelDensity: 1 }, dynacast: true, encryption, ...options });
@@ -106,9 +107,23 @@ window.call = {
     });
     data.listen();
     if (failV1) await room.simulateScenario('fail-on-v1-path');
-    await room.connect(url, token);
+    await room.connect(url, token, rtcConfig ? { rtcConfig } : {});
     if (encryption) await room.setE2EEEnabled(true);
     return room.localParticipant.sid;
+  },
+
+  /** By what kind of candidate each peer connection sends, and how it reaches its relay. */
+  async paths() {
+    const { publisher, subscriber } = room.engine.pcManager;
+    const paths = [publisher, subscriber].filter(Boolean).map(async (connection) => {
+      const stats = await connection.getStats();
+      const all = [...stats.values()];
+      const transport = all.find(({ type }) => type === 'transport');
+      const pair = stats.get(transport?.selectedCandidatePairId);
+      const local = pair && stats.get(pair.localCandidateId);
+      return local && `${local.candidateType} ${local.relayProtocol ?? local.protocol}`;
+    });
+    return (await Promise.all(paths)).filter(Boolean);
   },
 
   async publish(colour, { width = 960, height = 540, ...options } = {}) {

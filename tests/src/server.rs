@@ -25,6 +25,9 @@ const BANNER: &str = "starting Foci";
 /// How long after its first answer, at most.
 const BANNER_WITHIN: Duration = Duration::from_secs(2);
 
+/// What a test says that wants no TURN server.
+const NO_RELAYS: &str = "turn: {enabled: false}\n";
+
 /// A running server.
 pub struct Server {
     child: Child,
@@ -99,6 +102,23 @@ impl Server {
         Self::launch("", "", &[]).await
     }
 
+    /// Starts a server whose TURN server is reached at every address of this machine by this
+    /// transport alone, and whose media is reached through it.
+    pub async fn start_relayed(transport: &str) -> Self {
+        let port = match transport {
+            "udp" => free_udp_port(),
+            _ => free_tcp_port(),
+        };
+        // Below the ports that systems draw from, and apart for tests that run side by side.
+        let first = 20_000 + std::process::id() % 400 * 20;
+        let last = first + 19;
+        let turn = format!(
+            "turn: {{enabled: true, {transport}_port: {port}, relay_range_start: {first}, \
+             relay_range_end: {last}}}\n"
+        );
+        Self::launch("", &turn, &[]).await
+    }
+
     /// Starts a server with flags.
     pub async fn start_flagged(flags: &[&str]) -> Self {
         Self::launch("127.0.0.1", "", flags).await
@@ -142,6 +162,13 @@ impl Server {
             tcp.port(),
             metrics.port(),
         );
+        // Its ports are the same for all servers of this machine.
+        let relays = if more.contains("turn:") {
+            ""
+        } else {
+            NO_RELAYS
+        };
+        let head = format!("{head}{relays}");
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let log = std::env::temp_dir().join(format!("foci-e2e-{}-{count}.log", std::process::id()));
         let out = File::create(&log).expect("the temporary folder takes a log");

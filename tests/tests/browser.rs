@@ -24,6 +24,21 @@ async fn three_participants_call_where_no_udp_is() {
 }
 
 #[tokio::test]
+async fn three_participants_call_through_the_relay_alone() {
+    for transport in ["udp", "tcp"] {
+        let server = Server::start_relayed(transport).await;
+        script::node(&server, &format!("relayed.mjs {transport}")).await;
+        let log = server.log();
+        let active = log
+            .lines()
+            .filter(|line| line.contains("participant active"));
+        let (relayed, others): (Vec<_>, Vec<_>) =
+            active.partition(|line| line.contains("connectionType=\"turn\""));
+        assert!(relayed.len() >= 3 && others.is_empty(), "{others:?}");
+    }
+}
+
+#[tokio::test]
 async fn every_generation_of_livekit_client_calls_every_other() {
     let server = Server::start().await;
     script::node(&server, "call.mjs mixed").await;

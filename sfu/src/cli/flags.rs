@@ -68,7 +68,16 @@ pub(super) fn command() -> Command {
         .subcommand(Command::new("check").about("Print complaints and the configuration in effect"))
         .subcommand(crate::cli::token::command())
         .subcommand(crate::cli::registration::command())
-        .subcommand(Command::new("ports").about("List the ports in use"))
+        .subcommand(
+            Command::new("ports")
+                .about("Tell which ports a router must forward, and why")
+                .arg(
+                    Arg::new("json")
+                        .long("json")
+                        .action(ArgAction::SetTrue)
+                        .help("As JSON"),
+                ),
+        )
         .subcommand(
             Command::new("well-known")
                 .about("Print what /.well-known/matrix/client says of matrix.transports"),
@@ -128,6 +137,12 @@ pub(super) fn record(matches: &ArgMatches) -> Option<Target> {
         limit: limit.unwrap_or(RECORD_LIMIT) << 20,
         secrets: matches.get_flag("record-secrets"),
     })
+}
+
+/// Is the table of ports wanted as JSON?
+pub(super) fn wants_json(matches: &ArgMatches) -> bool {
+    let ports = matches.subcommand_matches("ports");
+    ports.is_some_and(|flags| flags.get_flag("json"))
 }
 
 /// What was typed, and the environment.

@@ -2,13 +2,14 @@
 
 use crate::config::check::Config;
 use crate::config::complaint::Complaints;
+use crate::config::forward;
 use crate::config::keys::{DEVELOPMENT_KEY, DEVELOPMENT_SECRET};
-use crate::config::ports;
 use rand::Rng;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 /// Characters of keys and secrets.
@@ -51,15 +52,43 @@ pub(super) fn complaints(complaints: &Complaints) -> String {
     text
 }
 
-/// The ports a configuration listens on.
-pub(super) fn port_list(config: &Config) -> String {
-    let mut text = String::new();
-    for used in config.ports() {
-        let port = format!("{}/{}", used.ports, used.protocol);
-        let _ = writeln!(text, "{port:<16} {:<20} {}", used.purpose, used.key);
+/// What a router must forward to `target`, for a person.
+pub(super) fn port_list(config: &Config, target: Option<IpAddr>) -> String {
+    let to = target.map_or_else(|| "this machine".to_owned(), |ip| ip.to_string());
+    let mut text = format!(
+        "Forward each port to the same port of {to}.\n\n{:<16} {:<12} {:<22} why\n",
+        "port", "forward", "for"
+    );
+    for line in forward::table(config) {
+        let port = format!("{}/{}", line.ports, line.protocol);
+        let _ = writeln!(
+            text,
+            "{port:<16} {:<12} {:<22} {}",
+            line.need, line.name, line.why
+        );
     }
-    let _ = writeln!(text, "not opened yet: {}", ports::LATER);
     text
+}
+
+/// The same for a program.
+pub(super) fn port_json(config: &Config, target: Option<IpAddr>) -> String {
+    let table = forward::table(config);
+    let lines: Vec<serde_json::Value> = table
+        .iter()
+        .map(|line| {
+            serde_json::json!({
+                "name": line.name,
+                "protocol": line.protocol.to_string(),
+                "first": line.ports.first(),
+                "last": line.ports.last(),
+                "target": target,
+                "forward": line.need.word(),
+                "why": line.why,
+                "key": line.key,
+            })
+        })
+        .collect();
+    format!("{:#}\n", serde_json::Value::from(lines))
 }
 
 fn draw(count: usize) -> String {
@@ -115,11 +144,17 @@ mod tests {
     #[test]
     fn ports_and_next_steps_name_the_ports_in_use() {
         let config = Sources::default().load().config;
-        let text = port_list(&config);
+        let home = "192.0.2.7".parse().ok();
+        let text = port_list(&config, home);
         assert!(
-            text.contains("7880/tcp") && text.contains("7882/udp"),
+            text.contains("of 192.0.2.7") && text.contains("7882/udp         needed"),
             "{text}"
         );
+        let json: serde_json::Value =
+            serde_json::from_str(&port_json(&config, home)).expect("JSON");
+        assert_eq!(json[0]["first"], 7882);
+        assert_eq!(json[0]["forward"], "needed");
+        assert_eq!(json[0]["target"], "192.0.2.7");
         let text = next_steps(&config, 7880);
         assert!(
             text.contains("localhost:7880/try") && text.contains("7882/udp"),

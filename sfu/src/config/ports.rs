@@ -137,9 +137,6 @@ pub struct PortUse {
     pub purpose: &'static str,
 }
 
-/// Ports of features that are still to come: they are not opened.
-pub const LATER: &str = "3479/udp TURN, 5350/tcp TURN over TLS, 30000-30020/udp TURN relays";
-
 /// The ports in one line: `7880/tcp HTTP and WebSocket, 7882/udp media (ICE/UDP)`.
 #[must_use]
 pub fn listed(uses: &[PortUse]) -> String {

@@ -1,5 +1,6 @@
 //! The series behind the counters, and the only file that names the crate `prometheus`.
 
+use crate::metrics::turn;
 use crate::metrics::worker::{ConnectionEnd, Counter, Counters, DropReason, WorkerMetrics};
 use ::turn::net::Totals;
 use prometheus::core::Collector;
@@ -109,7 +110,7 @@ pub(super) struct Series {
 
 /// Makes and registers series. Names and labels are constants of this file and a test registers
 /// all of them, so it cannot fail at run time.
-pub(super) struct Shelf(Registry);
+struct Shelf(Registry);
 
 const SOUND: &str = "metric names are valid and differ";
 
@@ -128,11 +129,11 @@ impl Shelf {
         series
     }
 
-    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.put(IntCounterVec::new(Opts::new(name, help), labels))
     }
 
-    pub(super) fn gauge(&self, name: &str, help: &str) -> IntGauge {
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
         self.put(IntGauge::new(name, help))
     }
 
@@ -201,7 +202,7 @@ impl Series {
         messages(&shelf, workers);
         connections(&shelf, workers);
         if let Some(totals) = turn {
-            super::turn::series(&shelf, totals);
+            relay(&shelf, totals);
         }
         let mut families = self.registry.gather();
         families.extend(shelf.0.gather());
@@ -431,6 +432,32 @@ fn messages(shelf: &Shelf, workers: &[WorkerMetrics]) {
             let series = messages.with_label_values(&labels);
             series.inc_by(data.messages.value());
             bytes.with_label_values(&labels).inc_by(data.bytes.value());
+        }
+    }
+}
+
+/// The TURN server.
+fn relay(shelf: &Shelf, totals: &Totals) {
+    for (name, help, now) in [
+        (
+            "foci_turn_allocations",
+            "Allocations",
+            totals.server.allocations,
+        ),
+        (
+            "foci_turn_connections",
+            "TURN connections over TCP and TLS",
+            totals.streams.open,
+        ),
+    ] {
+        shelf
+            .gauge(name, help)
+            .set(i64::try_from(now).unwrap_or(i64::MAX));
+    }
+    for family in turn::families(totals) {
+        let series = shelf.counters(family.name, family.help, &[family.label]);
+        for (value, count) in family.counts {
+            series.with_label_values(&[value]).inc_by(count);
         }
     }
 }

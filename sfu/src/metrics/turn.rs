@@ -1,98 +1,127 @@
-//! What the TURN server has counted, as series.
+//! What the TURN server has counted, under the names of its series.
 
-use super::series::Shelf;
 use turn::net::Totals;
+use turn::stats::{Drops, Stats};
 
-/// Totals of the TURN server.
-pub(super) fn series(shelf: &Shelf, totals: &Totals) {
-    let (server, udp, streams) = (&totals.server, &totals.udp, &totals.streams);
-    let now = |total: u64| i64::try_from(total).unwrap_or(i64::MAX);
-    let gauge = shelf.gauge("foci_turn_allocations", "Allocations");
-    gauge.set(now(server.allocations));
-    let gauge = shelf.gauge("foci_turn_connections", "TURN connections over TCP and TLS");
-    gauge.set(now(streams.open));
-    for (name, help, label, counts) in [
-        (
+/// Counters of one name, told apart by one label.
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) label: &'static str,
+    pub(super) counts: Vec<(&'static str, u64)>,
+}
+
+const fn family(
+    name: &'static str,
+    help: &'static str,
+    label: &'static str,
+    counts: Vec<(&'static str, u64)>,
+) -> Family {
+    Family {
+        name,
+        help,
+        label,
+        counts,
+    }
+}
+
+/// Everything that only grows.
+pub(super) fn families(totals: &Totals) -> Vec<Family> {
+    let mut families = allocations(&totals.server);
+    families.push(family(
+        "foci_turn_dropped_total",
+        "What was dropped without a word",
+        "reason",
+        dropped(totals),
+    ));
+    let streams = &totals.streams;
+    families.push(family(
+        "foci_turn_closed_total",
+        "TURN connections that we closed or turned away",
+        "reason",
+        vec![
+            ("turned_away", streams.turned_away),
+            ("handshake", streams.handshakes_failed),
+            ("idle", streams.idle),
+            ("stalled", streams.stalled),
+            ("malformed", streams.broken),
+        ],
+    ));
+    families
+}
+
+fn allocations(server: &Stats) -> Vec<Family> {
+    let traffic = &server.traffic;
+    let both = |incoming, outgoing| vec![("incoming", incoming), ("outgoing", outgoing)];
+    vec![
+        family(
             "foci_turn_allocated_total",
-            "Allocations made",
+            "Allocations made, and requests refused",
             "result",
-            &[
+            vec![
                 ("made", server.allocated),
                 ("refused", server.refused),
                 ("denied", server.denied),
-            ][..],
+            ],
         ),
-        (
+        family(
             "foci_turn_ended_total",
             "Allocations that ended",
             "reason",
-            &[
+            vec![
                 ("released", server.released),
                 ("expired", server.expired),
                 ("closed", server.closed),
             ],
         ),
-        (
+        family(
             "foci_turn_packets_total",
             "Relayed datagrams",
             "direction",
-            &[
-                ("incoming", server.traffic.packets_in),
-                ("outgoing", server.traffic.packets_out),
-            ],
+            both(traffic.packets_in, traffic.packets_out),
         ),
-        (
+        family(
             "foci_turn_bytes_total",
             "Bytes of relayed datagrams",
             "direction",
-            &[
-                ("incoming", server.traffic.bytes_in),
-                ("outgoing", server.traffic.bytes_out),
-            ],
+            both(traffic.bytes_in, traffic.bytes_out),
         ),
-        (
+        family(
             "foci_turn_stun_total",
-            "STUN binding requests answered",
+            "STUN binding requests",
             "result",
-            &[("answered", server.bindings)],
+            vec![("answered", server.bindings)],
         ),
-        (
-            "foci_turn_dropped_total",
-            "What was dropped without a word",
-            "reason",
-            &[
-                ("malformed", server.drops.malformed),
-                ("unbound", server.drops.unbound),
-                ("unpermitted", server.drops.unpermitted),
-                ("bandwidth", server.drops.bandwidth),
-                ("unknown_answers", server.drops.unknown_answers),
-                ("outbox", server.drops.outbox),
-                ("stale", server.drops.stale),
-                ("sfu_full", totals.sfu_full),
-                ("udp_full", udp.lost_full),
-                ("udp_size", udp.lost_size),
-                ("udp_firewall", udp.lost_firewall),
-                ("udp_other", udp.lost_other),
-                ("stream_full", streams.frames_full),
-                ("stream_late", streams.frames_late),
-            ],
-        ),
-        (
-            "foci_turn_closed_total",
-            "TURN connections that we closed or turned away",
-            "reason",
-            &[
-                ("turned_away", streams.turned_away),
-                ("handshake", streams.handshakes_failed),
-                ("idle", streams.idle),
-                ("stalled", streams.stalled),
-                ("malformed", streams.broken),
-            ],
-        ),
-    ] {
-        let series = shelf.counters(name, help, &[label]);
-        for (value, count) in counts {
-            series.with_label_values(&[value]).inc_by(*count);
-        }
-    }
+    ]
+}
+
+fn dropped(totals: &Totals) -> Vec<(&'static str, u64)> {
+    let (udp, streams) = (&totals.udp, &totals.streams);
+    let Drops {
+        malformed,
+        unbound,
+        unpermitted,
+        bandwidth,
+        unknown_answers,
+        outbox,
+        events,
+        stale,
+    } = totals.server.drops;
+    vec![
+        ("malformed", malformed),
+        ("unbound", unbound),
+        ("unpermitted", unpermitted),
+        ("bandwidth", bandwidth),
+        ("unknown_answers", unknown_answers),
+        ("outbox", outbox),
+        ("events", events),
+        ("stale", stale),
+        ("sfu_full", totals.sfu_full),
+        ("udp_full", udp.lost_full),
+        ("udp_size", udp.lost_size),
+        ("udp_firewall", udp.lost_firewall),
+        ("udp_other", udp.lost_other),
+        ("stream_full", streams.frames_full),
+        ("stream_late", streams.frames_late),
+    ]
 }

@@ -4,7 +4,7 @@
 //! Called by `keeper`. (LK: server ops §10, §12)
 
 use crate::ids::PeerId;
-use crate::media::message::{Event, PathReport, Side};
+use crate::media::message::{Event, PathReport, PathTransport, Side};
 use crate::metrics::{JoinState, Metrics};
 use crate::room::command::{Command, Join};
 use crate::room::effect::Count;
@@ -263,13 +263,17 @@ const fn ms(ms: u64) -> f64 {
 
 /// The selected pair as LiveKit prints it.
 fn candidates(path: &PathReport) -> String {
-    let transport = path.transport.label();
+    // What comes through TURN comes as UDP, from a relayed address.
+    let (transport, kind) = match path.transport {
+        PathTransport::Turn => (PathTransport::Udp.label(), "relay"),
+        direct => (direct.label(), "prflx"),
+    };
     let network = |address: SocketAddr| {
         let family = if address.is_ipv4() { 4 } else { 6 };
         format!("{transport}{family}")
     };
     format!(
-        "[local][selected:1] {} host {} [remote][selected:1] {} prflx {}",
+        "[local][selected:1] {} host {} [remote][selected:1] {} {kind} {}",
         network(path.local),
         path.local,
         network(path.remote),

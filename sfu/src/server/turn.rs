@@ -7,8 +7,9 @@ use crate::addresses;
 use crate::config::check::{Config, Turn};
 use crate::config::cidr::Cidr;
 use crate::ice_servers::{Credential, IceServer, Ours};
+use crate::media::transport::candidates::Candidate;
 use crate::metrics::Metrics;
-use crate::server::ServeError;
+use crate::server::{ServeError, sections};
 use crate::worker::Workers;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -19,31 +20,39 @@ use turn::credentials::{Credentials, Login, Secret};
 use turn::net::{self, Observation, Settings, SfuSide};
 use turn::policy::{PeerPolicy, Prefix};
 
-/// The running server, and what clients are told of it.
+/// The running server, if there is one, and what clients are told of it.
+#[derive(Default)]
 pub(super) struct Running {
-    /// Ends with this.
-    pub server: net::Turn,
+    server: Option<net::Turn>,
     /// For those who join.
-    pub told: IceServer,
+    pub(super) told: Option<IceServer>,
 }
 
-/// Starts it if it is wanted. `udp` are the addresses clients send media to.
+impl Running {
+    /// Ends it, and every allocation.
+    pub(super) fn stop(self) {
+        if let Some(server) = self.server {
+            server.stop();
+        }
+    }
+}
+
+/// Starts it if it is wanted, beside media at these candidates.
 ///
 /// # Errors
 /// A port or a certificate that the operator named cannot be had.
 pub(super) fn start(
     config: &Config,
-    udp: &[SocketAddr],
+    advertised: &[Candidate],
     workers: &Workers,
     metrics: &Metrics,
-) -> Result<Option<Running>, ServeError> {
+) -> Result<Running, ServeError> {
     let turn = &config.turn;
-    if !turn.enabled {
-        return Ok(None);
-    }
-    let Some(ours) = ours(config) else {
-        return Ok(None);
+    let Some(ours) = ours(config).filter(|_| turn.enabled) else {
+        return Ok(Running::default());
     };
+    let udp = sections::media_addresses(advertised);
+    let udp = udp.as_slice();
     let started = settings(turn, udp, &ours).and_then(|mut settings| {
         let port = udp.first().map_or(0, SocketAddr::port);
         settings.sfu = Some(SfuSide {
@@ -60,14 +69,17 @@ pub(super) fn start(
                 credential: Credential::Ours(ours),
             };
             tracing::info!(urls = ?told.urls, relays = %turn.relay_ports, "TURN server");
-            Ok(Some(Running { server, told }))
+            Ok(Running {
+                server: Some(server),
+                told: Some(told),
+            })
         }
         Err(error) if !turn.configured => {
             tracing::warn!(
                 %error,
                 "no TURN server: set turn.enabled: false if there is to be none, or other ports"
             );
-            Ok(None)
+            Ok(Running::default())
         }
         Err(source) => Err(ServeError::Turn(source)),
     }

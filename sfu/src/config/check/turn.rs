@@ -152,7 +152,7 @@ impl Turn {
         let told = values.port("turn.advertised_tls_port");
         Self {
             enabled,
-            configured: enabled && values.is_set("turn.enabled"),
+            configured: values.iter().any(|(path, _)| path.starts_with("turn.")),
             domain: values.text("turn.domain"),
             realm: values.text("turn.realm"),
             udp_port,
