@@ -15,6 +15,7 @@ mod rtp;
 mod settings;
 mod stun;
 mod track;
+mod turn;
 mod wire;
 
 use std::sync::OnceLock;
@@ -75,6 +76,9 @@ pub const TARGETS: &[Target] = &[
     target("well_known", openid::well_known, 4 * MIB, 30),
     target("config", settings::config, 16 * MIB, 2),
     target("track", track::track, 8 * MIB, 4),
+    target("turn_message", turn::message, 64 * KIB, 60),
+    target("turn_stream", turn::stream, 128 * KIB, 60),
+    target("turn_server", turn::server, 2 * MIB, 10),
     target("participant", participant::participant, 64 * MIB, 1),
 ];
 

@@ -65,6 +65,15 @@ impl Outgoing {
         self.bytes.get(self.gone..).unwrap_or_default()
     }
 
+    /// What is left of the first frame.
+    pub(super) fn next_frame(&self) -> &[u8] {
+        let len = self
+            .frames
+            .front()
+            .map_or(0, |first| first.len - self.begun);
+        self.next().get(..len).unwrap_or_default()
+    }
+
     /// So many bytes of it were written.
     pub(super) fn advance(&mut self, count: usize) {
         self.gone += count;
@@ -102,7 +111,12 @@ mod tests {
         assert!(outgoing.add([b"ab", b"c", b""], now));
         assert!(outgoing.add([b"def", b"", b""], now));
         assert!(outgoing.add([b"ghi", b"", b""], later));
+        assert_eq!(outgoing.next_frame(), b"abc");
         outgoing.advance(1);
+        assert_eq!(
+            (outgoing.next_frame(), outgoing.next()),
+            (&b"bc"[..], &b"bcdefghi"[..])
+        );
         assert_eq!(outgoing.drop_late(later), 0, "the first one has begun");
         outgoing.advance(2);
         assert_eq!(outgoing.drop_late(later), 1);

@@ -162,11 +162,16 @@ impl Connection {
             self.outgoing.advance(count);
             return Ok(count > 0);
         };
-        let sealed = match self.outgoing.waiting() {
-            0 => 0,
-            _ => session.seal(self.outgoing.next()),
-        };
-        self.outgoing.advance(sealed);
+        // A frame a record: there are clients that take one for the other.
+        let mut sealed = 0;
+        while self.outgoing.waiting() > 0 {
+            let count = session.seal(self.outgoing.next_frame());
+            if count == 0 {
+                break;
+            }
+            self.outgoing.advance(count);
+            sealed += count;
+        }
         let wrote = session.flush(&mut self.socket)?;
         Ok(wrote || sealed > 0)
     }
