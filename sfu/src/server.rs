@@ -17,7 +17,7 @@ use crate::faults::Faults;
 use crate::http::admin::{self, Readiness};
 use crate::http::connection::Places;
 use crate::http::front::Front;
-use crate::http::{self, try_page};
+use crate::http::{self, gate, try_page};
 use crate::metrics::Metrics;
 use crate::rooms::{Denied, PRESENCE_DEPTH, Rooms, Surroundings};
 use crate::settings::{Loaded, Sources};
@@ -164,13 +164,15 @@ async fn serve(
     let bound = listen::addresses(&main);
     let stopping = stop::Stopping::default();
     let (proxies, trusted) = watch::channel(config.http.trusted_proxies.clone());
-    let matrix = authorization::start(config, &keys, (&rooms, comings, trusted), &metrics)?;
-    let router = main_router(config, front, (keys, readiness.clone()), matrix.endpoints);
+    let (gate, router) = gate::router(readiness.clone());
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
     let mut tasks = listen::spawn(main, &router, &stopping, &places, &faults);
-    tasks.extend(serve_metrics(
-        config, prometheus, metrics, &readiness, &stopping,
-    ));
+    let page = serve_metrics(config, prometheus, metrics.clone(), &readiness, &stopping);
+    tasks.extend(page);
+    // It may wait for what another process has left behind.
+    let matrix = authorization::start(config, &keys, (&rooms, comings, trusted), &metrics)?;
+    let routes = main_router(config, front, (keys, readiness.clone()), matrix.endpoints);
+    gate.send_replace(Some(routes));
     readiness.set(true);
     announce(config, &node_id, &bound, &advertised);
     started(&bound);
@@ -181,8 +183,7 @@ async fn serve(
     draining.send_replace(true);
     tasks.extend(farewell(rooms, places, &stopping));
     stop::drain(tasks, &mut signals, config.drain_timeout).await;
-    workers.stop();
-    join(threads).await;
+    end(&workers, threads).await;
     Ok(())
 }
 
@@ -211,7 +212,8 @@ fn serve_metrics(
 }
 
 /// The threads stop within one pass; joining them waits for no client.
-async fn join(threads: Threads) {
+async fn end(workers: &Workers, threads: Threads) {
+    workers.stop();
     let joined = tokio::task::spawn_blocking(move || threads.join());
     if tokio::time::timeout(THREADS_STOP_WITHIN, joined)
         .await

@@ -298,7 +298,12 @@ async fn leaves_are_kept_in_redis_over_its_absence_and_over_a_crash_and_by_one_p
     // A crash: the next one waits for the claim to lapse, and takes the jobs up.
     drop(server);
     let began = Instant::now();
-    let server = Server::start_with(&config).await;
+    let mut server = Server::begin_with(&config);
+    server.logs("waiting for the claim").await;
+    // Whoever watches over processes is not to end this one for it.
+    assert_eq!(server.get("/healthz", "").await.status, 200);
+    assert_eq!(server.get("/readyz", "").await.status, 503);
+    server.ready().await;
     assert!(
         server
             .log()
