@@ -155,6 +155,29 @@ async fn what_needs_a_restart_is_named_and_the_rest_is_taken_over() {
 }
 
 #[tokio::test]
+async fn limits_and_trusted_proxies_count_from_the_next_request_on() {
+    let homeserver = Homeserver::start(NAME).await;
+    let file = File::new("limits");
+    let server = Server::start_from(&file.0, &named(&homeserver, NAME, "")).await;
+    let from = async |ip: &str| {
+        let headers = format!("X-Forwarded-For: {ip}\r\n");
+        server.post("/get_token", &headers, &request()).await.status
+    };
+    assert_eq!(from("192.0.2.9").await, 200);
+    assert!(server.log().contains("token decision ip=unknown"));
+    let more = "  requests_per_address: 1\nhttp: { trusted_proxies: [127.0.0.1] }\n";
+    let told = reloaded(&server, &file, &named(&homeserver, NAME, more)).await;
+    let keys = "keys=\"http.trusted_proxies, matrix.requests_per_address\"";
+    assert!(told.contains(keys), "{told}");
+    assert_eq!(
+        (from("192.0.2.9").await, from("192.0.2.9").await),
+        (200, 429)
+    );
+    assert_eq!(from("192.0.2.10").await, 200);
+    assert!(server.log().contains("token decision ip=192.0.2.9"));
+}
+
+#[tokio::test]
 async fn naming_homeservers_ends_the_making_of_rooms_by_joins_at_once() {
     let file = File::new("rooms");
     let server = Server::start_from(&file.0, "").await;
