@@ -209,10 +209,12 @@ async fn the_service_alone_reads_its_file_again_and_its_variables_win() {
     };
     write("other.example", "  url: ws://of.the.file\n");
     let url = format!("ws://{}", sfu.address);
+    let secret = File::new("secret");
+    fs::write(&secret.0, SECRET).expect("written");
     let variables = [
         ("LIVEKIT_URL", url.as_str()),
         ("LIVEKIT_KEY", KEY),
-        ("LIVEKIT_SECRET", SECRET),
+        ("LIVEKIT_SECRET_FROM_FILE", secret.0.to_str().expect("text")),
     ];
     let path = file.0.to_str().expect("text");
     let service = Alone::start_with(&["--config", path], &variables).await;
@@ -230,10 +232,17 @@ async fn the_service_alone_reads_its_file_again_and_its_variables_win() {
     assert_eq!(told().await["video"]["canPublish"], true);
     assert!(!service.log().contains("wait for a restart"));
 
+    // Another secret is none of a running service.
+    fs::write(&secret.0, "another-secret-that-nobody-has-seen").expect("written");
+    service.signal("HUP");
+    service.logs("wait for a restart keys=\"keys\"").await;
+    assert_eq!(told().await["iss"], KEY);
+
     write("other.example", "  no_such_key: 1\n");
     service.signal("HUP");
     service.logs("configuration not reloaded").await;
     assert!(service.log().contains("no_such_key"));
     assert_eq!(told().await["video"]["canPublish"], true);
-    assert!(!service.log().contains(SECRET));
+    let log = service.log();
+    assert!(!log.contains(SECRET) && !log.contains("another-secret"));
 }
