@@ -345,7 +345,7 @@ impl Desk {
         taken.map_err(|error| match error {
             Untaken::Full => Refusal::Busy,
             Untaken::Store => Refusal::Internal,
-            Untaken::Forbidden => Refusal::NoDelay,
+            Untaken::Forbidden | Untaken::Elsewhere => Refusal::NoDelay,
         })?;
         Ok(answer::TAKEN.to_owned())
     }

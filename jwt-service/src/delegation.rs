@@ -30,7 +30,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Jobs at a time, some 600 bytes each: more participants than a process serves.
 const JOBS_MOST: usize = 50_000;
@@ -70,6 +70,9 @@ pub enum Untaken {
     /// The homeserver has no such event, or lets only its owner touch it.
     #[error("the homeserver does not let others touch the delayed event")]
     Forbidden,
+    /// Another process takes them now.
+    #[error("another process has the delegated leaves")]
+    Elsewhere,
 }
 
 enum Order {
@@ -125,6 +128,7 @@ impl Delegations {
             searches: beside.map(Searches::new),
             serial: 0,
             chance: StdRng::from_os_rng(),
+            elsewhere: false,
         };
         desk.restore(kept);
         tokio::spawn(desk.run(inbox));
@@ -144,6 +148,9 @@ impl Delegations {
     /// # Errors
     /// Why not.
     pub async fn register(&self, leave: Leave) -> Result<(), Untaken> {
+        if self.store.is_lost() {
+            return Err(Untaken::Elsewhere);
+        }
         let api = &self.api;
         let may = api.update(&leave, Action::Restart).await;
         if matches!(may, Answer::Denied | Answer::Gone) {
@@ -227,6 +234,8 @@ struct Desk {
     searches: Option<Searches>,
     serial: u64,
     chance: StdRng,
+    /// Another process has the jobs.
+    elsewhere: bool,
 }
 
 impl Desk {
@@ -263,9 +272,25 @@ impl Desk {
                     Err(error) => warn!(%error, "a request for a delegated leave failed"),
                 },
                 Some((serial, fact)) = found(&mut self.searches) => self.found(serial, fact),
+                () = self.store.lost() => self.let_go(),
                 () = until(next) => {}
             }
         }
+    }
+
+    /// Another process has the jobs, and does what is to be done for them.
+    fn let_go(&mut self) {
+        error!(
+            jobs = self.jobs.len(),
+            "another process has taken the delegated leaves in Redis: this one lets go of them and takes \
+             no more; end the other and restart this one if it is to have them"
+        );
+        self.elsewhere = true;
+        for (_, entry) in std::mem::take(&mut self.jobs) {
+            self.unlist(&entry);
+            self.watch.leave_ended("elsewhere");
+        }
+        self.watch.leaves(0);
     }
 
     fn obey(&mut self, order: Order) {
@@ -280,6 +305,9 @@ impl Desk {
     }
 
     fn register(&mut self, kept: Kept) -> Result<(), Untaken> {
+        if self.elsewhere {
+            return Err(Untaken::Elsewhere);
+        }
         let leave = &kept.leave;
         let key = (leave.room.clone(), leave.identity.clone());
         if self.jobs.len() >= JOBS_MOST && !self.jobs.contains_key(&key) {

@@ -44,3 +44,40 @@ impl Homeserver {
         self.api.ask(&self.name, ask).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{AppService, Config, Homeserver as Configured};
+    use crate::settled::Owner;
+    use crate::stand_in::homeserver::{Homeserver as StandIn, Reply};
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn new_tokens_are_shown_and_believed_at_once() {
+        let there = StandIn::start(None, |_| Reply::body("{}")).await;
+        let with = |hs_token: &str, as_token: &str| Config {
+            client_apis: vec![Configured {
+                name: "example.com".into(),
+                url: format!("http://{}", there.address),
+            }],
+            app_service: Some(AppService {
+                server: "example.com".into(),
+                hs_token: Token::new(hs_token.into()),
+                as_token: Token::new(as_token.into()),
+                membership_interval: Duration::ZERO,
+            }),
+            ..Config::default()
+        };
+        let owner = Owner::new(with("one", "two")).expect("good");
+        let homeserver = Homeserver::new("example.com".into(), owner.settled());
+        for (hs_token, as_token) in [("one", "two"), ("three", "four")] {
+            owner.replace(with(hs_token, as_token)).expect("good");
+            let believed = homeserver.hs_token();
+            assert!(believed == Some(Token::new(hs_token.into())));
+            homeserver.ask(Ask::get("/x")).await.expect("answered");
+            let shown = there.asked().pop().expect("asked");
+            assert_eq!(shown.header("authorization"), format!("Bearer {as_token}"));
+        }
+    }
+}

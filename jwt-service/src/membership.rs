@@ -18,6 +18,8 @@ use tracing::warn;
 
 /// Questions at a time: each is a socket, and a homeserver that serves calls has other work too.
 const QUESTIONS_MOST: usize = 64;
+/// Of those about users of other homeservers: a flood of strangers takes no place of ours.
+const STRANGERS_MOST: usize = 32;
 /// How long one may wait for its turn.
 const PLACED_WITHIN: Duration = Duration::from_secs(2);
 /// From the question to the answer: a client waits for its token.
@@ -38,6 +40,8 @@ pub(crate) struct Busy;
 pub(crate) enum Occasion {
     /// A token is asked for. A yes may be some seconds old.
     Token,
+    /// The same by a user of another homeserver.
+    Stranger,
     /// The same by somebody who is known to have left: the answer is to be fresh.
     TokenOfLeaver,
     /// Everybody is asked for. Only a plain no takes somebody out who was let in.
@@ -49,6 +53,8 @@ pub(crate) struct Memberships {
     homeserver: Arc<Homeserver>,
     watch: Arc<dyn Watch>,
     places: Semaphore,
+    /// For [`Occasion::Stranger`].
+    strangers: Semaphore,
     /// Room and user of each yes, and until when it is believed.
     believed: Mutex<HashMap<(String, String), Instant>>,
     told: Mutex<Option<Instant>>,
@@ -60,6 +66,7 @@ impl Memberships {
             homeserver,
             watch,
             places: Semaphore::new(QUESTIONS_MOST),
+            strangers: Semaphore::new(STRANGERS_MOST),
             believed: Mutex::default(),
             told: Mutex::default(),
         }
@@ -77,7 +84,7 @@ impl Memberships {
     ) -> Result<Option<bool>, Busy> {
         let key = (room.to_owned(), user.to_owned());
         let now = Instant::now();
-        let fresh = occasion != Occasion::Token;
+        let fresh = matches!(occasion, Occasion::TokenOfLeaver | Occasion::Sweep);
         if !fresh && self.believed().get(&key).is_some_and(|until| *until > now) {
             return Ok(Some(true));
         }
@@ -119,7 +126,11 @@ impl Memberships {
         let Some(path) = proxied::joined_path(room, subject) else {
             return Ok(Some(false));
         };
-        let place = timeout(PLACED_WITHIN, self.places.acquire()).await;
+        let places = match occasion {
+            Occasion::Stranger => &self.strangers,
+            Occasion::Token | Occasion::TokenOfLeaver | Occasion::Sweep => &self.places,
+        };
+        let place = timeout(PLACED_WITHIN, places.acquire()).await;
         let Ok(Ok(_place)) = place else {
             self.watch.limit_reached("jwt_memberships");
             return Err(Busy);
@@ -209,6 +220,13 @@ mod tests {
         assert_eq!(asked, Err(Busy));
         assert_eq!(began.elapsed(), PLACED_WITHIN);
         assert_eq!(watch.all(), ["limit jwt_memberships"]);
+        drop(held);
+        // Strangers take none of these places.
+        let strangers = u32::try_from(STRANGERS_MOST).expect("a few");
+        let held = memberships.strangers.acquire_many(strangers).await;
+        let asked = memberships.joined("!r", "@b:b.example", Occasion::Stranger);
+        assert_eq!(asked.await, Err(Busy));
+        assert_eq!(memberships.places.available_permits(), QUESTIONS_MOST);
         drop(held);
     }
 }

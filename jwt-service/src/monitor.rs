@@ -114,18 +114,34 @@ impl Monitor {
         }
     }
 
-    /// The same for an endpoint that is open to users of all homeservers. Those of others may be in rooms
-    /// that ours knows nothing of.
+    /// The same for an endpoint that is open to users of all homeservers.
     ///
     /// # Errors
-    /// He has left.
+    /// As above.
     pub(crate) async fn admit_anybody(&self, room: &str, user: &str) -> Result<(), Refused> {
         let now = Instant::now().into_std();
         let is_away = self.members().is_away(room, user, now);
         if is_away || matrix::belongs_to(user, self.homeserver.name()) {
             return self.admit(room, user).await;
         }
-        Ok(())
+        self.admit_stranger(room, user).await
+    }
+
+    /// Users of other homeservers may be in rooms that ours knows nothing of: its no counts where it has
+    /// somebody itself.
+    async fn admit_stranger(&self, room: &str, user: &str) -> Result<(), Refused> {
+        let asked = self.members().question(room, user);
+        let joined = self.memberships.joined(room, user, Occasion::Stranger);
+        if joined.await? != Some(false) {
+            return Ok(());
+        }
+        let ours = self.homeserver.name();
+        let known = self.memberships.has_anybody(room, ours, Occasion::Stranger);
+        if known.await? != Some(true) {
+            return Ok(());
+        }
+        self.answered(asked, false);
+        Err(Refused::Left)
     }
 
     /// Has a homeserver anybody in the room? If ours does not say, it has.

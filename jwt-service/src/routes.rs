@@ -389,8 +389,10 @@ impl Service {
                 Untaken::Full => Refusal::Busy,
                 Untaken::Store => Refusal::Internal,
                 // Clients ask again without it, or keep their leave themselves.
-                Untaken::Forbidden if endpoint.purpose == Purpose::Token => Refusal::Delegation,
-                Untaken::Forbidden => Refusal::Unrecognized,
+                Untaken::Forbidden | Untaken::Elsewhere => match endpoint.purpose {
+                    Purpose::Token => Refusal::Delegation,
+                    Purpose::Leave => Refusal::Unrecognized,
+                },
             })
     }
 

@@ -12,7 +12,7 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition}
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::{error, warn};
 
 /// Key and value are texts.
@@ -65,12 +65,17 @@ enum Change {
 pub(crate) struct Store {
     /// `None`: nothing is kept.
     changes: Option<SyncSender<Change>>,
+    /// True once another process has the jobs; `None` where none could.
+    lost: Option<watch::Receiver<bool>>,
 }
 
 impl Store {
     /// Keeps nothing.
     pub(crate) const fn none() -> Self {
-        Self { changes: None }
+        Self {
+            changes: None,
+            lost: None,
+        }
     }
 
     /// Opens the file, which is made if there is none, and reads the jobs in it. One that is damaged
@@ -97,10 +102,12 @@ impl Store {
 
     /// Connects to Redis and reads the jobs there. Waits for the claim of a process that has crashed.
     pub(crate) fn redis(url: &str) -> Result<(Self, Vec<Kept>), StoreError> {
-        let (keeper, jobs) = in_redis::open(url)?;
+        let (lose, lost) = watch::channel(false);
+        let (keeper, jobs) = in_redis::open(url, lose)?;
         let store = Self::run(move |queue| keeper.run(&queue))
             .map_err(|error| StoreError::Redis(error.to_string()))?;
-        Ok((store, jobs))
+        let lost = Some(lost);
+        Ok((Self { lost, ..store }, jobs))
     }
 
     fn run(work: impl FnOnce(Receiver<Change>) + Send + 'static) -> io::Result<Self> {
@@ -110,7 +117,25 @@ impl Store {
             .spawn(move || work(queue))?;
         Ok(Self {
             changes: Some(changes),
+            lost: None,
         })
+    }
+
+    /// Has another process the jobs?
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.as_ref().is_some_and(|lost| *lost.borrow())
+    }
+
+    /// Waits until another process has the jobs.
+    pub(crate) async fn lost(&mut self) {
+        if let Some(lost) = &mut self.lost
+            && lost.wait_for(|lost| *lost).await.is_ok()
+        {
+            // Once is enough.
+            self.lost = None;
+            return;
+        }
+        std::future::pending().await
     }
 
     /// Keeps a job; returns once it is on the disk.

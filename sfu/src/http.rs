@@ -3,6 +3,7 @@ pub mod cors;
 pub mod connection;
 pub mod front;
 pub mod admin;
+pub mod gate;
 pub mod websocket;
 pub mod try_page;
 pub mod router;

@@ -18,7 +18,7 @@ use crate::faults::Faults;
 use crate::http::admin::{self, Readiness};
 use crate::http::connection::Places;
 use crate::http::front::Front;
-use crate::http::{self, try_page};
+use crate::http::{self, gate, try_page};
 use crate::media::transport::candidates::Candidate;
 use crate::metrics::Metrics;
 use crate::rooms::{Denied, PRESENCE_DEPTH, Rooms, Surroundings};
@@ -164,18 +164,16 @@ async fn serve(
     let media_tcp = listen::bind_media(&config.rtc).await?;
     let stopping = stop::Stopping::default();
     let (proxies, trusted) = watch::channel(config.http.trusted_proxies.clone());
-    let matrix = authorization::start(config, &keys, (&rooms, comings, trusted), &metrics)?;
-    let router = main_router(config, front, (keys, readiness.clone()), matrix.endpoints);
+    let (gate, router) = gate::router(readiness.clone());
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
     let mut tasks = listen::spawn(main, &router, &stopping, &places, &faults);
-    tasks.extend(serve_metrics(
-        config,
-        prometheus,
-        metrics.clone(),
-        &readiness,
-        &stopping,
-    ));
+    let page = serve_metrics(config, prometheus, metrics.clone(), &readiness, &stopping);
+    tasks.extend(page);
     accept_media(media_tcp, &surroundings);
+    // It may wait for what another process has left behind.
+    let matrix = authorization::start(config, &keys, (&rooms, comings, trusted), &metrics)?;
+    let routes = main_router(config, front, (keys, readiness.clone()), matrix.endpoints);
+    gate.send_replace(Some(routes));
     readiness.set(true);
     announce(config, &node_id, &bound, &advertised);
     started(&bound);
@@ -192,8 +190,7 @@ async fn serve(
     tasks.extend(farewell(rooms, places, &stopping));
     stop::drain(tasks, &mut signals, config.drain_timeout).await;
     turn.stop();
-    workers.stop();
-    join(threads).await;
+    end(&workers, threads).await;
     Ok(())
 }
 
@@ -231,7 +228,8 @@ fn accept_media(listeners: Vec<TcpListener>, surroundings: &Surroundings) {
 }
 
 /// The threads stop within one pass; joining them waits for no client.
-async fn join(threads: Threads) {
+async fn end(workers: &Workers, threads: Threads) {
+    workers.stop();
     let joined = tokio::task::spawn_blocking(move || threads.join());
     if tokio::time::timeout(THREADS_STOP_WITHIN, joined)
         .await

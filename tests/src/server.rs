@@ -70,6 +70,12 @@ impl Server {
         Self::launch("127.0.0.1", more, &[]).await
     }
 
+    /// Starts a server that takes its time, and waits for nothing; [`Self::ready`] does.
+    #[must_use]
+    pub fn begin_with(more: &str) -> Self {
+        Self::begin(None, "127.0.0.1", more, &[])
+    }
+
     /// Starts a server whose configuration is in a file, which [`Self::rewrite`] may change.
     ///
     /// # Panics
@@ -141,6 +147,12 @@ impl Server {
     }
 
     async fn launch_from(file: Option<&Path>, node_ip: &str, more: &str, flags: &[&str]) -> Self {
+        let mut server = Self::begin(file, node_ip, more, flags);
+        server.ready().await;
+        server
+    }
+
+    fn begin(file: Option<&Path>, node_ip: &str, more: &str, flags: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (http, udp) = (local(free_tcp_port()), local(free_udp_port()));
@@ -195,7 +207,7 @@ impl Server {
             .stderr(out)
             .spawn()
             .expect("the server starts");
-        let mut server = Self {
+        Self {
             child,
             log,
             record,
@@ -204,14 +216,15 @@ impl Server {
             udp,
             tcp,
             metrics,
-        };
-        server.ready().await;
-        server
+        }
     }
 
     /// Asks `/` until it answers, and waits for the line that says what it is, which comes after; one that
     /// logs little says nothing.
-    async fn ready(&mut self) {
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    pub async fn ready(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         let mut answers = None;
         let mut tick = interval(Duration::from_millis(20));

@@ -347,3 +347,21 @@ fn a_flood_of_names_takes_no_more_than_its_place() {
     assert_eq!(world.issue("@late:x", "late"), Ok(true));
     assert_eq!(world.members.watched(), 1);
 }
+
+#[test]
+fn another_interval_counts_from_the_moment_it_is_settled() {
+    let now = origin();
+    let mut members = Members::new("x", HOUR, now);
+    members
+        .handle_issued(issued("@a:x", "m"), now)
+        .expect("watched");
+    let second = Duration::from_secs(1);
+    members.handle_interval(10 * second, now + second);
+    assert_eq!(members.poll_timeout(), now + 11 * second);
+    members.handle_timeout(now + 11 * second);
+    assert!(members.poll_question().is_some());
+    // Never: what is forgotten is, and nobody is asked for.
+    members.handle_interval(Duration::ZERO, now + 11 * second);
+    members.handle_timeout(members.poll_timeout());
+    assert!(members.poll_question().is_none());
+}

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::park_timeout;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 /// The reference's hash of all jobs.
@@ -51,12 +52,16 @@ pub(super) struct Keeper {
     away: bool,
     /// By job: its last state, or that it is over.
     owed: BTreeMap<String, Option<String>>,
-    /// Another process has taken the jobs over.
+    /// Another process has taken the jobs over, and who is told so.
     lost: bool,
+    lose: watch::Sender<bool>,
 }
 
 /// Connects, claims the jobs and reads them.
-pub(super) fn open(url: &str) -> Result<(Keeper, Vec<Kept>), StoreError> {
+pub(super) fn open(
+    url: &str,
+    lose: watch::Sender<bool>,
+) -> Result<(Keeper, Vec<Kept>), StoreError> {
     // No error may show the URL: it holds the password.
     let client = Client::open(url).map_err(|error| failed(&error))?;
     let name: u128 = rand::rng().random();
@@ -67,6 +72,7 @@ pub(super) fn open(url: &str) -> Result<(Keeper, Vec<Kept>), StoreError> {
         away: false,
         owed: BTreeMap::new(),
         lost: false,
+        lose,
     };
     let mut connection = keeper.connect().map_err(|error| failed(&error))?;
     keeper.claim(&mut connection)?;
@@ -192,9 +198,7 @@ impl Keeper {
         } else {
             self.lost = true;
             self.owed.clear();
-            error!(
-                "another process has taken the jobs in Redis: nothing is kept any more; restart this one when the other has ended"
-            );
+            self.lose.send_replace(true);
         }
         Ok(())
     }

@@ -124,6 +124,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_of_both_may_be_wrong_and_is_to_be_judged() {
+        let ours = "app_service: {server_name: a.example, hs_token: one, as_token: two}";
+        let ours = format!("matrix: {{url: 'wss://a', {ours}}}");
+        // The service waits for a restart, and its URL is gone.
+        let mut left = changes(&ours, "").values;
+        let mut complaints = Complaints::default();
+        check(&mut left, &mut complaints);
+        assert_eq!(complaints.list()[0].key, "matrix.url");
+        assert!(complaints.has_errors());
+    }
+
+    #[test]
     fn what_does_not_concern_the_process_is_not_told() {
         let of_matrix = |path: &str| path.starts_with("matrix.");
         let (running, read) = (values("port: 1"), values("port: 2"));

@@ -7,6 +7,7 @@ use crate::auth;
 use crate::config::check::{Config, Logging};
 use crate::config::cidr::Cidr;
 use crate::config::companion::{Bind, Companion};
+use crate::config::keys::Keys;
 use crate::faults::Faults;
 use crate::http;
 use crate::http::admin::Readiness;
@@ -138,7 +139,10 @@ async fn serve(
     let no_joins = watch::Sender::new(Policy::default());
     let owners = Owners::new(Some(owner), proxies, (no_joins, None), telemetry);
     let mut running = Running::new(loaded);
-    stop::until_told(&mut signals, || reload_from(sources, &mut running, &owners)).await;
+    stop::until_told(&mut signals, || {
+        reload_from(sources, &companion.keys, &mut running, &owners)
+    })
+    .await;
     readiness.set(false);
     stopping.begin();
     tasks.push(tokio::spawn(async move { places.emptied().await }));
@@ -147,12 +151,12 @@ async fn serve(
 }
 
 /// SIGHUP: file and variables are read again, and what may change while running is applied.
-fn reload_from(sources: &Sources, running: &mut Running, owners: &Owners) {
+fn reload_from(sources: &Sources, keys: &Keys, running: &mut Running, owners: &Owners) {
     let read = match sources.companion() {
         Ok((_, read)) => read,
         Err(unusable) => return refuse(unusable),
     };
-    let (judged, changes) = running.with(&read, |path| sources.concerns_companion(path));
+    let (judged, mut changes) = running.with(&read, |path| sources.concerns_companion(path));
     let (companion, judged) = match sources.companion_over(judged) {
         Ok(both) => both,
         Err(Unusable::File(judged)) => {
@@ -160,6 +164,10 @@ fn reload_from(sources: &Sources, running: &mut Running, owners: &Owners) {
         }
         Err(unusable) => return refuse(unusable),
     };
+    // They may be in files that variables name.
+    if companion.keys != *keys && !changes.waiting.contains(&"keys") {
+        changes.waiting.push("keys");
+    }
     let matrix = authorization::section(&companion.matrix);
     if let Err(error) = Twirp::check(matrix.url.as_deref()) {
         tracing::error!("{error}");

@@ -19,10 +19,15 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// A server that a homeserver has as its application service.
 async fn started(interval: &str) -> (Server, Homeserver) {
+    started_beside("", interval).await
+}
+
+/// The same, with more homeservers whose place is known.
+async fn started_beside(others: &str, interval: &str) -> (Server, Homeserver) {
     let homeserver = Homeserver::start(NAME).await;
     let url = format!("http://{}", homeserver.address);
     let config = format!(
-        "matrix:\n  url: \"{URL}\"\n  homeservers: {{ \"{NAME}\": \"{url}\" }}\n  \
+        "matrix:\n  url: \"{URL}\"\n  homeservers: {{ \"{NAME}\": \"{url}\"{others} }}\n  \
          client_apis: {{ \"{NAME}\": \"{url}\" }}\n  app_service:\n    server_name: {NAME}\n    \
          hs_token: {HS_TOKEN}\n    as_token: {AS_TOKEN}\n    membership_interval: {interval}\n"
     );
@@ -49,8 +54,12 @@ fn jwt(answer: &Answer) -> String {
 
 /// The same by the endpoint that is open to all.
 async fn openly(server: &Server, user: &str) -> u16 {
+    openly_from(server, user, NAME).await
+}
+
+async fn openly_from(server: &Server, user: &str, name: &str) -> u16 {
     let body = json!({ "room": ROOM, "device_id": "D", "openid_token": {
-        "access_token": format!("of-{user}"), "matrix_server_name": NAME } });
+        "access_token": format!("of-{user}"), "matrix_server_name": name } });
     server.post("/sfu/get", "", &body.to_string()).await.status
 }
 
@@ -159,6 +168,20 @@ async fn a_ban_that_was_not_told_is_noticed_by_asking() {
     removed(&bob).await;
     assert!(!alice.seen(|seen| seen.closed));
     assert_eq!(token(&server, "bob").await.status, 403);
+}
+
+#[tokio::test]
+async fn a_user_of_another_homeserver_who_is_banned_gets_no_token_at_all() {
+    const OTHER: &str = "other.example";
+    let other = Homeserver::start(OTHER).await;
+    let beside = format!(", \"{OTHER}\": \"http://{}\"", other.address);
+    // Nobody tells, nobody is asked from time to time, and nobody has had a token before.
+    let (server, homeserver) = started_beside(&beside, "0").await;
+    homeserver.moves("@bob:other.example", false);
+    assert_eq!(openly_from(&server, "bob", OTHER).await, 403);
+    assert_eq!(openly_from(&server, "carol", OTHER).await, 200);
+    homeserver.moves("@bob:other.example", true);
+    assert_eq!(openly_from(&server, "bob", OTHER).await, 200);
 }
 
 #[tokio::test]

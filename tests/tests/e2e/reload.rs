@@ -155,6 +155,29 @@ async fn what_needs_a_restart_is_named_and_the_rest_is_taken_over() {
 }
 
 #[tokio::test]
+async fn limits_and_trusted_proxies_count_from_the_next_request_on() {
+    let homeserver = Homeserver::start(NAME).await;
+    let file = File::new("limits");
+    let server = Server::start_from(&file.0, &named(&homeserver, NAME, "")).await;
+    let from = async |ip: &str| {
+        let headers = format!("X-Forwarded-For: {ip}\r\n");
+        server.post("/get_token", &headers, &request()).await.status
+    };
+    assert_eq!(from("192.0.2.9").await, 200);
+    assert!(server.log().contains("token decision ip=unknown"));
+    let more = "  requests_per_address: 1\nhttp: { trusted_proxies: [127.0.0.1] }\n";
+    let told = reloaded(&server, &file, &named(&homeserver, NAME, more)).await;
+    let keys = "keys=\"http.trusted_proxies, matrix.requests_per_address\"";
+    assert!(told.contains(keys), "{told}");
+    assert_eq!(
+        (from("192.0.2.9").await, from("192.0.2.9").await),
+        (200, 429)
+    );
+    assert_eq!(from("192.0.2.10").await, 200);
+    assert!(server.log().contains("token decision ip=192.0.2.9"));
+}
+
+#[tokio::test]
 async fn naming_homeservers_ends_the_making_of_rooms_by_joins_at_once() {
     let file = File::new("rooms");
     let server = Server::start_from(&file.0, "").await;
@@ -186,10 +209,12 @@ async fn the_service_alone_reads_its_file_again_and_its_variables_win() {
     };
     write("other.example", "  url: ws://of.the.file\n");
     let url = format!("ws://{}", sfu.address);
+    let secret = File::new("secret");
+    fs::write(&secret.0, SECRET).expect("written");
     let variables = [
         ("LIVEKIT_URL", url.as_str()),
         ("LIVEKIT_KEY", KEY),
-        ("LIVEKIT_SECRET", SECRET),
+        ("LIVEKIT_SECRET_FROM_FILE", secret.0.to_str().expect("text")),
     ];
     let path = file.0.to_str().expect("text");
     let service = Alone::start_with(&["--config", path], &variables).await;
@@ -207,10 +232,17 @@ async fn the_service_alone_reads_its_file_again_and_its_variables_win() {
     assert_eq!(told().await["video"]["canPublish"], true);
     assert!(!service.log().contains("wait for a restart"));
 
+    // Another secret is none of a running service.
+    fs::write(&secret.0, "another-secret-that-nobody-has-seen").expect("written");
+    service.signal("HUP");
+    service.logs("wait for a restart keys=\"keys\"").await;
+    assert_eq!(told().await["iss"], KEY);
+
     write("other.example", "  no_such_key: 1\n");
     service.signal("HUP");
     service.logs("configuration not reloaded").await;
     assert!(service.log().contains("no_such_key"));
     assert_eq!(told().await["video"]["canPublish"], true);
-    assert!(!service.log().contains(SECRET));
+    let log = service.log();
+    assert!(!log.contains(SECRET) && !log.contains("another-secret"));
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::delegation::Presence;
+use crate::members::Refused;
 use tokio::time::timeout;
 
 #[tokio::test]
@@ -230,6 +231,37 @@ async fn a_stranger_s_user_stays_where_our_homeserver_has_nobody() {
         format!("remove {ALIAS} {ALICE}"),
     ];
     assert_eq!(world.rooms.told(), out);
+}
+
+#[tokio::test]
+async fn a_stranger_s_user_who_is_not_in_a_room_that_ours_knows_gets_no_token() {
+    const CAROL: &str = "@carol:b.example";
+    let reply = |asked: &Asked| {
+        // Ours has nobody in the room that it does not know, and says nothing of the silent one.
+        if asked.path.contains("silent") {
+            return Reply::Says(500, String::new(), "{}".into());
+        }
+        let ours = asked.path.ends_with("server_name=example.com");
+        let knows = ours && !asked.path.contains("unknown");
+        let joined = knows || asked.path.contains("carol");
+        Reply::body(&json!({ "joined": joined }).to_string())
+    };
+    let world = World::new(reply).await;
+    let monitor = world.service.monitor.as_ref().expect("a monitor");
+    for (room, user, admitted) in [
+        (ROOM, CAROL, Ok(())),
+        (ROOM, CAROL, Ok(())),
+        (ROOM, "@bob:b.example", Err(Refused::Left)),
+        ("!unknown:b.example", "@bob:b.example", Ok(())),
+        ("!silent:b.example", "@bob:b.example", Ok(())),
+    ] {
+        let told = monitor.admit_anybody(room, user).await;
+        assert_eq!(told, admitted, "{room} {user}");
+    }
+    let asked = world.homeserver.asked();
+    let of_carol = asked.iter().filter(|asked| asked.path.contains("carol"));
+    assert_eq!(of_carol.count(), 1, "a yes is believed for a while");
+    assert!(world.rooms.told().is_empty());
 }
 
 #[tokio::test]
