@@ -6,6 +6,7 @@
 mod stop;
 mod listen;
 mod authorization;
+mod reach;
 mod sections;
 pub mod alone;
 
@@ -29,12 +30,13 @@ use axum::Router;
 use proto::token::Keys;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use reach::Reach;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// What media threads get to finish their pass.
@@ -123,8 +125,9 @@ async fn serve(
     let metrics = Metrics::new(&node_id);
     let readiness = Readiness::default();
     let faults = Faults::new(&config.faults, &metrics);
-    let media = sections::media(config, record, &faults)?;
-    let advertised = media.plane.advertised.clone();
+    let reach = Reach::new(&config.rtc)?;
+    let media = sections::media(config, &reach, record, &faults)?;
+    let advertised = reach.candidates();
     let (workers, threads) = Workers::start(&media, &metrics, rand::rng().random())?;
     let keys = Arc::new(sections::keys(&config.keys));
     let (presence, comings) = mpsc::channel(PRESENCE_DEPTH);
@@ -150,19 +153,20 @@ async fn serve(
     let router = main_router(config, front, (keys, readiness.clone()), matrix);
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
     let mut tasks = listen::spawn(main, &router, &stopping, &places, &faults);
-    tasks.extend(serve_metrics(
-        config,
-        prometheus,
-        metrics.clone(),
-        &readiness,
-        &stopping,
-    ));
+    let page = (metrics.clone(), readiness.clone(), Arc::clone(&reach.check));
+    tasks.extend(serve_metrics(config, prometheus, page, &stopping));
     accept_media(media_tcp, &surroundings);
+    let check = Arc::clone(&reach.check);
+    reach.watch(&surroundings, rooms.clone(), &config.rtc, readiness.clone());
     readiness.set(true);
     announce(config, &node_id, &bound, &advertised);
     started(&bound);
 
-    stop::until_told(&mut signals, || reload(sources, telemetry)).await;
+    stop::until_told(&mut signals, || {
+        reload(sources, telemetry);
+        check.notify_one();
+    })
+    .await;
     readiness.set(false);
     draining.send_replace(true);
     // Every session is told to come back before its socket closes.
@@ -180,12 +184,11 @@ async fn serve(
 fn serve_metrics(
     config: &Config,
     listeners: Vec<TcpListener>,
-    metrics: Metrics,
-    readiness: &Readiness,
+    (metrics, readiness, check): (Metrics, Readiness, Arc<Notify>),
     stopping: &stop::Stopping,
 ) -> Vec<JoinHandle<()>> {
     let scrapers = Places::new(MAX_SCRAPERS, metrics.clone());
-    let page = admin::router(&config.prometheus, metrics, readiness.clone());
+    let page = admin::router(&config.prometheus, metrics, readiness, check);
     // Whoever looks for failures on purpose must be able to count them.
     let faults = Faults::default();
     listen::spawn(listeners, &page, stopping, &scrapers, &faults)
@@ -209,23 +212,6 @@ async fn join(threads: Threads) {
     {
         tracing::warn!("media threads did not stop in time");
     }
-}
-
-/// One line for each address clients are told to send media to.
-fn announce_candidates(advertised: &[Candidate]) {
-    for candidate in advertised {
-        tracing::info!(
-            "advertised candidate: {}{} host {}",
-            candidate.transport.label(),
-            family(&candidate.at),
-            candidate.at
-        );
-    }
-}
-
-/// 4 or 6.
-const fn family(address: &SocketAddr) -> u8 {
-    if address.is_ipv4() { 4 } else { 6 }
 }
 
 /// What the main port answers.
@@ -281,7 +267,7 @@ fn announce(config: &Config, node_id: &str, bound: &[SocketAddr], advertised: &[
             "no keys provided, using placeholder keys: anyone who reaches this server may join"
         );
     }
-    announce_candidates(advertised);
+    reach::announce(advertised);
 }
 
 /// SIGHUP: the whole configuration is read, and what may change while running is applied.

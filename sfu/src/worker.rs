@@ -21,6 +21,7 @@ use crate::faults::Faults;
 use crate::media::demux::Carrier;
 use crate::media::message::{Command, Event, PeerFailure, Side};
 use crate::media::plane::{self, Plane, Progress};
+use crate::media::transport::candidates::Candidate;
 use crate::metrics::WorkerMetrics;
 use mailbox::{Inbox, Message};
 use mio::{Events, Poll, Token};
@@ -204,6 +205,7 @@ impl Worker {
         for _ in 0..COMMANDS_PER_PASS {
             match self.inbox.take() {
                 Some(Message::Command { command, events }) => self.apply(command, events, now),
+                Some(Message::Advertise(candidates)) => self.advertise(&candidates, now),
                 Some(Message::Connection(accepted)) => self.tcp.adopt(*accepted, now),
                 Some(Message::Stop) => return false,
                 None => break,
@@ -227,6 +229,13 @@ impl Worker {
             recorder.command(&command, now);
         }
         self.plane.handle_command(command, now);
+    }
+
+    fn advertise(&mut self, candidates: &[Candidate], now: Instant) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.advertised(candidates, now);
+        }
+        self.plane.handle_advertised(candidates.to_vec());
     }
 
     fn receive(&mut self, now: Instant) {

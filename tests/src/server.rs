@@ -86,6 +86,11 @@ impl Server {
         Self::launch("127.0.0.1", "", flags).await
     }
 
+    /// Starts a server that finds its addresses as these keys of the section `rtc` say.
+    pub async fn start_reached(rtc: &[&str]) -> Self {
+        Self::launch_reached("", rtc, "", &[]).await
+    }
+
     /// What the program prints when it is asked for something else than to serve.
     ///
     /// # Panics
@@ -99,6 +104,10 @@ impl Server {
     }
 
     async fn launch(node_ip: &str, more: &str, flags: &[&str]) -> Self {
+        Self::launch_reached(node_ip, &["use_external_ip: false"], more, flags).await
+    }
+
+    async fn launch_reached(node_ip: &str, rtc: &[&str], more: &str, flags: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (http, udp) = (local(free_tcp_port()), local(free_udp_port()));
@@ -111,9 +120,10 @@ impl Server {
             "" => String::new(),
             ip => format!("node_ip: \"{ip}\"\n  "),
         };
+        let rtc = rtc.join("\n  ");
         let config = format!(
             "port: {}\nbind_addresses: [{bind}]\nkeys:\n  {KEY}: {SECRET}\nrtc:\n  udp_port: {}\n  \
-             tcp_port: {}\n  {node_ip}use_external_ip: false\n  \
+             tcp_port: {}\n  {node_ip}{rtc}\n  \
              enable_loopback_candidate: true\nprometheus:\n  port: {}\n{more}",
             http.port(),
             udp.port(),
@@ -208,10 +218,8 @@ impl Server {
     /// # Panics
     /// When there is no such series.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let page = request(self.metrics, "GET", "/metrics", "", "")
-            .await
-            .expect("the metrics page");
-        let of_series = page.body.lines().filter(|line| {
+        let page = self.get_metrics().await;
+        let of_series = page.lines().filter(|line| {
             let rest = line.strip_prefix(name).unwrap_or_default();
             rest.starts_with(['{', ' ']) && labels.iter().all(|label| rest.contains(label))
         });
@@ -222,12 +230,39 @@ impl Server {
         values.iter().sum()
     }
 
+    /// The metrics page.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn get_metrics(&self) -> String {
+        let page = request(self.metrics, "GET", "/metrics", "", "").await;
+        page.expect("the metrics page").body
+    }
+
     /// Asks it to end, as a service manager does.
     pub fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Asks it to read its configuration and look at its addresses again.
+    pub fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, name: &str) {
         let sent = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
+            .args([name, &self.child.id().to_string()])
             .status();
         assert!(sent.expect("kill is there").success());
+    }
+
+    /// Asks it on the metrics port to look at its addresses again.
+    ///
+    /// # Panics
+    /// When it does not take that.
+    pub async fn check_addresses(&self) {
+        let asked = request(self.metrics, "POST", "/addresses/check", "", "").await;
+        assert_eq!(asked.expect("an answer").status, 202);
     }
 
     /// Waits until the process has ended, and tells whether it ended well.

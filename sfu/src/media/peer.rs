@@ -39,6 +39,8 @@ pub struct Peer {
     pub link: Link,
     /// It knows of packet trailers.
     pub reads_trailers: bool,
+    /// It is told no local address of ours beside a public one.
+    pub outside_only: bool,
     /// Waits in the plane's list of peers whose deadlines may have moved.
     pub stirred: bool,
 }
@@ -57,6 +59,7 @@ impl Peer {
             feedback: FeedbackRecorder::new(link.ssrc),
             link,
             reads_trailers: setup.reads_trailers,
+            outside_only: setup.outside_only,
             stirred: false,
         }
     }

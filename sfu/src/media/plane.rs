@@ -217,6 +217,24 @@ impl Plane {
         self.take(&opened, path, datagram, now);
     }
 
+    /// Clients are told these from now on: in each description, and trickled with new credentials.
+    /// Those who were described others and have not connected yet are told at once.
+    pub fn handle_advertised(&mut self, candidates: Vec<Candidate>) {
+        self.setup.advertised = candidates;
+        for peer in self.peers.iter_mut() {
+            let (id, outside_only) = (peer.id, peer.outside_only);
+            for (side, connection) in peer.connections.iter_mut() {
+                if connection.described && !connection.transport.is_connected() {
+                    self.events.push_back(Event::Candidates {
+                        peer: id,
+                        side,
+                        candidates: candidates::host(&self.setup.advertised, outside_only),
+                    });
+                }
+            }
+        }
+    }
+
     /// What carried a path is gone: nothing comes or goes by it any more.
     pub fn handle_path_lost(&mut self, path: Path, now: Instant) {
         let Some(sender) = self.demux.forget(&path) else {

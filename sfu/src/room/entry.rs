@@ -109,6 +109,7 @@ fn peer_setup(join: &Join, primary: Side, h264: &[h264::Parameters]) -> PeerSetu
             .capabilities
             .contains(&(Capability::CapPacketTrailer as i32)),
         one_codec_per_section: join.one_codec_per_section,
+        outside_only: join.outside_only,
         subscriber: join.dual.then_some(subscriber),
     }
 }

@@ -116,7 +116,9 @@ async fn serve(companion: &Companion, loaded: &Loaded) -> Result<(), ServeError>
     let mut tasks = listen::spawn(main, &router, &stopping, &places, &Faults::default());
     // It holds the counters, and with them would keep the service alive.
     drop(router);
-    let metrics_page = serve_metrics(config, prometheus, metrics, &readiness, &stopping);
+    // Alone it has no media, so no addresses to look at.
+    let page = (metrics, readiness.clone(), Arc::default());
+    let metrics_page = serve_metrics(config, prometheus, page, &stopping);
     tasks.extend(metrics_page);
     readiness.set(true);
     announce(companion, &bound);

@@ -8,10 +8,10 @@ use crate::http::front::Front;
 use crate::media::ingest::audio::LevelConfig;
 use crate::media::plane;
 use crate::media::plane::tracks::TrackSettings;
-use crate::media::transport::candidates::Candidate;
 use crate::media::transport::dtls;
 use crate::room::{Limits, Settings};
 use crate::rooms::{Rooms, Surroundings};
+use crate::server::reach::Reach;
 use crate::server::{LIVEKIT_VERSION, ServeError};
 use crate::signal::join::Policy;
 use crate::worker;
@@ -101,10 +101,10 @@ pub(super) fn keys(keys: &config::keys::Keys) -> Keys {
 /// What the media threads are started with.
 pub(super) fn media(
     config: &Config,
+    reach: &Reach,
     record: Option<worker::record::Target>,
     faults: &Faults,
 ) -> Result<worker::Setup, ServeError> {
-    let port = config.rtc.udp_ports_in_use().first();
     let throttle = &config.rtc.pli_throttle;
     let dtls =
         dtls::Shared::new().map_err(|error| ServeError::Start(std::io::Error::other(error)))?;
@@ -112,11 +112,11 @@ pub(super) fn media(
         bind: if config.rtc.force_tcp {
             Vec::new()
         } else {
-            addresses::bind(port)
+            addresses::bind(reach.udp_port)
         },
         plane: plane::Setup {
             dtls: Arc::new(dtls),
-            advertised: advertised(config, port)?,
+            advertised: reach.candidates(),
             node: 0,
             process: 0,
             worker: 0,
@@ -133,13 +133,4 @@ pub(super) fn media(
         record,
         faults: faults.clone(),
     })
-}
-
-/// The addresses clients are told, which must not be none.
-fn advertised(config: &Config, port: u16) -> Result<Vec<Candidate>, ServeError> {
-    let told = addresses::advertised(&config.rtc, port)?;
-    if told.is_empty() {
-        return Err(ServeError::NoAddress);
-    }
-    Ok(told)
 }

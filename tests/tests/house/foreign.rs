@@ -53,7 +53,10 @@ const OWNERS: [(&str, &[&str]); 30] = [
     ("redis", &["jwt-service/src/store/in_redis.rs"]),
     ("rtc_sdp", &["sfu/src/media/transport/sdp.rs"]),
     ("ruma", &["jwt-service/src/matrix.rs"]),
-    ("rustix", &["sfu/src/worker/udp.rs"]),
+    (
+        "rustix",
+        &["sfu/src/worker/udp.rs", "sfu/src/addresses/netlink.rs"],
+    ),
     ("rustls_native_certs", &["jwt-service/src/tls.rs"]),
     ("saphyr_parser", &["sfu/src/config/raw/yaml.rs"]),
     ("sctp_proto", &["sfu/src/media/transport/sctp.rs"]),

@@ -133,6 +133,7 @@ impl Plane {
         let Some(peer) = self.peers.at_mut(index) else {
             return;
         };
+        let candidates = candidates::host(&self.setup.advertised, peer.outside_only);
         let restart = peer.negotiation.restarting(sdp);
         let connection = peer.connections.up();
         let fresh = restart.is_some() || !connection.described;
@@ -140,7 +141,7 @@ impl Plane {
             Some(_) => Credentials::random(place, &mut self.rng, &mut self.secrets),
             None => connection.transport.credentials().clone(),
         };
-        let local = connection.local(&credentials, candidates::host(&self.setup.advertised));
+        let local = connection.local(&credentials, candidates);
         match peer.negotiation.handle_offer(sdp, &local, now) {
             Ok(answered) => {
                 connection.described = true;

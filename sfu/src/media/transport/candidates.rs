@@ -30,34 +30,52 @@ pub struct Candidate {
     pub transport: PathTransport,
     /// The address as clients reach it.
     pub at: SocketAddr,
+    /// A local address, beside the public one that leads to it.
+    pub internal: bool,
 }
 
 impl Candidate {
     /// Of UDP.
     #[must_use]
     pub const fn udp(at: SocketAddr) -> Self {
-        let transport = PathTransport::Udp;
-        Self { transport, at }
+        Self::of(PathTransport::Udp, at)
     }
 
     /// Of TCP: the client connects.
     #[must_use]
     pub const fn tcp(at: SocketAddr) -> Self {
-        let transport = PathTransport::Tcp;
-        Self { transport, at }
+        Self::of(PathTransport::Tcp, at)
+    }
+
+    const fn of(transport: PathTransport, at: SocketAddr) -> Self {
+        Self {
+            transport,
+            at,
+            internal: false,
+        }
+    }
+
+    /// The same, told beside a public one.
+    #[must_use]
+    pub const fn internal(mut self, internal: bool) -> Self {
+        self.internal = internal;
+        self
     }
 }
 
 /// One `candidate:…` line for each address, in the form of `RTCIceCandidateInit.candidate`; put
 /// `a=` before it for a session description. Families alternate with IPv6 first, so that neither
 /// starves the other (RFC 8421 §4); within a family the order given is the order preferred, and UDP
-/// comes before TCP. An unspecified address is nobody's and left out.
+/// comes before TCP. An unspecified address is nobody's and left out, and with `outside_only` so is a
+/// local one that a public one leads to.
 #[must_use]
-pub fn host(candidates: &[Candidate]) -> Vec<String> {
+pub fn host(candidates: &[Candidate], outside_only: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let mut bases = Vec::new();
     for transport in [PathTransport::Udp, PathTransport::Tcp] {
-        let of_it = candidates.iter().filter(|one| one.transport == transport);
+        let of_it = candidates
+            .iter()
+            .filter(|one| one.transport == transport && !(outside_only && one.internal));
         let mut taken = [0u32; 2];
         let known = of_it.map(|one| SocketAddr::new(one.at.ip().to_canonical(), one.at.port()));
         for at in known
@@ -121,9 +139,19 @@ mod tests {
     }
 
     #[test]
+    fn who_is_to_come_from_outside_only_is_told_no_local_address_beside_a_public_one() {
+        let [local, public] = ["192.168.1.2:1", "192.0.2.1:1"].map(|text| text.parse().unwrap());
+        let told = [Candidate::udp(local).internal(true), Candidate::udp(public)];
+        assert_eq!(host(&told, false).len(), 2);
+        let outside = host(&told, true);
+        assert!(outside.len() == 1 && outside[0].contains("192.0.2.1"));
+        assert_eq!(host(&[Candidate::udp(local)], true).len(), 1);
+    }
+
+    #[test]
     fn tcp_is_passive_and_comes_after_udp() {
         let at = "192.0.2.1:7881".parse().unwrap();
-        let told = host(&[Candidate::tcp(at), Candidate::udp(at)]);
+        let told = host(&[Candidate::tcp(at), Candidate::udp(at)], false);
         // The numbers are Pion's but for the IPv6 that might have come first.
         assert_eq!(
             told,
@@ -137,11 +165,11 @@ mod tests {
     #[test]
     fn a_host_candidate_has_the_form_browsers_write() {
         assert_eq!(
-            host(&addresses(&["[2001:db8::1]:7882"])),
+            host(&addresses(&["[2001:db8::1]:7882"]), false),
             ["candidate:1 1 udp 2130706431 2001:db8::1 7882 typ host generation 0"]
         );
         assert_eq!(
-            host(&addresses(&["192.0.2.1:7882"])),
+            host(&addresses(&["192.0.2.1:7882"]), false),
             ["candidate:1 1 udp 2130706175 192.0.2.1 7882 typ host generation 0"]
         );
     }
@@ -153,12 +181,15 @@ mod tests {
 
     #[test]
     fn families_alternate_and_ipv6_comes_first() {
-        let lines = host(&addresses(&[
-            "192.0.2.1:1",
-            "192.0.2.2:1",
-            "[2001:db8::1]:1",
-            "[2001:db8::2]:1",
-        ]));
+        let lines = host(
+            &addresses(&[
+                "192.0.2.1:1",
+                "192.0.2.2:1",
+                "[2001:db8::1]:1",
+                "[2001:db8::2]:1",
+            ]),
+            false,
+        );
         let [v4_first, v4_second, v6_first, v6_second] = priorities(&lines)[..] else {
             panic!("four candidates");
         };
@@ -167,7 +198,10 @@ mod tests {
 
     #[test]
     fn ports_of_one_address_share_its_foundation() {
-        let lines = host(&addresses(&["192.0.2.1:1", "192.0.2.1:2", "192.0.2.2:1"]));
+        let lines = host(
+            &addresses(&["192.0.2.1:1", "192.0.2.1:2", "192.0.2.2:1"]),
+            false,
+        );
         let foundations: Vec<&str> = lines
             .iter()
             .map(|line| line.split(' ').next().unwrap())
@@ -177,7 +211,10 @@ mod tests {
 
     #[test]
     fn mapped_addresses_are_told_as_ipv4_and_unspecified_ones_not_at_all() {
-        let lines = host(&addresses(&["[::ffff:192.0.2.1]:1", "0.0.0.0:1", "[::]:1"]));
+        let lines = host(
+            &addresses(&["[::ffff:192.0.2.1]:1", "0.0.0.0:1", "[::]:1"]),
+            false,
+        );
         assert_eq!(
             lines,
             ["candidate:1 1 udp 2130706175 192.0.2.1 1 typ host generation 0"]
@@ -188,6 +225,6 @@ mod tests {
     fn no_more_than_the_limit_are_told() {
         let many = (0..100).map(|port| SocketAddr::from(([192, 0, 2, 1], port)));
         let both = many.flat_map(|at| [Candidate::tcp(at), Candidate::udp(at)]);
-        assert_eq!(host(&both.collect::<Vec<_>>()).len(), 2 * CANDIDATES);
+        assert_eq!(host(&both.collect::<Vec<_>>(), false).len(), 2 * CANDIDATES);
     }
 }
