@@ -110,8 +110,8 @@ impl Server {
     async fn launch_reached(node_ip: &str, rtc: &[&str], more: &str, flags: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let (http, udp) = (local(free_tcp_port()), local(free_udp_port()));
-        let (metrics, tcp) = (local(free_tcp_port()), local(free_tcp_port()));
+        let [http, metrics, tcp] = free_tcp_ports().map(local);
+        let udp = local(free_udp_port());
         let bind = match node_ip.parse::<Ipv4Addr>() {
             Ok(ip) if !ip.is_loopback() => format!("127.0.0.1, {ip}"),
             _ => "127.0.0.1".to_owned(),
@@ -477,8 +477,14 @@ pub fn binary() -> &'static PathBuf {
 /// A port nobody listens on now.
 #[must_use]
 pub fn free_tcp_port() -> u16 {
-    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    socket.local_addr().expect("a bound socket").port()
+    let [port] = free_tcp_ports();
+    port
+}
+
+/// Different ones: each is held while the others are drawn.
+fn free_tcp_ports<const N: usize>() -> [u16; N] {
+    let held = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+    held.map(|socket| socket.local_addr().expect("a bound socket").port())
 }
 
 fn free_udp_port() -> u16 {
