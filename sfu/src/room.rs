@@ -19,6 +19,7 @@ mod publication;
 mod subscription;
 mod roster;
 mod kept;
+mod fallback;
 mod participant;
 mod speakers;
 mod quality;

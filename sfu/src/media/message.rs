@@ -106,6 +106,11 @@ pub enum Command {
         /// The wish.
         wish: Wish,
     },
+    /// The peer has trouble with UDP: it is told TCP addresses only from now on, if there are any.
+    PreferTcp {
+        /// The peer.
+        peer: PeerId,
+    },
     /// A data message for peers of one worker. Who has no such channel open gets nothing.
     SendData {
         /// The channel it goes on.
@@ -146,6 +151,7 @@ impl Command {
             Self::SendData { peers, .. } => return peers,
             Self::AddPeer { peer, .. }
             | Self::RemovePeer { peer }
+            | Self::PreferTcp { peer }
             | Self::Offer { peer, .. }
             | Self::Answer { peer, .. }
             | Self::Negotiate { peer, .. }

@@ -7,6 +7,7 @@ use super::command::Join;
 use super::deadlines::Deadline;
 use super::effect::{Count, Effect, JoinRefusal};
 use super::exit::{self, Farewell};
+use super::fallback::Fallback;
 use super::kept::Flow;
 use super::negotiation;
 use super::participant::{Link, MediaLink, Participant, Presence, Profile, check_texts};
@@ -195,6 +196,7 @@ fn register(state: &mut State, claims: Claims, join: &Join, primary: Side, now: 
         link: Link {
             session: Some(join.session),
             media: MediaLink::new(join.dual, primary),
+            fallback: Fallback::default(),
         },
         publications: Publications::default(),
         subscriptions: Subscriptions::new(join.auto_subscribe, join.adaptive_stream),

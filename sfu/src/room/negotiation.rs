@@ -197,6 +197,7 @@ pub(super) fn handle_connected(
         return;
     };
     participant.link.media.handle_connected(side, local);
+    participant.link.fallback.handle_connected(now);
     // Failed media that recovers by itself is of no use to a client that was told to resume.
     if participant.link.session.is_some() && !participant.link.media.is_lost() {
         state.deadlines.clear(Deadline::Grace(peer));

@@ -3,6 +3,7 @@
 //! Owns who it is (profile), how far it has come (presence) and how it is reached (link). Its
 //! tracks, wishes and permissions have modules of their own; nothing here knows what they do.
 
+use super::fallback::Fallback;
 use super::kept::Flow;
 use super::permission::TrackPermissions;
 use super::publication::Publications;
@@ -64,6 +65,7 @@ pub(super) struct Link {
     /// Its signalling connection; `None` while it is lost.
     pub(super) session: Option<SessionId>,
     pub(super) media: MediaLink,
+    pub(super) fallback: Fallback,
 }
 
 /// How a participant's media stands.

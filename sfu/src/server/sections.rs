@@ -43,6 +43,7 @@ pub(super) fn room_settings(config: &Config) -> Settings {
         },
         audio_update_interval: Duration::from_millis(config.audio.update_interval_ms.into()),
         dynacast_pause_delay: config.video.dynacast_pause_delay,
+        tcp_fallback: config.rtc.tcp_fallback,
         update_batch_target_size: config.room.update_batch_target_size,
     }
 }

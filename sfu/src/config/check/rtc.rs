@@ -22,6 +22,8 @@ pub struct Rtc {
     pub tcp_port: u16,
     /// No UDP at all.
     pub force_tcp: bool,
+    /// Clients with trouble on UDP are told TCP only; never without a port for it.
+    pub tcp_fallback: bool,
     /// Addresses told to clients in place of the local ones.
     pub node_ip: NodeIp,
     /// How public addresses are found otherwise.
@@ -76,6 +78,7 @@ impl Rtc {
             udp_port_configured,
             tcp_port: values.port("rtc.tcp_port"),
             force_tcp: force_tcp(values, complaints),
+            tcp_fallback: values.flag("rtc.allow_tcp_fallback") && values.port("rtc.tcp_port") != 0,
             node_ip: node_ip(values, complaints),
             public: Public::read(values, complaints),
             interfaces: InterfaceFilter {

@@ -53,7 +53,7 @@ impl Plane {
         let Some(due) = offering.poll_due(now) else {
             return;
         };
-        let candidates = candidates::host(&self.setup.advertised, peer.outside_only);
+        let candidates = candidates::host(&self.setup.advertised, peer.told);
         let connection = peer.connections.down();
         let fresh = due == Due::Restart || !connection.described;
         if due == Due::Restart {

@@ -40,6 +40,12 @@ pub(super) const KEYS: &[Key] = &[
         "No UDP at all, for tests of `tcp_port`.",
     ),
     Key::built(
+        "rtc.allow_tcp_fallback",
+        Bool,
+        "true",
+        "Tell TCP addresses only to clients whose media fails early or twice a minute: they resume over TCP.",
+    ),
+    Key::built(
         "rtc.workers",
         Uint(64),
         "1",
@@ -266,12 +272,6 @@ pub(super) const KEYS: &[Key] = &[
         Bool,
         "false",
         "DTLS in STUN, an experiment of LiveKit.",
-    ),
-    Key::not_yet(
-        "rtc.allow_tcp_fallback",
-        Bool,
-        "true",
-        "Move clients with UDP trouble to TCP.",
     ),
     Key::not_yet(
         "rtc.tcp_fallback_rtt_threshold",
