@@ -1,65 +1,74 @@
-//! Under which addresses clients reach the media sockets.
+//! Finds out under which addresses clients reach the media sockets, and goes on doing so.
 //!
-//! Owns the choice among the operator's `rtc.node_ip` and what the interfaces have; reads them once,
-//! at start. The only file that names if-addrs.
+//! Owns the questions: what the interfaces have, what a name has, what a STUN server sees, and when
+//! each is asked again. What is made of the answers `advertise` decides. The only file that names
+//! if-addrs.
 
-use crate::config::check::Rtc;
-use crate::media::transport::candidates::Candidate;
-use std::collections::BTreeSet;
+mod netlink;
+mod stun;
+
+use crate::advertise::{Advertiser, Belief, Change, Family, Interface};
+use crate::config::ports::PortRange;
+use netlink::Netlink;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
-/// Interfaces of containers and virtual machines: nobody outside reaches them.
-const CONTAINER_INTERFACES: [&str; 5] = ["docker", "veth", "br-", "cni", "virbr"];
-
-/// The addresses to advertise, without duplicates. With `rtc.node_ip` just these; otherwise every
-/// allowed interface address, loopback only when switched on.
-///
-/// # Errors
-/// The interfaces cannot be listed.
-pub fn advertised(rtc: &Rtc, port: u16) -> io::Result<Vec<Candidate>> {
-    let node: Vec<IpAddr> = [
-        rtc.node_ip.v4.map(IpAddr::from),
-        rtc.node_ip.v6.map(IpAddr::from),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let ips = if node.is_empty() {
-        interface_addresses(rtc)?
-    } else {
-        node
-    };
-    let udp = ips
-        .iter()
-        .map(|ip| Candidate::udp(SocketAddr::new(*ip, port)));
-    let tcp = ips
-        .iter()
-        .map(|ip| Candidate::tcp(SocketAddr::new(*ip, rtc.tcp_port)));
-    let udp = udp.filter(|_| !rtc.force_tcp);
-    Ok(udp.chain(tcp.filter(|_| rtc.tcp_port != 0)).collect())
-}
+/// After a change of the interfaces further ones are waited for: an address, its route, the other
+/// family.
+const SETTLE: Duration = Duration::from_millis(200);
+/// How long a look-up of a name may take.
+const NAME_WITHIN: Duration = Duration::from_secs(5);
+/// Names and STUN servers are not asked more often, however often something changes here.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+/// Until an address is known, all are asked again after this.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// A STUN server's answer that changes something is asked for a second time after this.
+const DOUBT_FOR: Duration = Duration::from_millis(300);
 
 /// The addresses the media sockets bind: everything, in both families where the machine has them.
 #[must_use]
 pub fn bind(port: u16) -> Vec<SocketAddr> {
     let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    match std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)) {
+    match UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)) {
         Ok(_) => vec![v4, v6],
         Err(_) => vec![v4],
     }
 }
 
-fn interface_addresses(rtc: &Rtc) -> io::Result<Vec<IpAddr>> {
-    let mut ips = BTreeSet::new();
-    for interface in if_addrs::get_if_addrs()? {
-        let ip = interface.ip();
-        if is_advertisable(&interface.name, ip, rtc) {
-            ips.insert(ip);
-        }
+/// The first port of the range that nobody has; the first of all if all are taken, so that binding it
+/// says why.
+#[must_use]
+pub fn free_port(range: PortRange) -> u16 {
+    let is_free = |port: &u16| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
+    let found = range.ports().find(is_free);
+    if let Some(port) = found.filter(|port| *port != range.first()) {
+        tracing::warn!(
+            taken = range.first(),
+            port,
+            "another program has the first port of the media range"
+        );
     }
-    Ok(ips.into_iter().collect())
+    found.unwrap_or(range.first())
+}
+
+/// What the interfaces have now.
+///
+/// # Errors
+/// They cannot be listed.
+pub fn interfaces() -> io::Result<Vec<Interface>> {
+    let list = if_addrs::get_if_addrs()?.into_iter();
+    let up = list.filter(if_addrs::Interface::is_oper_up);
+    let of = up.map(|one| Interface {
+        ip: one.ip(),
+        name: one.name,
+    });
+    Ok(of.collect())
 }
 
 /// The address from which this machine reaches others, where a router would forward to: that of its
@@ -67,7 +76,7 @@ fn interface_addresses(rtc: &Rtc) -> io::Result<Vec<IpAddr>> {
 #[must_use]
 pub fn towards_others() -> Option<IpAddr> {
     const SOMEBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
-    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect(SOMEBODY).ok()?;
     let ip = socket.local_addr().ok()?.ip();
     (!ip.is_unspecified() && !ip.is_loopback()).then_some(ip)
@@ -78,70 +87,180 @@ pub fn towards_others() -> Option<IpAddr> {
 /// # Errors
 /// The interfaces cannot be listed.
 pub fn of_machine() -> io::Result<Vec<IpAddr>> {
-    let interfaces = if_addrs::get_if_addrs()?;
-    let ips: BTreeSet<IpAddr> = interfaces.iter().map(if_addrs::Interface::ip).collect();
-    Ok(ips.into_iter().collect())
+    let mut ips: Vec<IpAddr> = interfaces()?.into_iter().map(|one| one.ip).collect();
+    ips.sort_unstable();
+    ips.dedup();
+    Ok(ips)
 }
 
-/// May clients be told this address of this interface?
-fn is_advertisable(name: &str, ip: IpAddr, rtc: &Rtc) -> bool {
-    if ip.is_loopback() {
-        return rtc.enable_loopback_candidate;
+/// An answer from outside.
+enum Heard {
+    Name(Vec<IpAddr>),
+    Stun(Option<stun::Answer>),
+}
+
+/// Watches our addresses.
+pub struct Watcher {
+    advertiser: Advertiser,
+    check: Arc<Notify>,
+    asking: JoinSet<Heard>,
+    asked: Option<Instant>,
+    /// When to look again, before the next interval: something changed while somebody was asked, or
+    /// nobody has said yet what is to be known.
+    again: Option<Instant>,
+    /// Nobody has answered, and the log says so.
+    silent: bool,
+}
+
+impl Watcher {
+    /// Goes on with what is known; `check` makes it look again at once.
+    #[must_use]
+    pub fn new(advertiser: Advertiser, check: Arc<Notify>) -> Self {
+        Self {
+            advertiser,
+            check,
+            asking: JoinSet::new(),
+            asked: None,
+            again: None,
+            silent: false,
+        }
     }
-    let link_local = match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    };
-    let container = CONTAINER_INTERFACES
-        .iter()
-        .any(|prefix| name.starts_with(prefix));
-    let named = rtc.interfaces.includes.iter().any(|one| one == name);
-    !link_local && (!container || named) && rtc.interfaces.allows(name) && rtc.ips.allows(ip)
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::settings::Sources;
+    /// Runs until it is dropped. `told` hears of every change, and after each answer whether what is
+    /// known will do.
+    pub async fn run(mut self, every: Duration, mut told: impl FnMut(Option<Change>, bool)) {
+        let mut netlink = Netlink::open();
+        let mut tick = interval(every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let gone = until(self.advertiser.poll_timeout());
+            let again = until(self.again.filter(|_| self.asking.is_empty()));
+            tokio::select! {
+                _ = tick.tick() => self.look(),
+                () = netlink.changed() => {
+                    sleep(SETTLE).await;
+                    self.look();
+                }
+                () = self.check.notified() => {
+                    tracing::info!("addresses are looked at again");
+                    self.look();
+                }
+                Some(heard) = self.asking.join_next() => self.hear(heard),
+                () = gone => self.advertiser.handle_timeout(now()),
+                () = again => self.look(),
+            }
+            told(self.advertiser.poll_change(), self.advertiser.is_ready());
+        }
+    }
 
-    fn rtc() -> Rtc {
-        let sources = Sources {
-            body: Some("keys: {k: 0123456789abcdef0123456789abcdef}".into()),
-            ..Sources::default()
+    /// Looks at everything.
+    fn look(&mut self) {
+        match interfaces() {
+            Ok(list) => self.advertiser.handle_interfaces(&list, now()),
+            Err(error) => tracing::warn!(%error, "interfaces cannot be listed"),
+        }
+        if !self.asking.is_empty() {
+            self.again = Some(now());
+            return;
+        }
+        self.again = None;
+        let wait = self.asked.map_or(Duration::ZERO, |at| {
+            (at + ASK_EVERY).saturating_duration_since(now())
+        });
+        self.asked = Some(now() + wait);
+        if let Some(name) = self.advertiser.name().map(str::to_owned) {
+            self.asking.spawn(async move {
+                sleep(wait).await;
+                Heard::Name(look_up(&name).await)
+            });
+        }
+        for family in [Family::V4, Family::V6] {
+            self.ask(family, wait);
+        }
+    }
+
+    /// Asks STUN servers, if their answer counts.
+    fn ask(&mut self, family: Family, wait: Duration) {
+        let servers = self.advertiser.stun_servers().to_vec();
+        let from = self.advertiser.asking_from(family);
+        if servers.is_empty() {
+            return;
+        }
+        self.asking.spawn(async move {
+            sleep(wait).await;
+            Heard::Stun(stun::ask(&servers, family, from).await)
+        });
+    }
+
+    fn hear_stun(&mut self, answer: &stun::Answer) {
+        let stun::Answer { server, local, ip } = answer;
+        match self.advertiser.handle_asked(answer.ip) {
+            Belief::Settled => {}
+            // LK: server ops §12.
+            Belief::Learned => {
+                tracing::info!(localAddr = %local, stunServer = server, externalIP = %ip, "found external IP via STUN");
+            }
+            Belief::Doubted => {
+                tracing::info!(localAddr = %local, stunServer = server, externalIP = %ip, "another external IP, asked for a second time");
+                self.ask(Family::of(answer.ip), DOUBT_FOR);
+            }
+        }
+    }
+
+    fn hear(&mut self, heard: Result<Heard, tokio::task::JoinError>) {
+        let answered = match heard {
+            Ok(Heard::Name(ips)) => {
+                self.advertiser.handle_named(&ips);
+                !ips.is_empty()
+            }
+            Ok(Heard::Stun(Some(answer))) => {
+                self.hear_stun(&answer);
+                true
+            }
+            Ok(Heard::Stun(None)) => false,
+            Err(error) => {
+                tracing::error!(%error, "a question about our addresses failed");
+                false
+            }
         };
-        sources.load().config.rtc
+        if !self.advertiser.is_ready() {
+            self.again.get_or_insert(now() + RETRY_AFTER);
+        }
+        if answered {
+            self.silent = false;
+        }
+        // Told once, when nobody is left to answer: of two families one mostly is not there.
+        let over = self.asking.is_empty() && !self.advertiser.is_ready();
+        if over && !std::mem::replace(&mut self.silent, true) {
+            tracing::warn!(
+                "could not determine the public address: not ready until somebody says it"
+            );
+        }
     }
+}
 
-    #[test]
-    fn node_ip_replaces_what_the_interfaces_have() {
-        let mut rtc = rtc();
-        rtc.node_ip.v4 = Some(Ipv4Addr::new(203, 0, 113, 7));
-        let told = advertised(&rtc, 7882).expect("no system call needed");
-        let at = |text: &str| text.parse().expect("an address");
-        let udp = Candidate::udp(at("203.0.113.7:7882"));
-        let tcp = Candidate::tcp(at("203.0.113.7:7881"));
-        assert_eq!(told, [udp, tcp]);
-        rtc.force_tcp = true;
-        assert_eq!(advertised(&rtc, 7882).expect("the same"), [tcp]);
-        (rtc.force_tcp, rtc.tcp_port) = (false, 0);
-        assert_eq!(advertised(&rtc, 7882).expect("the same"), [udp]);
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
+}
 
-    #[test]
-    fn loopback_and_container_addresses_are_kept_to_ourselves() {
-        let mut rtc = rtc();
-        let lan = IpAddr::from([192, 168, 1, 2]);
-        assert!(is_advertisable("eth0", lan, &rtc));
-        assert!(!is_advertisable("docker0", lan, &rtc));
-        assert!(!is_advertisable(
-            "eth0",
-            IpAddr::from([169, 254, 1, 1]),
-            &rtc
-        ));
-        assert!(!is_advertisable("lo", IpAddr::from([127, 0, 0, 1]), &rtc));
-        rtc.enable_loopback_candidate = true;
-        assert!(is_advertisable("lo", IpAddr::from([127, 0, 0, 1]), &rtc));
-        rtc.interfaces.includes = vec!["docker0".into()];
-        assert!(is_advertisable("docker0", lan, &rtc));
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// The addresses of a name; none if it has none, or nobody says.
+async fn look_up(name: &str) -> Vec<IpAddr> {
+    match timeout(NAME_WITHIN, tokio::net::lookup_host((name, 0))).await {
+        Ok(Ok(found)) => found.map(|at| at.ip()).collect(),
+        Ok(Err(error)) => {
+            tracing::warn!(name, %error, "rtc.node_ip cannot be looked up");
+            Vec::new()
+        }
+        Err(_) => {
+            tracing::warn!(name, "rtc.node_ip was not looked up in time");
+            Vec::new()
+        }
     }
 }

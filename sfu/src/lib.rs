@@ -14,6 +14,8 @@ pub mod rtp;
 
 pub mod media;
 
+pub mod advertise;
+
 pub mod room;
 
 pub mod signal;

@@ -12,6 +12,7 @@ use crate::ids::MediaKind;
 use crate::room::effect::{Count, DataFate, Limit};
 use ::turn::net::Totals;
 use series::Series;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 pub use worker::{
     ConnectionEnd, Counter, Counters, DropReason, Feedback, Population, Traffic, WorkerMetrics,
@@ -304,6 +305,20 @@ impl Metrics {
     pub fn token_signed(&self, result: &'static str, seconds: f64) {
         let authorization = &self.0.series.authorization;
         authorization.signature.ended(result, seconds);
+    }
+
+    /// Clients are told these addresses from now on, each with who says it is ours.
+    pub fn advertised(&self, list: impl Iterator<Item = (IpAddr, &'static str)>, again: bool) {
+        let addresses = &self.0.series.addresses;
+        addresses.told.reset();
+        for (ip, source) in list {
+            let ip = ip.to_string();
+            addresses
+                .told
+                .with_label_values(&[ip.as_str(), source])
+                .set(1);
+        }
+        addresses.changes.inc_by(u64::from(again));
     }
 
     /// The page of a scrape, in Prometheus' text format.

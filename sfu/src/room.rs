@@ -19,6 +19,7 @@ mod publication;
 mod subscription;
 mod roster;
 mod kept;
+mod fallback;
 mod participant;
 mod speakers;
 mod quality;
@@ -31,6 +32,7 @@ mod subscribing;
 mod binding;
 mod publishing;
 mod exit;
+mod readdress;
 mod negotiation;
 mod entry;
 mod resume;
@@ -216,35 +218,11 @@ impl Room {
     fn handle_event(&mut self, event: Event, now: Instant) {
         let state = &mut self.state;
         match event {
-            Event::Answer {
-                peer,
-                id,
-                sdp,
-                mids,
-                candidates,
-            } => {
-                negotiation::handle_answer(state, peer, (id, sdp), &mids, &candidates);
+            Event::Connected { peer, side, path } => {
+                negotiation::handle_connected(state, peer, (side, path.local.ip()), now)
             }
-            Event::Offer {
-                peer,
-                id,
-                sdp,
-                mids,
-                candidates,
-            } => {
-                negotiation::handle_own_offer(state, peer, (id, sdp), &mids, &candidates);
-            }
-            Event::AnswerRefused { peer, reason } => {
-                negotiation::handle_answer_refused(state, peer, &reason, now)
-            }
-            Event::OfferRefused { peer, reason, .. } => {
-                negotiation::handle_offer_refused(state, peer, &reason, now)
-            }
-            Event::SectionsNeeded { peer, audio, video } => {
-                negotiation::handle_sections_needed(state, peer, audio, video)
-            }
-            Event::Connected { peer, side, .. } => {
-                negotiation::handle_connected(state, peer, side, now)
+            Event::PathChanged { peer, side, path } => {
+                negotiation::handle_moved(state, peer, (side, path.local.ip()))
             }
             Event::Failed { peer, side, reason } => {
                 exit::handle_media_failed(state, peer, (side, reason), now)
@@ -277,7 +255,53 @@ impl Room {
                 channel,
                 bytes,
             } => data::handle_message(state, peer, channel, &bytes, now),
-            Event::PathChanged { .. } | Event::Disconnected { .. } => {}
+            Event::Disconnected { .. } => {}
+            Event::Answer { .. }
+            | Event::Offer { .. }
+            | Event::Candidates { .. }
+            | Event::AnswerRefused { .. }
+            | Event::OfferRefused { .. }
+            | Event::SectionsNeeded { .. } => self.handle_description(event, now),
+        }
+    }
+
+    /// What media wants said of sections and candidates, and what it could not use of it.
+    fn handle_description(&mut self, event: Event, now: Instant) {
+        let state = &mut self.state;
+        match event {
+            Event::Answer {
+                peer,
+                id,
+                sdp,
+                mids,
+                candidates,
+            } => {
+                negotiation::handle_answer(state, peer, (id, sdp), &mids, &candidates);
+            }
+            Event::Offer {
+                peer,
+                id,
+                sdp,
+                mids,
+                candidates,
+            } => {
+                negotiation::handle_own_offer(state, peer, (id, sdp), &mids, &candidates);
+            }
+            Event::Candidates {
+                peer,
+                side,
+                candidates,
+            } => negotiation::handle_candidates(state, peer, side, &candidates),
+            Event::AnswerRefused { peer, reason } => {
+                negotiation::handle_answer_refused(state, peer, &reason, now)
+            }
+            Event::OfferRefused { peer, reason, .. } => {
+                negotiation::handle_offer_refused(state, peer, &reason, now)
+            }
+            Event::SectionsNeeded { peer, audio, video } => {
+                negotiation::handle_sections_needed(state, peer, audio, video)
+            }
+            _ => {}
         }
     }
 
@@ -289,6 +313,7 @@ impl Room {
                     exit::remove(state, peer, Farewell::REMOVED, now);
                 }
             }
+            Admin::Readdress { still } => readdress::handle(state, &still),
             Admin::Expel { identity } => exit::expel(state, &identity, now),
             Admin::Close => {
                 let farewell = Farewell::told(DisconnectReason::RoomDeleted, Action::Disconnect);

@@ -26,6 +26,7 @@ use crate::worker::Workers;
 use directory::{Ask, Directory};
 use keeper::{Letter, Verdict};
 use proto::livekit::{RoomConfiguration, signal_request};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -135,6 +136,14 @@ impl Rooms {
         let expel = Command::Admin(Admin::Expel { identity });
         // A room that is over has nobody in it.
         let _ = found.letters.send(Letter::Tell(Box::new(expel))).await;
+    }
+
+    /// The server is reached by other addresses now. Whoever is connected to one of `still` is left in
+    /// peace, everybody else is told to resume.
+    pub async fn readdress(&self, still: Vec<IpAddr>) {
+        let admin = Admin::Readdress { still };
+        // A directory that is gone has no rooms.
+        let _ = self.directory.send(Ask::TellAll { admin }).await;
     }
 
     /// Leads a session into the room `name`, which is made if it does not exist.

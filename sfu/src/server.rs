@@ -6,8 +6,9 @@
 mod stop;
 mod listen;
 mod authorization;
+mod relay;
+mod reach;
 mod sections;
-mod turn;
 mod reload;
 pub mod alone;
 
@@ -21,7 +22,7 @@ use crate::http::front::Front;
 use crate::http::{self, gate, try_page};
 use crate::media::transport::candidates::Candidate;
 use crate::metrics::Metrics;
-use crate::rooms::{Denied, PRESENCE_DEPTH, Rooms, Surroundings};
+use crate::rooms::{PRESENCE_DEPTH, Rooms, Surroundings};
 use crate::settings::{Loaded, Sources};
 use crate::telemetry::Telemetry;
 use crate::worker::placement::Threads;
@@ -32,13 +33,14 @@ use axum::Router;
 use proto::token::Keys;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use reach::Reach;
 use reload::{Owners, Running, Settings};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// What media threads get to finish their pass.
@@ -138,25 +140,23 @@ async fn serve(
     let metrics = Metrics::new(&node_id);
     let readiness = Readiness::default();
     let faults = Faults::new(&config.faults, &metrics);
-    let media = sections::media(config, record, &faults)?;
-    let advertised = media.plane.advertised.clone();
+    let reach = Reach::new(&config.rtc)?;
+    let media = sections::media(config, &reach, record, &faults)?;
+    let advertised = reach.candidates();
     let (workers, threads) = Workers::start(&media, &metrics, rand::rng().random())?;
     let keys = Arc::new(sections::keys(&config.keys));
     let (presence, comings) = mpsc::channel(PRESENCE_DEPTH);
-    let surroundings = Surroundings {
-        workers: workers.clone(),
-        metrics: metrics.clone(),
-        keys: Arc::clone(&keys),
-        settings: sections::room_settings(config),
-        server_info: sections::server_info(config, &node_id),
-        faults: faults.clone(),
-        denied: Denied::default(),
-        presence: config.matrix.wants_presence().then_some(presence),
-    };
+    let shared = (workers.clone(), metrics.clone(), Arc::clone(&keys));
+    let surroundings = sections::surroundings(config, &node_id, shared, &faults, presence);
     let rooms = Rooms::start(surroundings.clone());
     let (draining, is_draining) = watch::channel(false);
-    let turn = turn::start(config, &advertised, &workers, &metrics)?;
-    let (policy, joins) = watch::channel(sections::policy(config, turn.told.as_ref()));
+    let (policy, joins) = watch::channel(sections::policy(config));
+    let relay = relay::start(
+        config,
+        (&advertised, reach.udp_port),
+        &surroundings,
+        policy.clone(),
+    )?;
     let front = sections::front(config, &surroundings, &rooms, (joins, is_draining));
     let main = listen::bind("port", config.http.port, &config.http.bind_addresses).await?;
     let prometheus = listen::bind_metrics(&config.prometheus).await?;
@@ -167,29 +167,26 @@ async fn serve(
     let (gate, router) = gate::router(readiness.clone());
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
     let mut tasks = listen::spawn(main, &router, &stopping, &places, &faults);
-    let page = serve_metrics(config, prometheus, metrics.clone(), &readiness, &stopping);
-    tasks.extend(page);
+    let page = (metrics.clone(), readiness.clone(), Arc::clone(&reach.check));
+    tasks.extend(serve_metrics(config, prometheus, page, &stopping));
     accept_media(media_tcp, &surroundings);
     // It may wait for what another process has left behind.
     let matrix = authorization::start(config, &keys, (&rooms, comings, trusted), &metrics)?;
     let routes = main_router(config, front, (keys, readiness.clone()), matrix.endpoints);
     gate.send_replace(Some(routes));
+    let check = Arc::clone(&reach.check);
+    let told = (rooms.clone(), readiness.clone(), relay);
+    reach.watch(&surroundings, &config.rtc, told);
     readiness.set(true);
     announce(config, &node_id, &bound, &advertised);
     started(&bound);
 
-    let owners = Owners::new(
-        matrix.owner,
-        proxies,
-        (policy, turn.told.clone()),
-        telemetry,
-    );
-    attend(&mut signals, sources, loaded, &owners).await;
+    let owners = Owners::new(matrix.owner, proxies, policy, telemetry);
+    attend(&mut signals, sources, loaded, (&owners, &check)).await;
     readiness.set(false);
     draining.send_replace(true);
     tasks.extend(farewell(rooms, places, &stopping));
     stop::drain(tasks, &mut signals, config.drain_timeout).await;
-    turn.stop();
     end(&workers, threads).await;
     Ok(())
 }
@@ -207,12 +204,11 @@ fn farewell(rooms: Rooms, places: Places, stopping: &stop::Stopping) -> [JoinHan
 fn serve_metrics(
     config: &Config,
     listeners: Vec<TcpListener>,
-    metrics: Metrics,
-    readiness: &Readiness,
+    (metrics, readiness, check): (Metrics, Readiness, Arc<Notify>),
     stopping: &stop::Stopping,
 ) -> Vec<JoinHandle<()>> {
     let scrapers = Places::new(MAX_SCRAPERS, metrics.clone());
-    let page = admin::router(&config.prometheus, metrics, readiness.clone());
+    let page = admin::router(&config.prometheus, metrics, readiness, check);
     // Whoever looks for failures on purpose must be able to count them.
     let faults = Faults::default();
     listen::spawn(listeners, &page, stopping, &scrapers, &faults)
@@ -237,23 +233,6 @@ async fn end(workers: &Workers, threads: Threads) {
     {
         tracing::warn!("media threads did not stop in time");
     }
-}
-
-/// One line for each address clients are told to send media to.
-fn announce_candidates(advertised: &[Candidate]) {
-    for candidate in advertised {
-        tracing::info!(
-            "advertised candidate: {}{} host {}",
-            candidate.transport.label(),
-            family(&candidate.at),
-            candidate.at
-        );
-    }
-}
-
-/// 4 or 6.
-const fn family(address: &SocketAddr) -> u8 {
-    if address.is_ipv4() { 4 } else { 6 }
 }
 
 /// What the main port answers.
@@ -305,13 +284,22 @@ fn announce(config: &Config, node_id: &str, bound: &[SocketAddr], advertised: &[
             "no keys provided, using placeholder keys: anyone who reaches this server may join"
         );
     }
-    announce_candidates(advertised);
+    reach::announce(advertised);
 }
 
 /// Reloads whenever it is told to, until it is told to end.
-async fn attend(signals: &mut stop::Signals, sources: &Sources, loaded: &Loaded, owners: &Owners) {
+async fn attend(
+    signals: &mut stop::Signals,
+    sources: &Sources,
+    loaded: &Loaded,
+    (owners, check): (&Owners, &Notify),
+) {
     let mut running = Running::new(loaded);
-    stop::until_told(signals, || reload_from(sources, &mut running, owners)).await;
+    let reload = || {
+        reload_from(sources, &mut running, owners);
+        check.notify_one();
+    };
+    stop::until_told(signals, reload).await;
 }
 
 /// SIGHUP: the whole configuration is read, and what may change while running is applied.
@@ -328,7 +316,7 @@ fn reload_from(sources: &Sources, running: &mut Running, owners: &Owners) {
     let settings = Settings {
         matrix: authorization::section(&config.matrix),
         proxies: config.http.trusted_proxies.clone(),
-        policy: sections::policy(config, None),
+        policy: sections::policy(config),
         logging: config.logging.clone(),
     };
     running.take(owners, &read.complaints, changes, settings);

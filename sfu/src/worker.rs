@@ -22,6 +22,7 @@ use crate::faults::Faults;
 use crate::media::demux::Carrier;
 use crate::media::message::{Command, Event, PeerFailure, Side};
 use crate::media::plane::{self, Plane, Progress};
+use crate::media::transport::candidates::Candidate;
 use crate::metrics::WorkerMetrics;
 use mailbox::{Inbox, Message};
 use mio::{Events, Poll, Token};
@@ -213,6 +214,7 @@ impl Worker {
         for _ in 0..COMMANDS_PER_PASS {
             match self.inbox.take() {
                 Some(Message::Command { command, events }) => self.apply(command, events, now),
+                Some(Message::Advertise(candidates)) => self.advertise(&candidates, now),
                 Some(Message::Connection(accepted)) => self.tcp.adopt(*accepted, now),
                 Some(Message::Relay(relay)) => self.relay = Some(relay),
                 Some(Message::Stop) => return false,
@@ -237,6 +239,13 @@ impl Worker {
             recorder.command(&command, now);
         }
         self.plane.handle_command(command, now);
+    }
+
+    fn advertise(&mut self, candidates: &[Candidate], now: Instant) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.advertised(candidates, now);
+        }
+        self.plane.handle_advertised(candidates.to_vec());
     }
 
     fn receive(&mut self, now: Instant) {

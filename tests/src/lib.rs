@@ -19,6 +19,8 @@ pub mod check;
 pub mod shake;
 pub mod world;
 pub mod relay;
+pub mod stun;
+pub mod island;
 pub mod framed;
 
 pub mod endpoint;

@@ -182,6 +182,7 @@ impl Stage {
         match entry {
             Entry::Command(command) => self.command(command, now),
             Entry::Datagram(datagram) => self.datagram(&datagram, now),
+            Entry::Advertised(candidates) => self.plane.handle_advertised(candidates),
             Entry::PathLost(path) => self.plane.handle_path_lost(path, now),
             Entry::FanOut => self.fan_out(now),
             Entry::Absence(nanos) => self.plane.excuse(Duration::from_nanos(nanos)),

@@ -45,6 +45,24 @@ pub struct Server {
     pub metrics: SocketAddr,
 }
 
+/// What stands in the configuration of every server.
+fn head((node_ip, rtc): (&str, &[&str]), [http, udp, tcp, metrics]: [u16; 4]) -> String {
+    let bind = match node_ip.parse::<Ipv4Addr>() {
+        Ok(ip) if !ip.is_loopback() => format!("127.0.0.1, {ip}"),
+        _ => "127.0.0.1".to_owned(),
+    };
+    let node_ip = match node_ip {
+        "" => String::new(),
+        ip => format!("node_ip: \"{ip}\"\n  "),
+    };
+    let rtc = rtc.join("\n  ");
+    format!(
+        "port: {http}\nbind_addresses: [{bind}]\nkeys:\n  {KEY}: {SECRET}\nrtc:\n  \
+         udp_port: {udp}\n  tcp_port: {tcp}\n  {node_ip}{rtc}\n  \
+         enable_loopback_candidate: true\nprometheus:\n  port: {metrics}\n",
+    )
+}
+
 /// An HTTP answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -73,7 +91,7 @@ impl Server {
     /// Starts a server that takes its time, and waits for nothing; [`Self::ready`] does.
     #[must_use]
     pub fn begin_with(more: &str) -> Self {
-        Self::begin(None, "127.0.0.1", more, &[])
+        Self::begin(None, ("127.0.0.1", &["use_external_ip: false"]), more, &[])
     }
 
     /// Starts a server whose configuration is in a file, which [`Self::rewrite`] may change.
@@ -130,6 +148,11 @@ impl Server {
         Self::launch("127.0.0.1", "", flags).await
     }
 
+    /// Starts a server that finds its addresses as these keys of the section `rtc` say.
+    pub async fn start_reached(rtc: &[&str]) -> Self {
+        Self::launch_reached("", rtc, "", &[]).await
+    }
+
     /// What the program prints when it is asked for something else than to serve.
     ///
     /// # Panics
@@ -147,40 +170,33 @@ impl Server {
     }
 
     async fn launch_from(file: Option<&Path>, node_ip: &str, more: &str, flags: &[&str]) -> Self {
-        let mut server = Self::begin(file, node_ip, more, flags);
+        let mut server = Self::begin(file, (node_ip, &["use_external_ip: false"]), more, flags);
         server.ready().await;
         server
     }
 
-    fn begin(file: Option<&Path>, node_ip: &str, more: &str, flags: &[&str]) -> Self {
+    async fn launch_reached(node_ip: &str, rtc: &[&str], more: &str, flags: &[&str]) -> Self {
+        let mut server = Self::begin(None, (node_ip, rtc), more, flags);
+        server.ready().await;
+        server
+    }
+
+    fn begin(
+        file: Option<&Path>,
+        (node_ip, rtc): (&str, &[&str]),
+        more: &str,
+        flags: &[&str],
+    ) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let (http, udp) = (local(free_tcp_port()), local(free_udp_port()));
-        let (metrics, tcp) = (local(free_tcp_port()), local(free_tcp_port()));
-        let bind = match node_ip.parse::<Ipv4Addr>() {
-            Ok(ip) if !ip.is_loopback() => format!("127.0.0.1, {ip}"),
-            _ => "127.0.0.1".to_owned(),
-        };
-        let node_ip = match node_ip {
-            "" => String::new(),
-            ip => format!("node_ip: \"{ip}\"\n  "),
-        };
-        let head = format!(
-            "port: {}\nbind_addresses: [{bind}]\nkeys:\n  {KEY}: {SECRET}\nrtc:\n  udp_port: {}\n  \
-             tcp_port: {}\n  {node_ip}use_external_ip: false\n  \
-             enable_loopback_candidate: true\nprometheus:\n  port: {}\n",
-            http.port(),
-            udp.port(),
-            tcp.port(),
-            metrics.port(),
-        );
+        let [http, metrics, tcp] = free_tcp_ports().map(local);
+        let udp = local(free_udp_port());
+        let ports = [http, udp, tcp, metrics].map(|at| at.port());
+        let mut head = head((node_ip, rtc), ports);
         // Its ports are the same for all servers of this machine.
-        let relays = if more.contains("turn:") {
-            ""
-        } else {
-            NO_RELAYS
-        };
-        let head = format!("{head}{relays}");
+        if !more.contains("turn:") {
+            head.push_str(NO_RELAYS);
+        }
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let log = std::env::temp_dir().join(format!("foci-e2e-{}-{count}.log", std::process::id()));
         let out = File::create(&log).expect("the temporary folder takes a log");
@@ -280,10 +296,8 @@ impl Server {
     /// # Panics
     /// When there is no such series.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let page = request(self.metrics, "GET", "/metrics", "", "")
-            .await
-            .expect("the metrics page");
-        let of_series = page.body.lines().filter(|line| {
+        let page = self.get_metrics().await;
+        let of_series = page.lines().filter(|line| {
             let rest = line.strip_prefix(name).unwrap_or_default();
             rest.starts_with(['{', ' ']) && labels.iter().all(|label| rest.contains(label))
         });
@@ -294,9 +308,23 @@ impl Server {
         values.iter().sum()
     }
 
+    /// The metrics page.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn get_metrics(&self) -> String {
+        let page = request(self.metrics, "GET", "/metrics", "", "").await;
+        page.expect("the metrics page").body
+    }
+
     /// Asks it to end, as a service manager does.
     pub fn terminate(&self) {
         self.signal("TERM");
+    }
+
+    /// Asks it to read its configuration and look at its addresses again.
+    pub fn hang_up(&self) {
+        self.signal("HUP");
     }
 
     /// Sends it a signal, for example `HUP`.
@@ -321,6 +349,15 @@ impl Server {
             assert!(Instant::now() < deadline, "the log never says: {text}");
             tick.tick().await;
         }
+    }
+
+    /// Asks it on the metrics port to look at its addresses again.
+    ///
+    /// # Panics
+    /// When it does not take that.
+    pub async fn check_addresses(&self) {
+        let asked = request(self.metrics, "POST", "/addresses/check", "", "").await;
+        assert_eq!(asked.expect("an answer").status, 202);
     }
 
     /// Waits until the process has ended, and tells whether it ended well.
@@ -535,8 +572,14 @@ pub fn binary() -> &'static PathBuf {
 /// A port nobody listens on now.
 #[must_use]
 pub fn free_tcp_port() -> u16 {
-    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    socket.local_addr().expect("a bound socket").port()
+    let [port] = free_tcp_ports();
+    port
+}
+
+/// Different ones: each is held while the others are drawn.
+fn free_tcp_ports<const N: usize>() -> [u16; N] {
+    let held = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+    held.map(|socket| socket.local_addr().expect("a bound socket").port())
 }
 
 fn free_udp_port() -> u16 {

@@ -1,8 +1,12 @@
 //! Browsers and Node on the real server: the unmodified npm clients, and our own page. Run with
 //! `cargo browser`; screenshots go to `FOCI_ARTIFACTS`.
 
+use std::net::Ipv4Addr;
+use std::time::Duration;
 use tests::script;
 use tests::server::Server;
+use tests::stun::Stun;
+use tokio::time::interval;
 
 #[tokio::test]
 async fn three_participants_call_with_livekit_client() {
@@ -35,6 +39,34 @@ async fn three_participants_call_through_the_relay_alone() {
         let (relayed, others): (Vec<_>, Vec<_>) =
             active.partition(|line| line.contains("connectionType=\"turn\""));
         assert!(relayed.len() >= 3 && others.is_empty(), "{others:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_goes_on_when_the_server_is_reached_by_another_address() {
+    let stun = Stun::open(Some(Ipv4Addr::LOCALHOST)).await;
+    let servers = format!("stun_servers: [\"{}\"]", stun.at);
+    let without_ipv6 = "ips: {excludes: [\"::/0\"]}";
+    let server = Server::start_reached(&["use_external_ip: true", &servers, without_ipv6]).await;
+    let changed = async {
+        let mut tick = interval(Duration::from_millis(100));
+        // Each of three sees and hears the other two.
+        while server.metric("foci_downstreams", &[]).await < 12.0 {
+            tick.tick().await;
+        }
+        stun.say(Some(Ipv4Addr::new(127, 0, 0, 2)));
+        server.check_addresses().await;
+    };
+    tokio::join!(script::node(&server, "call.mjs"), changed);
+    let log = server.log();
+    for name in ["a", "b", "c"] {
+        let name = format!("participant={name} ");
+        let moved = log.lines().any(|line| {
+            line.contains("ice reconnected or switched pair")
+                && line.contains(&name)
+                && line.contains("host 127.0.0.2:")
+        });
+        assert!(moved, "{name} joined anew");
     }
 }
 

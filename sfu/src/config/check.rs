@@ -5,6 +5,7 @@
 //! without errors.
 
 pub mod http;
+pub mod public;
 pub mod rtc;
 pub mod room;
 pub mod operation;
@@ -18,6 +19,7 @@ pub use app_service::AppService;
 pub use http::Http;
 pub use matrix::Matrix;
 pub use operation::{Level, Logging, Prometheus};
+pub use public::{Advertise, Public};
 pub use room::{Audio, Limit, Room, Video};
 pub use rtc::{NodeIp, PliThrottle, Rtc};
 pub use turn::{IceServer, Turn};

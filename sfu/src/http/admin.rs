@@ -9,29 +9,40 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Notify;
 
 /// Prometheus' text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Does this process take new sessions? Shared by all who answer for it.
 #[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness {
+    serving: Arc<AtomicBool>,
+    /// Nobody knows by which address clients would reach us.
+    lost: Arc<AtomicBool>,
+}
 
 impl Readiness {
     /// Says so from now on.
     pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
+        self.serving.store(ready, Ordering::Release);
+    }
+
+    /// Says that an address is known by which clients reach us, or that none is. Until it is said,
+    /// one is.
+    pub fn set_reachable(&self, reachable: bool) {
+        self.lost.store(!reachable, Ordering::Release);
     }
 
     /// It takes new sessions.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.serving.load(Ordering::Acquire) && !self.lost.load(Ordering::Acquire)
     }
 }
 
@@ -40,6 +51,21 @@ struct Admin {
     metrics: Metrics,
     /// The whole `Authorization` header to expect.
     authorization: Option<Arc<str>>,
+    check: Arc<Notify>,
+}
+
+impl Admin {
+    /// The answer to whoever does not have the credentials.
+    fn refuse(&self, headers: &HeaderMap) -> Option<Response> {
+        let given = headers.get(header::AUTHORIZATION);
+        let given = given.map(|value| value.as_bytes());
+        let wanted = self.authorization.as_ref()?;
+        if given.is_some_and(|given| same(given, wanted.as_bytes())) {
+            return None;
+        }
+        let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"Protected Area\"")];
+        Some((StatusCode::UNAUTHORIZED, challenge, "Unauthorized").into_response())
+    }
 }
 
 /// `/healthz` and `/readyz`, for this port and for the main one.
@@ -50,8 +76,13 @@ pub fn health(readiness: Readiness) -> Router {
         .with_state(readiness)
 }
 
-/// Everything on the metrics port.
-pub fn router(config: &Prometheus, metrics: Metrics, readiness: Readiness) -> Router {
+/// Everything on the metrics port. `check` makes the server look at its addresses again.
+pub fn router(
+    config: &Prometheus,
+    metrics: Metrics,
+    readiness: Readiness,
+    check: Arc<Notify>,
+) -> Router {
     let authorization = config.credentials.as_ref().map(|(name, password)| {
         let pair = format!("{name}:{}", password.reveal());
         Arc::from(format!("Basic {}", BASE64_STANDARD.encode(pair)))
@@ -59,8 +90,10 @@ pub fn router(config: &Prometheus, metrics: Metrics, readiness: Readiness) -> Ro
     let admin = Admin {
         metrics,
         authorization,
+        check,
     };
     Router::new()
+        .route("/addresses/check", post(check_addresses))
         .fallback(get(scrape))
         .with_state(admin)
         .merge(health(readiness))
@@ -76,16 +109,19 @@ async fn ready(State(readiness): State<Readiness>) -> Response {
 }
 
 async fn scrape(State(admin): State<Admin>, headers: HeaderMap) -> Response {
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .map(|value| value.as_bytes());
-    if let Some(wanted) = &admin.authorization
-        && !given.is_some_and(|given| same(given, wanted.as_bytes()))
-    {
-        let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"Protected Area\"")];
-        return (StatusCode::UNAUTHORIZED, challenge, "Unauthorized").into_response();
+    if let Some(refused) = admin.refuse(&headers) {
+        return refused;
     }
     ([(header::CONTENT_TYPE, TEXT_FORMAT)], admin.metrics.page()).into_response()
+}
+
+/// What is found is told in log and metrics.
+async fn check_addresses(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    if let Some(refused) = admin.refuse(&headers) {
+        return refused;
+    }
+    admin.check.notify_one();
+    StatusCode::ACCEPTED.into_response()
 }
 
 /// Compares in a time that does not tell where the difference is.
@@ -112,6 +148,11 @@ mod tests {
         }
     }
 
+    fn of(credentials: Option<(String, Secret)>) -> Router {
+        let (metrics, check) = (Metrics::new("n"), Arc::default());
+        router(&config(credentials), metrics, Readiness::default(), check)
+    }
+
     /// The answer to one request, head and body.
     async fn answer(router: Router, path: &str, header: &str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
@@ -130,7 +171,7 @@ mod tests {
     #[tokio::test]
     async fn any_path_is_a_scrape() {
         for path in ["/", "/metrics", "/a/b"] {
-            let router = router(&config(None), Metrics::new("n"), Readiness::default());
+            let router = of(None);
             let text = answer(router, path, "").await;
             assert!(text.starts_with("HTTP/1.1 200"), "{text}");
             assert!(text.contains("livekit_room_total{node"), "{text}");
@@ -139,14 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn credentials_are_asked_for_and_health_is_not_behind_them() {
-        let of = || {
-            let credentials = Some(("u".into(), Secret::new("p".into())));
-            router(
-                &config(credentials),
-                Metrics::new("n"),
-                Readiness::default(),
-            )
-        };
+        let of = || of(Some(("u".into(), Secret::new("p".into()))));
         let refused = answer(of(), "/metrics", "").await;
         assert!(refused.starts_with("HTTP/1.1 401") && refused.contains("Protected Area"));
         let wrong = answer(of(), "/metrics", "Authorization: Basic dTpx\r\n").await;
@@ -167,6 +201,10 @@ mod tests {
         let before = answer(health(readiness.clone()), "/readyz", "").await;
         assert_eq!(status(before).as_deref(), Some("503"));
         readiness.set(true);
+        readiness.set_reachable(false);
+        let lost = answer(health(readiness.clone()), "/readyz", "").await;
+        assert_eq!(status(lost).as_deref(), Some("503"));
+        readiness.set_reachable(true);
         let after = answer(health(readiness), "/readyz", "").await;
         assert_eq!(status(after).as_deref(), Some("200"));
     }

@@ -106,6 +106,11 @@ pub enum Command {
         /// The wish.
         wish: Wish,
     },
+    /// The peer has trouble with UDP: it is told TCP addresses only from now on, if there are any.
+    PreferTcp {
+        /// The peer.
+        peer: PeerId,
+    },
     /// A data message for peers of one worker. Who has no such channel open gets nothing.
     SendData {
         /// The channel it goes on.
@@ -146,6 +151,7 @@ impl Command {
             Self::SendData { peers, .. } => return peers,
             Self::AddPeer { peer, .. }
             | Self::RemovePeer { peer }
+            | Self::PreferTcp { peer }
             | Self::Offer { peer, .. }
             | Self::Answer { peer, .. }
             | Self::Negotiate { peer, .. }
@@ -198,6 +204,16 @@ pub enum Event {
         /// Every section that sends a track now: its mid and the track. Always the full map.
         mids: Vec<(String, TrackKey)>,
         /// `candidate:…` lines to trickle; empty unless the ICE credentials are new.
+        candidates: Vec<String>,
+    },
+    /// We are reached by other addresses than its description said, which it has not been able to use
+    /// yet.
+    Candidates {
+        /// The peer.
+        peer: PeerId,
+        /// Of which connection.
+        side: Side,
+        /// `candidate:…` lines to trickle.
         candidates: Vec<String>,
     },
     /// The client answered our offer with something unusable, or a connected one not in time: it
@@ -336,6 +352,7 @@ impl Event {
         match self {
             Self::Answer { peer, .. }
             | Self::Offer { peer, .. }
+            | Self::Candidates { peer, .. }
             | Self::AnswerRefused { peer, .. }
             | Self::OfferRefused { peer, .. }
             | Self::SectionsNeeded { peer, .. }
@@ -373,6 +390,9 @@ pub struct PeerSetup {
     /// Answer each section it sends in with one codec only: the client ignores their order.
     /// (Firefox on Linux and Android; LK signalling §6.6)
     pub one_codec_per_section: bool,
+    /// Tell it no local address beside a public one: it takes no answer by a relay from an address it
+    /// was not told. (Firefox; LK: server ops §8.1)
+    pub outside_only: bool,
     /// A connection of its own for what the peer receives; `None` for a single one.
     pub subscriber: Option<SubscriberSetup>,
 }

@@ -10,6 +10,7 @@ pub mod uplink;
 use crate::ids::{PeerId, TrackKey};
 use crate::media::estimate::feedback::FeedbackRecorder;
 use crate::media::message::PeerSetup;
+use crate::media::transport::candidates::Told;
 use crate::media::transport::negotiation::offering::Offering;
 use crate::media::transport::negotiation::{Forwarding, Negotiation, TrackError};
 use connections::Connections;
@@ -39,6 +40,8 @@ pub struct Peer {
     pub link: Link,
     /// It knows of packet trailers.
     pub reads_trailers: bool,
+    /// Which of our addresses it is told.
+    pub told: Told,
     /// Waits in the plane's list of peers whose deadlines may have moved.
     pub stirred: bool,
 }
@@ -57,6 +60,10 @@ impl Peer {
             feedback: FeedbackRecorder::new(link.ssrc),
             link,
             reads_trailers: setup.reads_trailers,
+            told: Told {
+                outside_only: setup.outside_only,
+                tcp_only: false,
+            },
             stirred: false,
         }
     }

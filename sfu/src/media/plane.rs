@@ -188,6 +188,7 @@ impl Plane {
         match command {
             Command::AddPeer { peer, setup } => self.add_peer(peer, &setup, now),
             Command::RemovePeer { peer } => self.remove_peer(peer, now),
+            Command::PreferTcp { peer } => self.prefer_tcp(peer),
             Command::Offer { peer, id, sdp } => self.handle_offer(peer, id, &sdp, now),
             Command::Answer { peer, id, sdp } => self.handle_answer(peer, id, &sdp, now),
             Command::Negotiate { peer, restart } => self.negotiate(peer, restart, now),
@@ -215,6 +216,24 @@ impl Plane {
     pub fn handle_datagram(&mut self, path: Path, datagram: &mut [u8], now: Instant) {
         let opened = self.open(&path, datagram, now);
         self.take(&opened, path, datagram, now);
+    }
+
+    /// Clients are told these from now on: in each description, and trickled with new credentials.
+    /// Those who were described others and have not connected yet are told at once.
+    pub fn handle_advertised(&mut self, candidates: Vec<Candidate>) {
+        self.setup.advertised = candidates;
+        for peer in self.peers.iter_mut() {
+            let (id, told) = (peer.id, peer.told);
+            for (side, connection) in peer.connections.iter_mut() {
+                if connection.described && !connection.transport.is_connected() {
+                    self.events.push_back(Event::Candidates {
+                        peer: id,
+                        side,
+                        candidates: candidates::host(&self.setup.advertised, told),
+                    });
+                }
+            }
+        }
     }
 
     /// What carried a path is gone: nothing comes or goes by it any more.

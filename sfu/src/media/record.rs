@@ -42,6 +42,8 @@ pub enum Entry {
     Datagram(Datagram),
     /// What carried a path was gone.
     PathLost(Path),
+    /// Clients were told other candidates from then on.
+    Advertised(Vec<Candidate>),
     /// What had been received was forwarded.
     FanOut,
     /// The media thread had stood still for so long, in nanoseconds.
@@ -214,6 +216,7 @@ pub fn write(entry: &Entry, at: Duration, out: &mut Vec<u8>) {
         Entry::Keys(_) => 9,
         Entry::Absence(_) => 10,
         Entry::PathLost(_) => 11,
+        Entry::Advertised(_) => 12,
     };
     let nanos = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
     out.push(tag);
@@ -242,6 +245,7 @@ pub fn write(entry: &Entry, at: Duration, out: &mut Vec<u8>) {
         Entry::FanOut => Ok(()),
         Entry::Absence(away) => serde_json::to_writer(&mut *out, away),
         Entry::PathLost(path) => serde_json::to_writer(&mut *out, path),
+        Entry::Advertised(candidates) => serde_json::to_writer(&mut *out, candidates),
     };
     let len = out.len() - start;
     if written.is_err() || len > BODY_MAX {
@@ -321,6 +325,7 @@ fn read(tag: u8, body: &[u8]) -> Option<Entry> {
         9 => Entry::Keys(serde_json::from_slice(body).ok()?),
         10 => Entry::Absence(serde_json::from_slice(body).ok()?),
         11 => Entry::PathLost(serde_json::from_slice(body).ok()?),
+        12 => Entry::Advertised(serde_json::from_slice(body).ok()?),
         _ => return None,
     })
 }

@@ -5,8 +5,8 @@ use crate::metrics::worker::{ConnectionEnd, Counter, Counters, DropReason, Worke
 use ::turn::net::Totals;
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use std::collections::HashMap;
 
@@ -95,6 +95,12 @@ impl Phase {
     }
 }
 
+/// Addresses told to clients.
+pub(super) struct Addresses {
+    pub(super) told: IntGaugeVec,
+    pub(super) changes: IntCounter,
+}
+
 /// All series that are written when something happens.
 pub(super) struct Series {
     registry: Registry,
@@ -103,6 +109,7 @@ pub(super) struct Series {
     pub(super) sessions: Sessions,
     pub(super) authorization: Authorization,
     pub(super) rating: Histogram,
+    pub(super) addresses: Addresses,
     pub(super) limits: IntCounterVec,
     pub(super) data: IntCounterVec,
     pub(super) faults: IntCounterVec,
@@ -170,6 +177,7 @@ impl Series {
                 "Connection quality: 0 poor, 1 good, 2 excellent, 3 lost",
                 &RATING,
             ),
+            addresses: addresses(&shelf),
             limits: shelf.counters(
                 "foci_limits_reached_total",
                 "Named limits that were reached",
@@ -211,6 +219,20 @@ impl Series {
             tracing::error!(%error, "metrics cannot be written");
         }
         String::from_utf8(page).unwrap_or_default()
+    }
+}
+
+fn addresses(shelf: &Shelf) -> Addresses {
+    Addresses {
+        told: shelf.gauges(
+            "foci_advertised_ip_info",
+            "1; an address told to clients, and who says it is ours",
+            &["ip", "source"],
+        ),
+        changes: shelf.put(IntCounter::new(
+            "foci_advertised_changes_total",
+            "Times clients were told other addresses than before",
+        )),
     }
 }
 

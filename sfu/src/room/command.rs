@@ -70,6 +70,8 @@ pub struct Join {
     pub subscribe_codecs: Vec<Codec>,
     /// Answer with one codec a section.
     pub one_codec_per_section: bool,
+    /// Tell the client no local address of ours beside a public one.
+    pub outside_only: bool,
     /// The client has one connection to send by and another to receive by.
     pub dual: bool,
     /// In our offers to it a section may serve one track after another.
@@ -113,6 +115,12 @@ pub enum Admin {
     Expel {
         /// Who.
         identity: String,
+    },
+    /// The server is reached by other addresses now: clients are told to resume, which brings an ICE
+    /// restart with the new ones.
+    Readdress {
+        /// Whoever is connected to one of these is left in peace.
+        still: Vec<IpAddr>,
     },
     /// Ends the room for everyone (DeleteRoom).
     Close,

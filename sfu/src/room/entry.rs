@@ -7,6 +7,7 @@ use super::command::Join;
 use super::deadlines::Deadline;
 use super::effect::{Count, Effect, JoinRefusal};
 use super::exit::{self, Farewell};
+use super::fallback::Fallback;
 use super::kept::Flow;
 use super::negotiation;
 use super::participant::{Link, MediaLink, Participant, Presence, Profile, check_texts};
@@ -109,6 +110,7 @@ fn peer_setup(join: &Join, primary: Side, h264: &[h264::Parameters]) -> PeerSetu
             .capabilities
             .contains(&(Capability::CapPacketTrailer as i32)),
         one_codec_per_section: join.one_codec_per_section,
+        outside_only: join.outside_only,
         subscriber: join.dual.then_some(subscriber),
     }
 }
@@ -194,6 +196,7 @@ fn register(state: &mut State, claims: Claims, join: &Join, primary: Side, now: 
         link: Link {
             session: Some(join.session),
             media: MediaLink::new(join.dual, primary),
+            fallback: Fallback::default(),
         },
         publications: Publications::default(),
         subscriptions: Subscriptions::new(join.auto_subscribe, join.adaptive_stream),

@@ -230,16 +230,19 @@ pub(super) fn handle_media_failed(
         return;
     };
     participant.link.media.handle_failed(side);
-    if participant.protocol() >= KNOWS_ACTION {
-        dismiss(
-            state,
-            peer,
-            Farewell::told(DisconnectReason::ConnectionTimeout, Action::Resume),
-        );
+    send_back(state, peer, DisconnectReason::ConnectionTimeout);
+    state.deadlines.set(Deadline::Grace(peer), now + GRACE);
+}
+
+/// The client is to resume: its connection is closed, and it is told so if it knows how. The
+/// participant stays as long as its media lives.
+pub(super) fn send_back(state: &mut State, peer: PeerId, reason: DisconnectReason) {
+    let protocol = state.participants.get(&peer).map(Participant::protocol);
+    if protocol.is_some_and(|protocol| protocol >= KNOWS_ACTION) {
+        dismiss(state, peer, Farewell::told(reason, Action::Resume));
     } else {
         close_session(state, peer);
     }
-    state.deadlines.set(Deadline::Grace(peer), now + GRACE);
 }
 
 /// The grace is over. A client that has resumed but got no media is told to start over, not to

@@ -19,6 +19,7 @@ use proto::livekit::request_response::{Reason, Request};
 use proto::livekit::signal_response::Message;
 use proto::livekit::{SignalTarget, TrickleRequest};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Instant;
 
 /// The client offers, on the connection it sends by. With a single one it is always the client who
@@ -111,6 +112,20 @@ fn track_ids(state: &State, mids: &[(String, TrackKey)]) -> HashMap<String, Stri
         .collect()
 }
 
+/// Candidates beside those that were told with a description.
+pub(super) fn handle_candidates(
+    state: &mut State,
+    peer: PeerId,
+    side: Side,
+    candidates: &[String],
+) {
+    let target = match side {
+        Side::Publisher => SignalTarget::Publisher,
+        Side::Subscriber => SignalTarget::Subscriber,
+    };
+    tell_candidates(state, peer, target, candidates);
+}
+
 /// After the description they belong to: clients keep earlier ones, but not all for long.
 fn tell_candidates(state: &mut State, peer: PeerId, target: SignalTarget, candidates: &[String]) {
     for (index, candidate) in candidates.iter().enumerate() {
@@ -128,6 +143,13 @@ fn trickle(candidate: &str, target: SignalTarget, last: bool) -> TrickleRequest 
         ),
         target: target as i32,
         r#final: last,
+    }
+}
+
+/// A connection goes by another path, which comes to this address of ours.
+pub(super) fn handle_moved(state: &mut State, peer: PeerId, (side, local): (Side, IpAddr)) {
+    if let Some(participant) = state.participants.get_mut(&peer) {
+        participant.link.media.handle_moved(side, local);
     }
 }
 
@@ -165,11 +187,17 @@ pub(super) fn handle_answer_refused(state: &mut State, peer: PeerId, reason: &st
 }
 
 /// A transport is up: for the first time, or again after a restart.
-pub(super) fn handle_connected(state: &mut State, peer: PeerId, side: Side, now: Instant) {
+pub(super) fn handle_connected(
+    state: &mut State,
+    peer: PeerId,
+    (side, local): (Side, IpAddr),
+    now: Instant,
+) {
     let Some(participant) = state.participants.get_mut(&peer) else {
         return;
     };
-    participant.link.media.handle_connected(side);
+    participant.link.media.handle_connected(side, local);
+    participant.link.fallback.handle_connected(now);
     // Failed media that recovers by itself is of no use to a client that was told to resume.
     if participant.link.session.is_some() && !participant.link.media.is_lost() {
         state.deadlines.clear(Deadline::Grace(peer));

@@ -3,6 +3,7 @@
 //! Owns who it is (profile), how far it has come (presence) and how it is reached (link). Its
 //! tracks, wishes and permissions have modules of their own; nothing here knows what they do.
 
+use super::fallback::Fallback;
 use super::kept::Flow;
 use super::permission::TrackPermissions;
 use super::publication::Publications;
@@ -17,6 +18,7 @@ use proto::livekit::participant_info::State;
 use proto::livekit::{ClientInfo, DisconnectReason};
 use proto::token::Claims;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Instant;
 
 /// A participant of the room, from its join response to its removal.
@@ -63,6 +65,7 @@ pub(super) struct Link {
     /// Its signalling connection; `None` while it is lost.
     pub(super) session: Option<SessionId>,
     pub(super) media: MediaLink,
+    pub(super) fallback: Fallback,
 }
 
 /// How a participant's media stands.
@@ -74,6 +77,8 @@ pub(super) struct MediaLink {
     pub(super) primary: Side,
     /// Connections lost; only a resume brings them back.
     failed: BTreeSet<Side>,
+    /// Our address that each connection has come to.
+    reached: BTreeMap<Side, IpAddr>,
 }
 
 impl MediaLink {
@@ -83,6 +88,7 @@ impl MediaLink {
             dual,
             primary,
             failed: BTreeSet::new(),
+            reached: BTreeMap::new(),
         }
     }
 
@@ -91,9 +97,20 @@ impl MediaLink {
         self.dual
     }
 
-    /// A connection is up.
-    pub(super) fn handle_connected(&mut self, side: Side) {
+    /// A connection is up, by a path that has come to this address of ours.
+    pub(super) fn handle_connected(&mut self, side: Side, local: IpAddr) {
         self.failed.remove(&side);
+        self.reached.insert(side, local);
+    }
+
+    /// A connection goes by another path.
+    pub(super) fn handle_moved(&mut self, side: Side, local: IpAddr) {
+        self.reached.insert(side, local);
+    }
+
+    /// Do all connections come to one of these addresses?
+    pub(super) fn is_reached_by(&self, ips: &[IpAddr]) -> bool {
+        !self.reached.is_empty() && self.reached.values().all(|ip| ips.contains(ip))
     }
 
     /// A connection is lost.

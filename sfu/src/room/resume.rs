@@ -10,6 +10,7 @@ use super::deadlines::Deadline;
 use super::dynacast;
 use super::effect::Effect;
 use super::exit::{self, Farewell, leave_message};
+use super::fallback::knows_tcp;
 use super::publishing;
 use super::pulse;
 use super::state::State;
@@ -19,7 +20,7 @@ use crate::media::message::Command;
 use proto::livekit;
 use proto::livekit::client_info::Sdk;
 use proto::livekit::signal_response::Message;
-use proto::livekit::{ClientInfo, ParticipantInfo, ParticipantUpdate};
+use proto::livekit::{ClientInfo, ParticipantInfo, ParticipantUpdate, ReconnectReason};
 use std::time::{Duration, Instant};
 
 /// Lost media must be back this long after a resume; clients give up after fifteen seconds.
@@ -33,6 +34,7 @@ pub(super) fn handle_resume(state: &mut State, resume: Resume, now: Instant) {
         return refuse(state, &resume);
     };
     adopt(state, peer, &resume, now);
+    fall_back(state, peer, resume.reason, now);
     let last_message_seq = state
         .participants
         .get(&peer)
@@ -65,6 +67,23 @@ pub(super) fn handle_resume(state: &mut State, resume: Resume, now: Instant) {
     state.quality.refresh(peer);
     pulse::speakers_changed(state, now);
     pulse::quality_changed(state, now);
+}
+
+/// If the client resumes because its media failed, and not for the first time or soon, it is told TCP
+/// addresses only from its ICE restart on.
+fn fall_back(state: &mut State, peer: PeerId, reason: ReconnectReason, now: Instant) {
+    let failed = matches!(
+        reason,
+        ReconnectReason::RrPublisherFailed | ReconnectReason::RrSubscriberFailed
+    );
+    let Some(participant) = state.participants.get_mut(&peer) else {
+        return;
+    };
+    let able = state.facts.settings.tcp_fallback && knows_tcp(&participant.profile.client);
+    if failed && able && participant.link.fallback.handle_failed(now) {
+        tracing::info!(?peer, "short ice connection, switch to tcp");
+        state.media(Command::PreferTcp { peer });
+    }
 }
 
 /// Our connection starts ICE over, as the client does with its own. Last, so that its offer has all

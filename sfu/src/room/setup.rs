@@ -47,6 +47,8 @@ pub struct Settings {
     pub audio_update_interval: Duration,
     /// A publisher is asked for less only after this. (LK: signalling §5.17)
     pub dynacast_pause_delay: Duration,
+    /// Clients with trouble on UDP are told TCP only.
+    pub tcp_fallback: bool,
     /// A participant update is split into messages of about this many bytes.
     pub update_batch_target_size: usize,
 }
@@ -62,6 +64,7 @@ impl Default for Settings {
             limits: Limits::default(),
             audio_update_interval: Duration::from_millis(400),
             dynacast_pause_delay: Duration::from_secs(5),
+            tcp_fallback: true,
             update_batch_target_size: 128 * 1024,
         }
     }

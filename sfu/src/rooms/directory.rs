@@ -42,6 +42,8 @@ pub(super) enum Ask {
     Retire { name: String, id: u64 },
     /// This room is over.
     Ended { name: String, id: u64 },
+    /// Tell all rooms.
+    TellAll { admin: Admin },
     /// Close all rooms; answered when they are over.
     ShutDown { reply: oneshot::Sender<()> },
 }
@@ -132,6 +134,7 @@ impl Directory {
                 self.forget(&name, id);
                 self.living = self.living.saturating_sub(1);
             }
+            Ask::TellAll { admin } => self.tell_all(&admin),
             Ask::ShutDown { reply } => self.shut_down(reply),
         }
     }
@@ -195,12 +198,15 @@ impl Directory {
 
     fn shut_down(&mut self, reply: oneshot::Sender<()>) {
         self.awaiting_end.get_or_insert_default().push(reply);
+        self.tell_all(&Admin::Shutdown);
+    }
+
+    fn tell_all(&self, admin: &Admin) {
         for found in self.rooms.values() {
-            let letters = found.letters.clone();
+            let (letters, command) = (found.letters.clone(), Command::Admin(admin.clone()));
             // A busy room must not hold up the others.
             tokio::spawn(async move {
-                let shutdown = Command::Admin(Admin::Shutdown);
-                let _ = letters.send(Letter::Tell(Box::new(shutdown))).await;
+                let _ = letters.send(Letter::Tell(Box::new(command))).await;
             });
         }
     }

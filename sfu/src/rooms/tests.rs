@@ -41,6 +41,7 @@ fn join(rooms: &Rooms, identity: &str) -> Entry {
         publish_codecs: Vec::new(),
         subscribe_codecs: Vec::new(),
         one_codec_per_section: false,
+        outside_only: false,
         dual: false,
         reuse_sections: true,
         passive_offers: false,

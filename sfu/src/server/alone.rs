@@ -131,13 +131,15 @@ async fn serve(
     let mut tasks = listen::spawn(main, &router, &stopping, &places, &Faults::default());
     // It holds the counters, and with them would keep the service alive.
     drop(router);
-    let metrics_page = serve_metrics(config, prometheus, metrics, &readiness, &stopping);
+    // Alone it has no media, so no addresses to look at.
+    let page = (metrics, readiness.clone(), Arc::default());
+    let metrics_page = serve_metrics(config, prometheus, page, &stopping);
     tasks.extend(metrics_page);
     readiness.set(true);
     announce(companion, &bound);
 
     let no_joins = watch::Sender::new(Policy::default());
-    let owners = Owners::new(Some(owner), proxies, (no_joins, None), telemetry);
+    let owners = Owners::new(Some(owner), proxies, no_joins, telemetry);
     let mut running = Running::new(loaded);
     stop::until_told(&mut signals, || {
         reload_from(sources, &companion.keys, &mut running, &owners)

@@ -8,7 +8,7 @@ use crate::config::cidr::Cidr;
 use crate::config::complaint::{Complaints, Severity};
 use crate::config::raw::Values;
 use crate::config::reload::Changes;
-use crate::ice_servers::IceServer;
+use crate::ice_servers::{Credential, IceServer};
 use crate::server::complain;
 use crate::settings::Loaded;
 use crate::signal::join::Policy;
@@ -25,8 +25,6 @@ pub(super) struct Owners {
     proxies: watch::Sender<Vec<Cidr>>,
     /// How joins are judged; nobody looks at it where the service is alone.
     policy: watch::Sender<Policy>,
-    /// Our own TURN server, which runs on as it is.
-    turn: Option<IceServer>,
     telemetry: Telemetry,
 }
 
@@ -39,17 +37,16 @@ pub(super) struct Settings {
 }
 
 impl Owners {
-    pub(super) fn new(
+    pub(super) const fn new(
         matrix: Option<Owner>,
         proxies: watch::Sender<Vec<Cidr>>,
-        (policy, turn): (watch::Sender<Policy>, Option<IceServer>),
+        policy: watch::Sender<Policy>,
         telemetry: Telemetry,
     ) -> Self {
         Self {
             matrix,
             proxies,
             policy,
-            turn,
             telemetry,
         }
     }
@@ -61,7 +58,17 @@ impl Owners {
         }
         self.proxies.send_replace(settings.proxies);
         let mut policy = settings.policy;
-        policy.ice_servers.splice(0..0, self.turn.clone());
+        // Our own TURN server runs on as it is.
+        let ours = |server: &&IceServer| matches!(server.credential, Credential::Ours(_));
+        let ours: Vec<IceServer> = self
+            .policy
+            .borrow()
+            .ice_servers
+            .iter()
+            .filter(ours)
+            .cloned()
+            .collect();
+        policy.ice_servers.splice(0..0, ours);
         self.policy.send_replace(policy);
         self.telemetry.reload(&settings.logging);
         Ok(())

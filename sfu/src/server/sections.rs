@@ -7,22 +7,21 @@ use crate::faults::Faults;
 use crate::http::front::Front;
 use crate::ice_servers::{Credential, IceServer};
 use crate::media::ingest::audio::LevelConfig;
-use crate::media::message::PathTransport;
 use crate::media::plane;
 use crate::media::plane::tracks::TrackSettings;
-use crate::media::transport::candidates::Candidate;
 use crate::media::transport::dtls;
+use crate::metrics::Metrics;
 use crate::room::{Limits, Settings};
-use crate::rooms::{Rooms, Surroundings};
+use crate::rooms::{Denied, Presence, Rooms, Surroundings};
+use crate::server::reach::Reach;
 use crate::server::{LIVEKIT_VERSION, ServeError};
 use crate::signal::join::Policy;
-use crate::worker;
+use crate::worker::{self, Workers};
 use proto::livekit::{ServerInfo, server_info::Edition};
 use proto::token::{Keys, Secret};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// Newest signalling protocol understood. (LK: signalling §9.2)
 const PROTOCOL: i32 = 17;
@@ -32,7 +31,7 @@ const PROTOCOL: i32 = 17;
 const AGENT_PROTOCOL: i32 = 1;
 
 /// How rooms are made.
-pub(super) fn room_settings(config: &Config) -> Settings {
+fn room_settings(config: &Config) -> Settings {
     Settings {
         empty_timeout: config.room.empty_timeout,
         departure_timeout: config.room.departure_timeout,
@@ -46,12 +45,13 @@ pub(super) fn room_settings(config: &Config) -> Settings {
         },
         audio_update_interval: Duration::from_millis(config.audio.update_interval_ms.into()),
         dynacast_pause_delay: config.video.dynacast_pause_delay,
+        tcp_fallback: config.rtc.tcp_fallback,
         update_batch_target_size: config.room.update_batch_target_size,
     }
 }
 
 /// What clients are told of the server.
-pub(super) fn server_info(config: &Config, node_id: &str) -> ServerInfo {
+fn server_info(config: &Config, node_id: &str) -> ServerInfo {
     ServerInfo {
         edition: Edition::Standard.into(),
         version: LIVEKIT_VERSION.to_owned(),
@@ -60,6 +60,26 @@ pub(super) fn server_info(config: &Config, node_id: &str) -> ServerInfo {
         node_id: node_id.to_owned(),
         agent_protocol: AGENT_PROTOCOL,
         ..ServerInfo::default()
+    }
+}
+
+/// What all rooms share.
+pub(super) fn surroundings(
+    config: &Config,
+    node_id: &str,
+    (workers, metrics, keys): (Workers, Metrics, Arc<Keys>),
+    faults: &Faults,
+    presence: mpsc::Sender<Presence>,
+) -> Surroundings {
+    Surroundings {
+        workers,
+        metrics,
+        keys,
+        settings: room_settings(config),
+        server_info: server_info(config, node_id),
+        faults: faults.clone(),
+        denied: Denied::default(),
+        presence: config.matrix.wants_presence().then_some(presence),
     }
 }
 
@@ -84,11 +104,11 @@ pub(super) fn front(
     })
 }
 
-/// How joins are judged; `turn` is our own TURN server, which clients are told of first.
-pub(super) fn policy(config: &Config, turn: Option<&IceServer>) -> Policy {
+/// How joins are judged.
+pub(super) fn policy(config: &Config) -> Policy {
     Policy {
         codecs: config.room.enabled_codecs.clone(),
-        ice_servers: turn.cloned().into_iter().chain(others(config)).collect(),
+        ice_servers: others(config).collect(),
         auto_create: config.room.auto_create,
     }
 }
@@ -112,10 +132,10 @@ pub(super) fn keys(keys: &config::keys::Keys) -> Keys {
 /// What the media threads are started with.
 pub(super) fn media(
     config: &Config,
+    reach: &Reach,
     record: Option<worker::record::Target>,
     faults: &Faults,
 ) -> Result<worker::Setup, ServeError> {
-    let port = config.rtc.udp_ports_in_use().first();
     let throttle = &config.rtc.pli_throttle;
     let dtls =
         dtls::Shared::new().map_err(|error| ServeError::Start(std::io::Error::other(error)))?;
@@ -123,11 +143,11 @@ pub(super) fn media(
         bind: if config.rtc.force_tcp {
             Vec::new()
         } else {
-            addresses::bind(port)
+            addresses::bind(reach.udp_port)
         },
         plane: plane::Setup {
             dtls: Arc::new(dtls),
-            advertised: advertised(config, port)?,
+            advertised: reach.candidates(),
             node: 0,
             process: 0,
             worker: 0,
@@ -144,19 +164,4 @@ pub(super) fn media(
         record,
         faults: faults.clone(),
     })
-}
-
-/// Where clients send media over UDP.
-pub(super) fn media_addresses(advertised: &[Candidate]) -> Vec<SocketAddr> {
-    let udp = |one: &&Candidate| one.transport == PathTransport::Udp;
-    advertised.iter().filter(udp).map(|one| one.at).collect()
-}
-
-/// The addresses clients are told, which must not be none.
-fn advertised(config: &Config, port: u16) -> Result<Vec<Candidate>, ServeError> {
-    let told = addresses::advertised(&config.rtc, port)?;
-    if told.is_empty() {
-        return Err(ServeError::NoAddress);
-    }
-    Ok(told)
 }

@@ -100,6 +100,13 @@ pub fn needs_one_codec_per_section(info: &ClientInfo) -> bool {
     is_firefox(info) && (is(&info.os, "linux") || is(&info.os, "android"))
 }
 
+/// Firefox drops what comes through a TURN relay from an address it was not told, as our public one
+/// is when it was told a local one that answers first. (LK: server ops §8.1)
+#[must_use]
+pub fn needs_outside_only(info: &ClientInfo) -> bool {
+    is_firefox(info)
+}
+
 /// Does a section of our offers serve one track after another? Old clients do not expect it, and
 /// Safari plays nothing from the second track on.
 #[must_use]

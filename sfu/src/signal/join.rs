@@ -263,6 +263,7 @@ impl Admission {
                 faults.as_ref(),
             ),
             one_codec_per_section: client::needs_one_codec_per_section(&self.client),
+            outside_only: client::needs_outside_only(&self.client),
             dual: self.dual,
             reuse_sections: client::reuses_sections(&self.client),
             passive_offers: client::needs_passive_offers(&self.client),

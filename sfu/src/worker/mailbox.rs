@@ -6,6 +6,7 @@ use super::tcp::Accepted;
 use crate::config::faults::Point;
 use crate::faults::Faults;
 use crate::media::message::Command;
+use crate::media::transport::candidates::Candidate;
 use mio::Waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,8 @@ pub enum Message {
         /// With AddPeer: the sink of its events.
         events: Option<EventSink>,
     },
+    /// Clients are told these candidates from now on.
+    Advertise(Arc<[Candidate]>),
     /// A media connection of a client whose peer is here.
     Connection(Box<Accepted>),
     /// The way to and from the TURN server in this process.

@@ -10,6 +10,7 @@ use crate::ids::PeerId;
 use crate::media::demux::Place;
 use crate::media::message::Command;
 use crate::media::plane::Plane;
+use crate::media::transport::candidates::Candidate;
 use crate::metrics::Metrics;
 use mio::{Poll, Waker};
 use std::io;
@@ -147,6 +148,20 @@ impl Workers {
             .outbox
             .send(Message::Command { command, events })
             .map_err(|_: Refused| Overloaded)
+    }
+
+    /// Tells all workers what clients are to be told from now on.
+    ///
+    /// # Errors
+    /// [`Overloaded`] if one of them does not take it: try again.
+    pub fn advertise(&self, candidates: &[Candidate]) -> Result<(), Overloaded> {
+        let candidates: Arc<[Candidate]> = candidates.into();
+        let mut told = Ok(());
+        for handle in self.workers.iter() {
+            let message = Message::Advertise(Arc::clone(&candidates));
+            told = told.and(handle.outbox.send(message).map_err(|_: Refused| Overloaded));
+        }
+        told
     }
 
     /// Hands a media connection to the worker that its first frame names. It comes to nothing there

@@ -9,6 +9,7 @@ use crate::media::plane::Plane;
 use crate::media::plane::opened::Opened;
 use crate::media::record::{self, Datagram, End, Entry, Form, Keys, Outgoing, Start, redact};
 use crate::media::transport::Handshake;
+use crate::media::transport::candidates::Candidate;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -222,6 +223,10 @@ impl Recorder {
     pub(super) fn absence(&mut self, away: Duration, now: Instant) {
         let nanos = u64::try_from(away.as_nanos()).unwrap_or(u64::MAX);
         self.push(&Entry::Absence(nanos), now);
+    }
+
+    pub(super) fn advertised(&mut self, candidates: &[Candidate], now: Instant) {
+        self.push(&Entry::Advertised(candidates.to_vec()), now);
     }
 
     pub(super) fn path_lost(&mut self, path: Path, now: Instant) {

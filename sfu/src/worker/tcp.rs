@@ -29,7 +29,12 @@ const UNSENT_BYTES: u32 = 32 * 1024;
 const IDLE: Duration = Duration::from_secs(60);
 /// A connection that takes nothing for so long is dead: a client counts as away after as long.
 const STALLED: Duration = Duration::from_secs(10);
-/// How often connections are looked at for the two.
+/// A check that is refused (a role to be settled, a password that was just changed) may be followed by
+/// a better one: so many datagrams and so long a connection may be without a good one.
+const STRANGE_DATAGRAMS: u8 = 8;
+/// See [`STRANGE_DATAGRAMS`].
+const STRANGE_FOR: Duration = Duration::from_secs(2);
+/// How often connections are looked at for these.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A connection whose first frame is a check for a ufrag of this process.
@@ -77,6 +82,10 @@ struct Connection {
     is_ready: bool,
     /// It is in `dirty`.
     is_dirty: bool,
+    /// Datagrams that came while nobody here was known behind it.
+    strange: u8,
+    /// When it came.
+    since: Instant,
     /// When something came last.
     heard: Instant,
     /// When something was written last, or nothing waited.
@@ -138,6 +147,8 @@ impl Connections {
             writable: true,
             is_ready: true,
             is_dirty: false,
+            strange: 0,
+            since: now,
             heard: now,
             moved: now,
             _places: accepted.places,
@@ -172,7 +183,7 @@ impl Connections {
     }
 
     /// Reads from each that has something. `take` tells whether whoever sent the datagram is known
-    /// there: the first thing on a connection must be a check that makes him so.
+    /// there: a connection begins with a check that makes him so.
     pub fn receive(&mut self, now: Instant, mut take: impl FnMut(Path, &mut [u8]) -> bool) {
         for number in std::mem::take(&mut self.ready) {
             let Some(connection) = self.open.get_mut(&number) else {
@@ -230,7 +241,8 @@ impl Connections {
         let ended = self.open.iter().filter_map(|(number, connection)| {
             let past = |since, limit| now.saturating_duration_since(since) >= limit;
             let waits = !connection.queue.is_empty();
-            let end = if !knows(&connection.path) {
+            let strange = past(connection.since, STRANGE_FOR) && !knows(&connection.path);
+            let end = if strange {
                 End::Unknown
             } else if waits && past(connection.moved, STALLED) {
                 End::Stalled
@@ -306,7 +318,10 @@ impl Connection {
         while let Some(datagram) = self.deframer.next_frame().map_err(|_| End::Malformed)? {
             self.heard = now;
             if !take(self.path, datagram) {
-                return Err(End::Unknown);
+                self.strange += 1;
+                if self.strange >= STRANGE_DATAGRAMS {
+                    return Err(End::Unknown);
+                }
             }
         }
         Ok(())

@@ -60,6 +60,7 @@ fn setup(input: &mut Input<'_>) -> PeerSetup {
         h264: h264::Parameters::DEFAULT.to_vec(),
         reads_trailers: false,
         one_codec_per_section: mask & 0x80 != 0,
+        outside_only: false,
         subscriber: None,
     }
 }

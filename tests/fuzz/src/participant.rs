@@ -129,6 +129,7 @@ fn join(slot: u32, identity: &str, dual: bool) -> Join {
         publish_codecs: Codec::ALL.to_vec(),
         subscribe_codecs: Codec::ALL.to_vec(),
         one_codec_per_section: false,
+        outside_only: false,
         dual,
         reuse_sections: true,
         passive_offers: false,

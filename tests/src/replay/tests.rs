@@ -26,6 +26,7 @@ fn record(last: Option<Entry>) -> Vec<u8> {
         h264: Vec::new(),
         reads_trailers: false,
         one_codec_per_section: false,
+        outside_only: false,
         subscriber: None,
     };
     let noise = Datagram {

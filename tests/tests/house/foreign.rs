@@ -61,7 +61,14 @@ const OWNERS: [(&str, &[&str]); 32] = [
     ("redis", &["jwt-service/src/store/in_redis.rs"]),
     ("rtc_sdp", &["sfu/src/media/transport/sdp.rs"]),
     ("ruma", &["jwt-service/src/matrix.rs"]),
-    ("rustix", &["sfu/src/worker/udp.rs", "turn/src/net/udp.rs"]),
+    (
+        "rustix",
+        &[
+            "sfu/src/worker/udp.rs",
+            "sfu/src/addresses/netlink.rs",
+            "turn/src/net/udp.rs",
+        ],
+    ),
     ("rustls", &["turn/src/net/tls.rs"]),
     ("rustls_native_certs", &["jwt-service/src/tls.rs"]),
     ("saphyr_parser", &["sfu/src/config/raw/yaml.rs"]),

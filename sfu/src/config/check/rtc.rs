@@ -1,5 +1,6 @@
 //! Media transport: ports, addresses, buffers.
 
+use crate::config::check::public::Public;
 use crate::config::cidr::{Cidr, InterfaceFilter, IpFilter};
 use crate::config::complaint::{Complaints, quoted};
 use crate::config::ports::PortRange;
@@ -21,8 +22,12 @@ pub struct Rtc {
     pub tcp_port: u16,
     /// No UDP at all.
     pub force_tcp: bool,
+    /// Clients with trouble on UDP are told TCP only; never without a port for it.
+    pub tcp_fallback: bool,
     /// Addresses told to clients in place of the local ones.
     pub node_ip: NodeIp,
+    /// How public addresses are found otherwise.
+    pub public: Public,
     /// Interfaces used.
     pub interfaces: InterfaceFilter,
     /// Local addresses used.
@@ -73,7 +78,9 @@ impl Rtc {
             udp_port_configured,
             tcp_port: values.port("rtc.tcp_port"),
             force_tcp: force_tcp(values, complaints),
+            tcp_fallback: values.flag("rtc.allow_tcp_fallback") && values.port("rtc.tcp_port") != 0,
             node_ip: node_ip(values, complaints),
+            public: Public::read(values, complaints),
             interfaces: InterfaceFilter {
                 includes: values.texts("rtc.interfaces.includes"),
                 excludes: values.texts("rtc.interfaces.excludes"),
@@ -118,12 +125,8 @@ fn udp_port(values: &Values, complaints: &mut Complaints) -> (PortRange, bool) {
         return (fallback, true);
     }
     match PortRange::new(start, end) {
-        Ok(range) => {
-            let cause = "Foci uses only the first port of the range";
-            let fix = format!("write rtc.udp_port: {start}");
-            complaints.warning(START, values.place(START), cause, fix);
-            (range, true)
-        }
+        // One port for each worker, from the low end: all participants share it.
+        Ok(range) => (range, true),
         Err(error) => {
             let cause = format!("the range {start}-{end} {error}");
             let fix = "set both ends, or rtc.udp_port: 7882 instead";

@@ -116,9 +116,28 @@ fn a_range_of_ports_is_taken_and_never_beside_udp_port() {
     );
     let text = format!("{SECRET}rtc: {{port_range_start: 50000, port_range_end: 60000}}\n");
     let (config, lines) = judge(&text);
-    assert!(lines[0].starts_with("warning"), "{lines:?}");
+    assert_eq!(lines, Vec::<String>::new());
     assert_eq!(config.rtc.udp_port.to_string(), "50000-60000");
     assert_eq!(config.rtc.udp_ports_in_use().to_string(), "50000");
+}
+
+#[test]
+fn addresses_to_tell_are_refused_with_the_form_they_should_have() {
+    let list = complaint("rtc: {advertise: [203.0.113.7, '203.0.113.7:40000']}\n");
+    assert!(list.contains("/udp or /tcp"), "{list}");
+    let server = complaint("rtc: {use_external_ip: true, stun_servers: ['stun:a.example']}\n");
+    assert!(server.contains("without `stun:`"), "{server}");
+    let often = complaint("rtc: {address_check_interval: 1s}\n");
+    assert!(often.contains("5s"), "{often}");
+    let forced = complaint("rtc: {force_tcp: true, tcp_port: 0}\n");
+    assert!(forced.starts_with("error"), "{forced}");
+    let (config, _) = judge(&format!("{SECRET}rtc: {{use_external_ip: true}}\n"));
+    assert_eq!(config.rtc.public.stun_servers.len(), 3, "LiveKit's");
+    let (config, _) = judge(&format!("{SECRET}rtc: {{stun_servers: [a.example]}}\n"));
+    assert!(
+        config.rtc.public.stun_servers.is_empty(),
+        "nobody is asked unasked for"
+    );
 }
 
 #[test]

@@ -166,18 +166,36 @@ fn parse_uint(text: &str) -> Option<u64> {
     text.parse().ok()
 }
 
+/// Addresses, or one name of a host as a text.
 fn parse_addresses(text: &str) -> Result<Value, String> {
+    if is_host(text) {
+        return Ok(Value::Text(text.to_owned()));
+    }
     let mut list: Vec<IpAddr> = Vec::new();
     for part in text.split(',').map(str::trim) {
-        let ip: IpAddr = part
-            .parse()
-            .map_err(|_| "an IP address, or one IPv4 and one IPv6 address as `v4,v6`".to_owned())?;
+        let ip: IpAddr = part.parse().map_err(|_| {
+            "an IP address, or one IPv4 and one IPv6 address as `v4,v6`, or a host name".to_owned()
+        })?;
         if list.iter().any(|known| known.is_ipv4() == ip.is_ipv4()) {
             return Err("at most one address of each family".to_owned());
         }
         list.push(ip);
     }
     Ok(Value::Addresses(list))
+}
+
+/// Is this the name of a host? What ends in a number is a mistyped address. (RFC 1123 §2.1)
+fn is_host(text: &str) -> bool {
+    const LABEL: usize = 63;
+    const NAME: usize = 253;
+    let label = |label: &str| {
+        let sound = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        (1..=LABEL).contains(&label.len()) && label.bytes().all(sound) && !label.starts_with('-')
+    };
+    let last = text.rsplit('.').next().unwrap_or_default();
+    text.len() <= NAME
+        && text.split('.').all(label)
+        && last.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
 /// Nanoseconds of the units of Go's `time.ParseDuration`, longest name first.
@@ -340,7 +358,17 @@ mod tests {
         assert!(of("192.0.2.1,2001:db8::1").is_ok());
         assert!(of("192.0.2.1").is_ok());
         assert!(of("192.0.2.1,192.0.2.2").is_err());
-        assert!(of("home.example.org").is_err());
+    }
+
+    #[test]
+    fn a_host_name_stands_in_for_addresses_and_a_mistyped_address_does_not() {
+        let of = |text| parse(Kind::Addresses, text, Syntax::Yaml);
+        for name in ["home.example.org", "sfu-1", "localhost"] {
+            assert_eq!(of(name), Ok(Value::Text(name.to_owned())));
+        }
+        for text in ["192.0.2", "192.0.2.256", "a,b", "a..b", "-a.b", "", "x y"] {
+            assert!(of(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -49,6 +49,13 @@ impl Plane {
         self.peers.insert(peer);
     }
 
+    pub(super) fn prefer_tcp(&mut self, id: PeerId) {
+        let index = self.index_of(id);
+        if let Some(peer) = index.and_then(|index| self.peers.at_mut(index)) {
+            peer.told.tcp_only = true;
+        }
+    }
+
     /// As many connections as the peer is to have; `None` if there are too many.
     fn connections(&mut self, id: PeerId, setup: &PeerSetup, now: Instant) -> Option<Connections> {
         let publisher = self.connection(id, Side::Publisher, now)?;
@@ -133,6 +140,7 @@ impl Plane {
         let Some(peer) = self.peers.at_mut(index) else {
             return;
         };
+        let candidates = candidates::host(&self.setup.advertised, peer.told);
         let restart = peer.negotiation.restarting(sdp);
         let connection = peer.connections.up();
         let fresh = restart.is_some() || !connection.described;
@@ -140,7 +148,7 @@ impl Plane {
             Some(_) => Credentials::random(place, &mut self.rng, &mut self.secrets),
             None => connection.transport.credentials().clone(),
         };
-        let local = connection.local(&credentials, candidates::host(&self.setup.advertised));
+        let local = connection.local(&credentials, candidates);
         match peer.negotiation.handle_offer(sdp, &local, now) {
             Ok(answered) => {
                 connection.described = true;

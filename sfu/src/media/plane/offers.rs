@@ -53,6 +53,7 @@ impl Plane {
         let Some(due) = offering.poll_due(now) else {
             return;
         };
+        let candidates = candidates::host(&self.setup.advertised, peer.told);
         let connection = peer.connections.down();
         let fresh = due == Due::Restart || !connection.described;
         if due == Due::Restart {
@@ -68,7 +69,7 @@ impl Plane {
             connection.transport.restart(credentials, None);
         }
         let credentials = connection.transport.credentials();
-        let local = connection.local(credentials, candidates::host(&self.setup.advertised));
+        let local = connection.local(credentials, candidates);
         connection.described = true;
         let offer = offering.offer(&local);
         self.events.push_back(Event::Offer {

@@ -62,6 +62,10 @@ fn entries() -> Vec<Entry> {
             secrets: false,
         }),
         Entry::Command(data),
+        Entry::Advertised(vec![Candidate::tcp(SocketAddr::from((
+            Ipv4Addr::LOCALHOST,
+            2,
+        )))]),
         Entry::PathLost(datagram(Form::Control, Vec::new()).path),
         Entry::FanOut,
         Entry::Absence(3_000_000_000),

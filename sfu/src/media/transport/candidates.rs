@@ -30,21 +30,52 @@ pub struct Candidate {
     pub transport: PathTransport,
     /// The address as clients reach it.
     pub at: SocketAddr,
+    /// A local address, beside the public one that leads to it.
+    pub internal: bool,
 }
 
 impl Candidate {
     /// Of UDP.
     #[must_use]
     pub const fn udp(at: SocketAddr) -> Self {
-        let transport = PathTransport::Udp;
-        Self { transport, at }
+        Self::of(PathTransport::Udp, at)
     }
 
     /// Of TCP: the client connects.
     #[must_use]
     pub const fn tcp(at: SocketAddr) -> Self {
-        let transport = PathTransport::Tcp;
-        Self { transport, at }
+        Self::of(PathTransport::Tcp, at)
+    }
+
+    const fn of(transport: PathTransport, at: SocketAddr) -> Self {
+        Self {
+            transport,
+            at,
+            internal: false,
+        }
+    }
+
+    /// The same, told beside a public one.
+    #[must_use]
+    pub const fn internal(mut self, internal: bool) -> Self {
+        self.internal = internal;
+        self
+    }
+}
+
+/// Which candidates a client is told: without any wish, all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Told {
+    /// None that is local beside a public one.
+    pub outside_only: bool,
+    /// Those of TCP only, if there are any.
+    pub tcp_only: bool,
+}
+
+impl Told {
+    fn takes(self, candidate: &Candidate, has_tcp: bool) -> bool {
+        let udp = candidate.transport == PathTransport::Udp;
+        !(self.outside_only && candidate.internal || self.tcp_only && has_tcp && udp)
     }
 }
 
@@ -53,11 +84,16 @@ impl Candidate {
 /// starves the other (RFC 8421 §4); within a family the order given is the order preferred, and UDP
 /// comes before TCP. An unspecified address is nobody's and left out.
 #[must_use]
-pub fn host(candidates: &[Candidate]) -> Vec<String> {
+pub fn host(candidates: &[Candidate], told: Told) -> Vec<String> {
+    let has_tcp = candidates
+        .iter()
+        .any(|one| one.transport == PathTransport::Tcp);
     let mut lines = Vec::new();
     let mut bases = Vec::new();
     for transport in [PathTransport::Udp, PathTransport::Tcp] {
-        let of_it = candidates.iter().filter(|one| one.transport == transport);
+        let of_it = candidates
+            .iter()
+            .filter(|one| one.transport == transport && told.takes(one, has_tcp));
         let mut taken = [0u32; 2];
         let known = of_it.map(|one| SocketAddr::new(one.at.ip().to_canonical(), one.at.port()));
         for at in known
@@ -122,9 +158,35 @@ mod tests {
     }
 
     #[test]
+    fn who_is_to_come_from_outside_only_is_told_no_local_address_beside_a_public_one() {
+        let [local, public] = ["192.168.1.2:1", "192.0.2.1:1"].map(|text| text.parse().unwrap());
+        let told = [Candidate::udp(local).internal(true), Candidate::udp(public)];
+        assert_eq!(host(&told, Told::default()).len(), 2);
+        let outside_only = Told {
+            outside_only: true,
+            tcp_only: false,
+        };
+        let outside = host(&told, outside_only);
+        assert!(outside.len() == 1 && outside[0].contains("192.0.2.1"));
+        assert_eq!(host(&[Candidate::udp(local)], outside_only).len(), 1);
+    }
+
+    #[test]
+    fn who_has_trouble_with_udp_is_told_tcp_only_if_there_is_any() {
+        let at = "192.0.2.1:1".parse().unwrap();
+        let tcp_only = Told {
+            tcp_only: true,
+            outside_only: false,
+        };
+        let both = host(&[Candidate::udp(at), Candidate::tcp(at)], tcp_only);
+        assert!(both.len() == 1 && both[0].contains(" tcp "));
+        assert_eq!(host(&[Candidate::udp(at)], tcp_only).len(), 1);
+    }
+
+    #[test]
     fn tcp_is_passive_and_comes_after_udp() {
         let at = "192.0.2.1:7881".parse().unwrap();
-        let told = host(&[Candidate::tcp(at), Candidate::udp(at)]);
+        let told = host(&[Candidate::tcp(at), Candidate::udp(at)], Told::default());
         // The numbers are Pion's but for the IPv6 that might have come first.
         assert_eq!(
             told,
@@ -138,11 +200,11 @@ mod tests {
     #[test]
     fn a_host_candidate_has_the_form_browsers_write() {
         assert_eq!(
-            host(&addresses(&["[2001:db8::1]:7882"])),
+            host(&addresses(&["[2001:db8::1]:7882"]), Told::default()),
             ["candidate:1 1 udp 2130706431 2001:db8::1 7882 typ host generation 0"]
         );
         assert_eq!(
-            host(&addresses(&["192.0.2.1:7882"])),
+            host(&addresses(&["192.0.2.1:7882"]), Told::default()),
             ["candidate:1 1 udp 2130706175 192.0.2.1 7882 typ host generation 0"]
         );
     }
@@ -154,12 +216,15 @@ mod tests {
 
     #[test]
     fn families_alternate_and_ipv6_comes_first() {
-        let lines = host(&addresses(&[
-            "192.0.2.1:1",
-            "192.0.2.2:1",
-            "[2001:db8::1]:1",
-            "[2001:db8::2]:1",
-        ]));
+        let lines = host(
+            &addresses(&[
+                "192.0.2.1:1",
+                "192.0.2.2:1",
+                "[2001:db8::1]:1",
+                "[2001:db8::2]:1",
+            ]),
+            Told::default(),
+        );
         let [v4_first, v4_second, v6_first, v6_second] = priorities(&lines)[..] else {
             panic!("four candidates");
         };
@@ -168,7 +233,10 @@ mod tests {
 
     #[test]
     fn ports_of_one_address_share_its_foundation() {
-        let lines = host(&addresses(&["192.0.2.1:1", "192.0.2.1:2", "192.0.2.2:1"]));
+        let lines = host(
+            &addresses(&["192.0.2.1:1", "192.0.2.1:2", "192.0.2.2:1"]),
+            Told::default(),
+        );
         let foundations: Vec<&str> = lines
             .iter()
             .map(|line| line.split(' ').next().unwrap())
@@ -178,7 +246,10 @@ mod tests {
 
     #[test]
     fn mapped_addresses_are_told_as_ipv4_and_unspecified_ones_not_at_all() {
-        let lines = host(&addresses(&["[::ffff:192.0.2.1]:1", "0.0.0.0:1", "[::]:1"]));
+        let lines = host(
+            &addresses(&["[::ffff:192.0.2.1]:1", "0.0.0.0:1", "[::]:1"]),
+            Told::default(),
+        );
         assert_eq!(
             lines,
             ["candidate:1 1 udp 2130706175 192.0.2.1 1 typ host generation 0"]
@@ -189,6 +260,9 @@ mod tests {
     fn no_more_than_the_limit_are_told() {
         let many = (0..100).map(|port| SocketAddr::from(([192, 0, 2, 1], port)));
         let both = many.flat_map(|at| [Candidate::tcp(at), Candidate::udp(at)]);
-        assert_eq!(host(&both.collect::<Vec<_>>()).len(), 2 * CANDIDATES);
+        assert_eq!(
+            host(&both.collect::<Vec<_>>(), Told::default()).len(),
+            2 * CANDIDATES
+        );
     }
 }

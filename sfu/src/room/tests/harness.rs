@@ -168,6 +168,7 @@ impl World {
             publish_codecs: Codec::ALL.to_vec(),
             subscribe_codecs: Codec::ALL.to_vec(),
             one_codec_per_section: false,
+            outside_only: false,
             dual: false,
             reuse_sections: true,
             passive_offers: false,

@@ -313,3 +313,34 @@ fn an_old_client_is_told_by_flag_that_it_may_come_back() {
     };
     assert!(leave.can_reconnect);
 }
+
+#[test]
+fn a_new_address_sends_back_whoever_came_by_another_one_and_ends_nobody() {
+    let mut world = World::new();
+    let [alice, bob] = world.quiet(["alice", "bob"]);
+    let old = world.enter_with("old", |join| join.client.protocol = 12);
+    let joining = world.join_with("joining", |_| {});
+    world.forget();
+    // Everybody has come by 192.0.2.1.
+    let still = |ip: &str| {
+        Command::Admin(Admin::Readdress {
+            still: vec![ip.parse().expect("an address")],
+        })
+    };
+    world.act(still("192.0.2.1"));
+    assert!(world.closed_sessions.is_empty() && leave(&world.take(&alice)).is_none());
+    world.act(still("192.0.2.9"));
+    for client in [&alice, &bob] {
+        let told = leave(&world.take(client));
+        assert_eq!(told, Some((Action::Resume, DisconnectReason::Migration)));
+    }
+    // An old client resumes when its connection closes; one that is only just joining is let be.
+    assert_eq!(leave(&world.take(&old)), None);
+    assert!(world.closed_sessions.contains(&old.session));
+    assert!(!world.closed_sessions.contains(&joining.session));
+    world.advance(10_000);
+    let removed = |command: &Media| matches!(command, Media::RemovePeer { .. });
+    assert!(!world.take_media().iter().any(removed));
+    let back = world.resume(&alice);
+    assert_eq!(back.peer, alice.peer);
+}

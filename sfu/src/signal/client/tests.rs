@@ -98,7 +98,7 @@ fn firefox_on_linux_and_android_publishes_no_h264_and_gets_one_codec() {
     }
     let on_windows = client("Firefox", "142", "Windows");
     assert_eq!(configuration(&on_windows), None);
-    assert!(!needs_one_codec_per_section(&on_windows));
+    assert!(!needs_one_codec_per_section(&on_windows) && needs_outside_only(&on_windows));
     assert_eq!(configuration(&client("Chrome", "139", "Linux")), None);
 }
 

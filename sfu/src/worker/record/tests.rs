@@ -199,6 +199,7 @@ fn what_a_panic_began_with_is_in_the_record() {
             h264: Vec::new(),
             reads_trailers: false,
             one_codec_per_section: false,
+            outside_only: false,
             subscriber: None,
         };
         recorder.command(&Command::AddPeer { peer: PEER, setup }, Instant::now());

@@ -19,7 +19,7 @@ pub(super) const KEYS: &[Key] = &[
         "rtc.port_range_start",
         Uint(65_535),
         "",
-        "First UDP port of a range, LiveKit's other way to say `udp_port`; only this one is used.",
+        "First UDP port of a range: all media uses the first one that is free, where LiveKit uses one for each connection.",
     ),
     Key::built(
         "rtc.port_range_end",
@@ -40,6 +40,12 @@ pub(super) const KEYS: &[Key] = &[
         "No UDP at all, for tests of `tcp_port`.",
     ),
     Key::built(
+        "rtc.allow_tcp_fallback",
+        Bool,
+        "true",
+        "Tell TCP addresses only to clients whose media fails early or twice a minute: they resume over TCP.",
+    ),
+    Key::built(
         "rtc.workers",
         Uint(64),
         "1",
@@ -49,7 +55,43 @@ pub(super) const KEYS: &[Key] = &[
         "rtc.node_ip",
         Addresses,
         "",
-        "Address told to clients instead of the local ones: `1.2.3.4`, or `v4,v6`.",
+        "Address told to clients instead of the local ones: `1.2.3.4`, or `v4,v6`, or a name whose addresses are looked up again and again.",
+    ),
+    Key::built(
+        "rtc.advertise",
+        Texts,
+        "",
+        "All addresses to tell, before anything else: `ip` with our ports, or `ip:port/udp` and `ip:port/tcp` where a router forwards another port. (Foci only)",
+    ),
+    Key::built(
+        "rtc.use_external_ip",
+        Bool,
+        "false",
+        "Ask a STUN server for the public address, if neither `node_ip` nor `advertise` says it.",
+    ),
+    Key::built(
+        "rtc.stun_servers",
+        Texts,
+        "",
+        "STUN servers to ask, as `host:port`; unset: LiveKit's, of Google and Twilio.",
+    ),
+    Key::built(
+        "rtc.advertise_internal_ip",
+        Bool,
+        "false",
+        "Tell the local addresses beside the public one.",
+    ),
+    Key::built(
+        "rtc.external_ip_only",
+        Bool,
+        "false",
+        "With `use_external_ip`: tell no local address, even while no public one is known.",
+    ),
+    Key::built(
+        "rtc.address_check_interval",
+        Duration,
+        "1m",
+        "How often the addresses are looked at again; at once after a change of the interfaces, and on SIGHUP. (Foci only)",
     ),
     Key::built(
         "rtc.interfaces.includes",
@@ -141,31 +183,6 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         "Media on 3478/udp as well.",
     ),
-    Key::not_yet(
-        "rtc.use_external_ip",
-        Bool,
-        "false",
-        "Ask a STUN server for the public address.",
-    )
-    .instead("set rtc.node_ip to the public address"),
-    Key::not_yet(
-        "rtc.advertise_internal_ip",
-        Bool,
-        "false",
-        "Offer the local address beside the public one.",
-    ),
-    Key::not_yet(
-        "rtc.external_ip_only",
-        Bool,
-        "false",
-        "Offer no local address.",
-    ),
-    Key::built(
-        "rtc.stun_servers",
-        Texts,
-        "",
-        "STUN servers told to clients, `host:port`.",
-    ),
     Key::not_yet("rtc.use_mdns", Bool, "false", "mDNS candidates."),
     Key::not_yet("rtc.sctp_min_cwnd", COUNT, "0", "Tuning of data channels."),
     Key::not_yet(
@@ -255,12 +272,6 @@ pub(super) const KEYS: &[Key] = &[
         Bool,
         "false",
         "DTLS in STUN, an experiment of LiveKit.",
-    ),
-    Key::not_yet(
-        "rtc.allow_tcp_fallback",
-        Bool,
-        "true",
-        "Move clients with UDP trouble to TCP.",
     ),
     Key::not_yet(
         "rtc.tcp_fallback_rtt_threshold",

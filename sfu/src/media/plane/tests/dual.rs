@@ -27,6 +27,7 @@ impl World {
             h264: h264::Parameters::DEFAULT.to_vec(),
             reads_trailers: false,
             one_codec_per_section: false,
+            outside_only: false,
             subscriber: Some(SubscriberSetup {
                 data_channels: true,
                 reuse_sections: true,

@@ -4,6 +4,7 @@ use super::client::Client;
 use super::world::{AUDIO_SSRC, World, audio, ms};
 use crate::media::demux::Carrier;
 use crate::media::message::{Event, PeerFailure};
+use crate::media::transport::candidates::Candidate;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
@@ -199,4 +200,30 @@ fn our_own_absence_is_not_the_silence_of_clients() {
         world.advance(ms(500));
     }
     assert!(failed(&world.take_events()), "fifteen seconds of silence");
+}
+
+#[test]
+fn a_new_address_is_told_at_once_to_whom_the_old_one_was_told_in_vain() {
+    let mut world = World::new();
+    let connected = world.join(&[audio("recvonly")]);
+    let waiting = world.add();
+    let section = ("0".to_owned(), audio("recvonly"));
+    world.clients[waiting].sections.push(section);
+    world.offer(waiting);
+    world.take_events();
+    let at = "192.0.2.9:7882".parse().expect("an address");
+    world.plane.handle_advertised(vec![Candidate::udp(at)]);
+    world.flush();
+    let events = world.take_events();
+    let told: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Candidates {
+                peer, candidates, ..
+            } => Some((*peer, candidates.len())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(world.clients[waiting].peer, 1)]);
+    assert_ne!(world.clients[connected].peer, world.clients[waiting].peer);
 }

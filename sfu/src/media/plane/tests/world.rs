@@ -162,6 +162,7 @@ impl World {
             h264: h264::Parameters::DEFAULT.to_vec(),
             reads_trailers: self.reads_trailers,
             one_codec_per_section: false,
+            outside_only: false,
             subscriber: None,
         };
         let peer = client.peer;

@@ -48,6 +48,7 @@ fn world_with(codecs: &[Codec], one_codec_per_section: bool) -> World {
         h264: h264::Parameters::DEFAULT.to_vec(),
         reads_trailers: false,
         one_codec_per_section,
+        outside_only: false,
         subscriber: None,
     };
     World {

@@ -7,79 +7,109 @@ use crate::addresses;
 use crate::config::check::{Config, Turn};
 use crate::config::cidr::Cidr;
 use crate::ice_servers::{Credential, IceServer, Ours};
+use crate::media::message::PathTransport;
 use crate::media::transport::candidates::Candidate;
 use crate::metrics::Metrics;
-use crate::server::{ServeError, sections};
-use crate::worker::Workers;
+use crate::rooms::Surroundings;
+use crate::server::ServeError;
+use crate::signal::join::Policy;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
 use turn::config::{Own, Wall};
 use turn::credentials::{Credentials, Login, Secret};
 use turn::net::{self, Observation, Settings, SfuSide};
 use turn::policy::{PeerPolicy, Prefix};
 
-/// The running server, if there is one, and what clients are told of it.
-#[derive(Default)]
-pub(super) struct Running {
-    server: Option<net::Turn>,
-    /// For those who join.
-    pub(super) told: Option<IceServer>,
+/// The TURN server, if there is one, and those who tell clients of it.
+pub(super) struct Relay(Option<Running>);
+
+struct Running {
+    server: net::Turn,
+    settings: Turn,
+    ours: Ours,
+    policy: watch::Sender<Policy>,
+    /// What clients are told now.
+    urls: Vec<String>,
 }
 
-impl Running {
-    /// Ends it, and every allocation.
-    pub(super) fn stop(self) {
-        if let Some(server) = self.server {
-            server.stop();
+impl Relay {
+    /// Media has these candidates from now on: they are reached in process, and whoever joins is told
+    /// of relays at their addresses.
+    pub(super) fn follow(&mut self, candidates: &[Candidate]) {
+        let Some(running) = &mut self.0 else { return };
+        match own(candidates) {
+            Ok(own) => running.server.set_own(own),
+            Err(error) => tracing::error!(%error, "TURN does not learn of new addresses"),
         }
+        running.tell(candidates);
     }
 }
 
-/// Starts it if it is wanted, beside media at these candidates.
+impl Running {
+    fn tell(&mut self, candidates: &[Candidate]) {
+        let urls = urls(&self.settings, candidates);
+        if urls == self.urls {
+            return;
+        }
+        tracing::info!(?urls, relays = %self.settings.relay_ports, "TURN server");
+        let told = IceServer {
+            urls: urls.clone(),
+            credential: Credential::Ours(self.ours.clone()),
+        };
+        self.urls = urls;
+        self.policy.send_modify(|policy| {
+            let theirs = |server: &IceServer| matches!(server.credential, Credential::Theirs(_));
+            policy.ice_servers.retain(theirs);
+            if !told.urls.is_empty() {
+                policy.ice_servers.insert(0, told);
+            }
+        });
+    }
+}
+
+/// Starts it if it is wanted, beside media with these candidates on this port.
 ///
 /// # Errors
 /// A port or a certificate that the operator named cannot be had.
 pub(super) fn start(
     config: &Config,
-    advertised: &[Candidate],
-    workers: &Workers,
-    metrics: &Metrics,
-) -> Result<Running, ServeError> {
+    (candidates, udp_port): (&[Candidate], u16),
+    surroundings: &Surroundings,
+    policy: watch::Sender<Policy>,
+) -> Result<Relay, ServeError> {
     let turn = &config.turn;
     let Some(ours) = ours(config).filter(|_| turn.enabled) else {
-        return Ok(Running::default());
+        return Ok(Relay(None));
     };
-    let udp = sections::media_addresses(advertised);
-    let udp = udp.as_slice();
-    let started = settings(turn, udp, &ours).and_then(|mut settings| {
-        let port = udp.first().map_or(0, SocketAddr::port);
+    let started = settings(turn, candidates, &ours).and_then(|mut settings| {
         settings.sfu = Some(SfuSide {
-            doors: workers.connect_relay(port),
+            doors: surroundings.workers.connect_relay(udp_port),
             steer: None,
         });
-        settings.observe = observer(metrics.clone());
+        settings.observe = observer(surroundings.metrics.clone());
         net::Turn::start(settings)
     });
     match started {
         Ok(server) => {
-            let told = IceServer {
-                urls: urls(turn, udp),
-                credential: Credential::Ours(ours),
+            let mut running = Running {
+                server,
+                settings: turn.clone(),
+                ours,
+                policy,
+                urls: Vec::new(),
             };
-            tracing::info!(urls = ?told.urls, relays = %turn.relay_ports, "TURN server");
-            Ok(Running {
-                server: Some(server),
-                told: Some(told),
-            })
+            running.tell(candidates);
+            Ok(Relay(Some(running)))
         }
         Err(error) if !turn.configured => {
             tracing::warn!(
                 %error,
                 "no TURN server: set turn.enabled: false if there is to be none, or other ports"
             );
-            Ok(Running::default())
+            Ok(Relay(None))
         }
         Err(source) => Err(ServeError::Turn(source)),
     }
@@ -95,12 +125,12 @@ fn ours(config: &Config) -> Option<Ours> {
     })
 }
 
-fn settings(turn: &Turn, udp: &[SocketAddr], ours: &Ours) -> io::Result<Settings> {
+fn settings(turn: &Turn, candidates: &[Candidate], ours: &Ours) -> io::Result<Settings> {
     let mut server = turn::config::Config::new(turn.realm.as_str(), wall());
     server.software = "Foci".into();
     server.credentials = credentials(turn, ours.clone());
     server.relay_ports = (turn.relay_ports.first(), turn.relay_ports.last());
-    server.own = own(udp)?;
+    server.own = own(candidates)?;
     server.peers = PeerPolicy {
         allow: turn.allow_peers.iter().filter_map(prefix).collect(),
         deny: turn.deny_peers.iter().filter_map(prefix).collect(),
@@ -123,25 +153,19 @@ fn settings(turn: &Turn, udp: &[SocketAddr], ours: &Ours) -> io::Result<Settings
         settings.tls = listen(turn.tls_port);
         settings.certificates = Some(certificates(cert, key)?);
     }
-    settings.relay = relays(turn, udp);
+    settings.relay = relays(turn);
     Ok(settings)
 }
 
-/// One for each family clients can be told an address of.
-fn relays(turn: &Turn, udp: &[SocketAddr]) -> Vec<IpAddr> {
-    let any: Vec<IpAddr> = match turn.bind_addresses.as_slice() {
+/// One for each family.
+fn relays(turn: &Turn) -> Vec<IpAddr> {
+    let mut ips: Vec<IpAddr> = match turn.bind_addresses.as_slice() {
         [] => addresses::bind(0).iter().map(SocketAddr::ip).collect(),
         some => some.to_vec(),
     };
-    let told = |ip: &IpAddr| udp.iter().any(|at| at.is_ipv4() == ip.is_ipv4());
-    let mut relays: Vec<IpAddr> = any.into_iter().filter(told).collect();
-    let mut families = Vec::new();
-    relays.retain(|ip| {
-        let new = !families.contains(&ip.is_ipv4());
-        families.push(ip.is_ipv4());
-        new
-    });
-    relays
+    ips.sort_unstable_by_key(IpAddr::is_ipv6);
+    ips.dedup_by_key(|ip| ip.is_ipv6());
+    ips
 }
 
 fn certificates(cert: &str, key: &str) -> io::Result<net::tls::Certificates> {
@@ -172,17 +196,20 @@ fn credentials(turn: &Turn, ours: Ours) -> Credentials {
     }
 }
 
-/// The addresses clients are told are the SFU's, and so are those of the machine with its port.
-fn own(udp: &[SocketAddr]) -> io::Result<Own> {
+/// The addresses clients are told are the SFU's, and so are those of the machine with its port. Relays
+/// are told of at the first of each family, a public one if there is one.
+fn own(candidates: &[Candidate]) -> io::Result<Own> {
     let host = addresses::of_machine()?;
+    let mut udp: Vec<&Candidate> = candidates.iter().filter(|one| is_udp(one)).collect();
+    udp.sort_by_key(|one| one.internal);
     let mut external: Vec<IpAddr> = Vec::new();
-    for at in udp {
-        if !external.iter().any(|ip| ip.is_ipv4() == at.is_ipv4()) {
-            external.push(at.ip());
+    for ip in udp.iter().map(|one| one.at.ip()) {
+        if !external.iter().any(|known| known.is_ipv4() == ip.is_ipv4()) {
+            external.push(ip);
         }
     }
-    let mut sfu = udp.to_vec();
-    if let Some(port) = udp.first().map(SocketAddr::port) {
+    let mut sfu: Vec<SocketAddr> = udp.iter().map(|one| one.at).collect();
+    if let Some(port) = sfu.first().map(SocketAddr::port) {
         sfu.extend(host.iter().map(|ip| SocketAddr::new(*ip, port)));
     }
     sfu.sort_unstable();
@@ -194,29 +221,27 @@ fn own(udp: &[SocketAddr]) -> io::Result<Own> {
     })
 }
 
+fn is_udp(candidate: &Candidate) -> bool {
+    candidate.transport == PathTransport::Udp
+}
+
 fn prefix(block: &Cidr) -> Option<Prefix> {
     Prefix::new(block.address(), block.prefix()).ok()
 }
 
 /// The URLs clients are told: addresses for UDP and TCP, the certificate's name for TLS. (LK: server
 /// ops §8.6)
-fn urls(turn: &Turn, udp: &[SocketAddr]) -> Vec<String> {
+fn urls(turn: &Turn, candidates: &[Candidate]) -> Vec<String> {
     let mut urls = Vec::new();
     for (port, transport) in [(turn.udp_port, "udp"), (turn.tcp_port, "tcp")] {
         if port == 0 {
             continue;
         }
-        let mut told: Vec<String> = udp
-            .iter()
-            .map(|at| {
-                format!(
-                    "turn:{}?transport={transport}",
-                    SocketAddr::new(at.ip(), port)
-                )
-            })
-            .collect();
-        told.dedup();
-        urls.extend(told);
+        let udp = candidates.iter().filter(|one| is_udp(one));
+        urls.extend(udp.map(|one| {
+            let at = SocketAddr::new(one.at.ip(), port);
+            format!("turn:{at}?transport={transport}")
+        }));
     }
     if turn.tls_port != 0 && !turn.domain.is_empty() {
         let (domain, port) = (&turn.domain, turn.advertised_tls_port);
@@ -278,9 +303,9 @@ mod tests {
         check(&mut values, &mut complaints)
     }
 
-    fn udp() -> Vec<SocketAddr> {
+    fn udp() -> Vec<Candidate> {
         ["192.0.2.1:7882", "[2001:db8::1]:7882"]
-            .map(|at| at.parse().expect("an address"))
+            .map(|at| Candidate::udp(at.parse().expect("an address")))
             .to_vec()
     }
 
@@ -323,13 +348,52 @@ mod tests {
 
     #[test]
     fn the_sfu_is_known_by_what_clients_are_told_and_by_the_machine_s_own_addresses() {
-        let own = own(&udp()).expect("interfaces");
-        assert_eq!(
-            own.external,
-            udp().iter().map(SocketAddr::ip).collect::<Vec<_>>()
+        let mut candidates = udp();
+        candidates.insert(
+            0,
+            Candidate {
+                internal: true,
+                ..Candidate::udp("10.0.0.7:7882".parse().expect("an address"))
+            },
         );
-        let loopback: SocketAddr = "127.0.0.1:7882".parse().expect("an address");
-        assert!(own.is_sfu(loopback) && own.is_sfu(udp()[0]));
+        let own = own(&candidates).expect("interfaces");
+        let told: Vec<IpAddr> = udp().iter().map(|one| one.at.ip()).collect();
+        assert_eq!(own.external, told, "the public ones");
+        for at in ["127.0.0.1:7882", "10.0.0.7:7882", "192.0.2.1:7882"] {
+            assert!(own.is_sfu(at.parse().expect("an address")), "{at}");
+        }
         assert!(!own.is_sfu("127.0.0.1:7880".parse().expect("an address")));
+    }
+
+    #[test]
+    fn clients_hear_of_the_server_first_and_where_it_is_now() {
+        let config = config("rtc: {stun_servers: ['stun.example:3478']}\n");
+        let (policy, joins) = watch::channel(crate::server::sections::policy(&config));
+        let server = turn::config::Config::new("r", wall());
+        let mut relay = Relay(Some(Running {
+            server: net::Turn::start(Settings::new(server, [0; 32])).expect("a thread"),
+            settings: config.turn.clone(),
+            ours: ours(&config).expect("a key"),
+            policy,
+            urls: Vec::new(),
+        }));
+        let told = || -> Vec<String> {
+            let policy = joins.borrow();
+            let urls = policy
+                .ice_servers
+                .iter()
+                .filter_map(|server| server.urls.first());
+            urls.cloned().collect()
+        };
+        assert_eq!(told(), ["stun:stun.example:3478"]);
+        for ip in ["192.0.2.1", "192.0.2.2"] {
+            relay.follow(&[Candidate::udp(
+                format!("{ip}:7882").parse().expect("an address"),
+            )]);
+            let first = format!("turn:{ip}:3479?transport=udp");
+            assert_eq!(told(), [first.as_str(), "stun:stun.example:3478"]);
+        }
+        relay.follow(&[]);
+        assert_eq!(told(), ["stun:stun.example:3478"]);
     }
 }

@@ -1,0 +1,368 @@
+//! Which addresses clients are told, from what is known of them, and when that changes.
+//!
+//! Owns the order of the sources (the operator's list, his `node_ip`, a name, a STUN server, the
+//! interfaces) and how much it takes to believe a change. It asks nobody; `addresses` in the shell
+//! does, and tells it what it heard.
+
+pub mod query;
+
+use crate::config::check::Rtc;
+use crate::config::ports::Protocol;
+use crate::media::message::PathTransport;
+use crate::media::transport::candidates::Candidate;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+#[cfg(test)]
+mod tests;
+
+/// Interfaces of containers and virtual machines: nobody outside reaches them.
+const CONTAINER_INTERFACES: [&str; 5] = ["docker", "veth", "br-", "cni", "virbr"];
+/// An address that is taken away and given back within this time was not gone: a renewed lease.
+const GONE_AFTER: Duration = Duration::from_millis(500);
+
+/// One address of one interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// The interface's name.
+    pub name: String,
+    /// The address.
+    pub ip: IpAddr,
+}
+
+/// One of the two families.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// That of an address.
+    #[must_use]
+    pub const fn of(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
+/// Who says that an address is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// `rtc.advertise`.
+    Advertise,
+    /// `rtc.node_ip`.
+    NodeIp,
+    /// A name in `rtc.node_ip`.
+    Name,
+    /// A STUN server.
+    Stun,
+    /// An interface.
+    Interface,
+}
+
+impl Source {
+    /// The value of the label `source`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Advertise => "advertise",
+            Self::NodeIp => "node_ip",
+            Self::Name => "name",
+            Self::Stun => "stun",
+            Self::Interface => "interface",
+        }
+    }
+}
+
+/// What a STUN server's answer made of what was known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Belief {
+    /// It is as it was.
+    Settled,
+    /// It is the first one, or another one that was said twice.
+    Learned,
+    /// It is another address: to be asked again at once, for one answer may be wrong.
+    Doubted,
+}
+
+/// Clients are to be told other addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// All of them now.
+    pub candidates: Vec<Candidate>,
+    /// Where each address is known from.
+    pub sources: Vec<(IpAddr, Source)>,
+    /// An address that was told before is not any more: calls by it may be cut off.
+    pub withdrawn: bool,
+}
+
+/// What STUN servers said of one family.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asked {
+    known: Option<IpAddr>,
+    /// Another one, said once.
+    doubt: Option<IpAddr>,
+}
+
+/// What is known of our addresses.
+#[derive(Debug)]
+pub struct Advertiser {
+    rtc: Rtc,
+    /// The UDP port in use.
+    udp_port: u16,
+    /// Addresses of the interfaces, and since when they are gone.
+    local: Vec<(Interface, Option<Instant>)>,
+    named: Vec<IpAddr>,
+    asked: [Asked; 2],
+    told: Vec<Candidate>,
+}
+
+impl Advertiser {
+    /// Knows what the configuration says.
+    #[must_use]
+    pub const fn new(rtc: Rtc, udp_port: u16) -> Self {
+        Self {
+            rtc,
+            udp_port,
+            local: Vec::new(),
+            named: Vec::new(),
+            asked: [Asked {
+                known: None,
+                doubt: None,
+            }; 2],
+            told: Vec::new(),
+        }
+    }
+
+    /// The name to be looked up, if its addresses are wanted.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        let named = self.rtc.public.advertise.is_empty() && !self.has_node_ip();
+        self.rtc.public.name.as_deref().filter(|_| named)
+    }
+
+    /// The STUN servers to be asked, if their answer is wanted.
+    #[must_use]
+    pub fn stun_servers(&self) -> &[String] {
+        let public = &self.rtc.public;
+        let known = !public.advertise.is_empty() || self.has_node_ip() || public.name.is_some();
+        if known { &[] } else { &public.stun_servers }
+    }
+
+    /// From which address a STUN server is to be asked, if some are not to be used.
+    #[must_use]
+    pub fn asking_from(&self, family: Family) -> Option<IpAddr> {
+        let filters = (&self.rtc.interfaces, &self.rtc.ips);
+        let chosen = !filters.0.includes.is_empty() || !filters.1.includes.is_empty();
+        let mut ips = self.locals().into_iter();
+        ips.find(|ip| chosen && Family::of(*ip) == family && !ip.is_loopback())
+    }
+
+    /// What the interfaces have now.
+    pub fn handle_interfaces(&mut self, list: &[Interface], now: Instant) {
+        for (interface, gone) in &mut self.local {
+            *gone = match (list.contains(interface), *gone) {
+                (true, _) => None,
+                (false, since) => since.or(Some(now)),
+            };
+        }
+        for interface in list {
+            if !self.local.iter().any(|(known, _)| known == interface) {
+                self.local.push((interface.clone(), None));
+            }
+        }
+        self.local.sort_by_key(|(interface, _)| interface.ip);
+    }
+
+    /// What the name has now. A look-up that failed changes nothing.
+    pub fn handle_named(&mut self, ips: &[IpAddr]) {
+        if !ips.is_empty() {
+            let ips: BTreeSet<IpAddr> = ips.iter().map(IpAddr::to_canonical).collect();
+            self.named = ips.into_iter().collect();
+        }
+    }
+
+    /// What a STUN server says. Silence changes nothing: the servers may be away, or a firewall new.
+    pub fn handle_asked(&mut self, ip: IpAddr) -> Belief {
+        let ip = ip.to_canonical();
+        let asked = &mut self.asked[Family::of(ip) as usize];
+        let belief = match *asked {
+            Asked { known, .. } if known == Some(ip) => Belief::Settled,
+            Asked { known, doubt } if known.is_none() || doubt == Some(ip) => Belief::Learned,
+            _ => {
+                asked.doubt = Some(ip);
+                return Belief::Doubted;
+            }
+        };
+        *asked = Asked {
+            known: Some(ip),
+            doubt: None,
+        };
+        belief
+    }
+
+    /// Time has passed: what has been gone long enough is.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.local.retain(|(_, gone)| {
+            gone.is_none_or(|since| now.saturating_duration_since(since) < GONE_AFTER)
+        });
+    }
+
+    /// When [`Self::handle_timeout`] is wanted.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let gone = self.local.iter().filter_map(|(_, gone)| *gone);
+        gone.min().map(|since| since + GONE_AFTER)
+    }
+
+    /// What clients are to be told, if that changed. Nothing at all is never told: what was right
+    /// once may be again.
+    pub fn poll_change(&mut self) -> Option<Change> {
+        let candidates = self.candidates();
+        if candidates.is_empty() || candidates == self.told {
+            return None;
+        }
+        let told = std::mem::replace(&mut self.told, candidates.clone());
+        Some(Change {
+            withdrawn: told
+                .iter()
+                .any(|one| !candidates.iter().any(|now| now.at == one.at)),
+            sources: self.sources(),
+            candidates,
+        })
+    }
+
+    /// Are clients told an address by which they will reach us, as far as we can know?
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let asked =
+            self.stun_servers().is_empty() || self.asked.iter().any(|one| one.known.is_some());
+        let named = self.name().is_none() || !self.named.is_empty();
+        asked && named && !self.candidates().is_empty()
+    }
+
+    fn has_node_ip(&self) -> bool {
+        self.rtc.node_ip.v4.is_some() || self.rtc.node_ip.v6.is_some()
+    }
+
+    /// The addresses of the interfaces that clients may be told.
+    fn locals(&self) -> Vec<IpAddr> {
+        let local = self.local.iter().map(|(interface, _)| interface);
+        let told = local.filter(|one| is_advertisable(&one.name, one.ip, &self.rtc));
+        told.map(|one| one.ip)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
+    }
+
+    /// The public addresses, by the best source that has any.
+    fn public(&self) -> (Source, Vec<IpAddr>) {
+        let node = self.rtc.node_ip;
+        let node: Vec<IpAddr> = [node.v4.map(IpAddr::from), node.v6.map(IpAddr::from)]
+            .into_iter()
+            .flatten()
+            .collect();
+        if !node.is_empty() {
+            return (Source::NodeIp, node);
+        }
+        if self.name().is_some() {
+            return (Source::Name, self.named.clone());
+        }
+        let asked = self.asked.iter().filter_map(|one| one.known);
+        (Source::Stun, asked.collect())
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let public = &self.rtc.public;
+        let listed = &public.advertise;
+        let (source, outside) = self.public();
+        // A public address that an interface has leads to no other.
+        let mapped = |family| {
+            let of_list = listed.iter().map(|one| one.ip);
+            let mut all = of_list.chain(outside.iter().copied());
+            all.any(|ip| Family::of(ip) == family)
+        };
+        let only_these = !listed.is_empty() || source != Source::Stun || public.external_only;
+        let mut told = Vec::new();
+        for ip in self.locals() {
+            let family = Family::of(ip);
+            let is_public = outside.contains(&ip) || listed.iter().any(|one| one.ip == ip);
+            let beside = mapped(family);
+            let wanted = public.internal || !(beside || only_these);
+            if wanted && !is_public {
+                told.extend(self.both(ip).map(|one| one.internal(beside)));
+            }
+        }
+        if listed.is_empty() {
+            told.extend(outside.iter().flat_map(|ip| self.both(*ip)));
+        }
+        for one in listed {
+            let of = one.protocol;
+            told.extend(self.both(one.ip).filter_map(|mut candidate| {
+                let protocol = match candidate.transport {
+                    PathTransport::Udp | PathTransport::Turn => Protocol::Udp,
+                    PathTransport::Tcp => Protocol::Tcp,
+                };
+                candidate
+                    .at
+                    .set_port(one.port.unwrap_or(candidate.at.port()));
+                of.is_none_or(|of| of == protocol).then_some(candidate)
+            }));
+        }
+        told
+    }
+
+    /// An address with the ports we listen on.
+    fn both(&self, ip: IpAddr) -> impl Iterator<Item = Candidate> {
+        let udp = Candidate::udp(SocketAddr::new(ip, self.udp_port));
+        let tcp = Candidate::tcp(SocketAddr::new(ip, self.rtc.tcp_port));
+        let udp = (!self.rtc.force_tcp).then_some(udp);
+        udp.into_iter()
+            .chain((self.rtc.tcp_port != 0).then_some(tcp))
+    }
+
+    /// Where each address told is known from.
+    fn sources(&self) -> Vec<(IpAddr, Source)> {
+        let (source, outside) = self.public();
+        let mut list: Vec<(IpAddr, Source)> = Vec::new();
+        for candidate in &self.told {
+            let ip = candidate.at.ip();
+            let source = if self.rtc.public.advertise.iter().any(|one| one.ip == ip) {
+                Source::Advertise
+            } else if outside.contains(&ip) {
+                source
+            } else {
+                Source::Interface
+            };
+            if !list.contains(&(ip, source)) {
+                list.push((ip, source));
+            }
+        }
+        list
+    }
+}
+
+/// May clients be told this address of this interface?
+fn is_advertisable(name: &str, ip: IpAddr, rtc: &Rtc) -> bool {
+    if !(rtc.interfaces.allows(name) && rtc.ips.allows(ip)) {
+        return false;
+    }
+    if ip.is_loopback() {
+        return rtc.enable_loopback_candidate;
+    }
+    let link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    let container = CONTAINER_INTERFACES
+        .iter()
+        .any(|prefix| name.starts_with(prefix));
+    let named = rtc.interfaces.includes.iter().any(|one| one == name);
+    !link_local && (!container || named)
+}

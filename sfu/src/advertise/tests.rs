@@ -1,0 +1,251 @@
+//! Tests of `advertise`: whose word counts, and when.
+
+use super::*;
+use crate::config::complaint::Complaints;
+
+fn rtc(yaml: &str) -> Rtc {
+    use crate::config::raw::Values;
+    let text = format!("keys: {{k: 0123456789abcdef0123456789abcdef}}\nrtc: {{{yaml}}}\n");
+    let mut complaints = Complaints::default();
+    let mut values = Values::default();
+    values.read_yaml(&text, "test", true, &mut complaints);
+    let config = crate::config::check::check(&mut values, &mut complaints);
+    assert!(!complaints.has_errors(), "{:?}", complaints.list());
+    config.rtc
+}
+
+/// A machine behind a NAT, at virtual times.
+struct World {
+    advertiser: Advertiser,
+    now: Instant,
+}
+
+impl World {
+    fn new(yaml: &str) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "an arbitrary origin for a test")]
+        let now = Instant::now();
+        Self {
+            advertiser: Advertiser::new(rtc(yaml), 7882),
+            now,
+        }
+    }
+
+    fn interfaces(&mut self, list: &[(&str, &str)]) {
+        let list: Vec<Interface> = list
+            .iter()
+            .map(|(name, ip)| Interface {
+                name: (*name).to_owned(),
+                ip: ip.parse().expect("an address"),
+            })
+            .collect();
+        self.advertiser.handle_interfaces(&list, self.now);
+    }
+
+    fn asked(&mut self, ip: &str) -> Belief {
+        self.advertiser
+            .handle_asked(ip.parse().expect("an address"))
+    }
+
+    fn after(&mut self, ms: u64) {
+        self.now += Duration::from_millis(ms);
+        self.advertiser.handle_timeout(self.now);
+    }
+
+    /// What UDP is told now, if it changed; internal addresses in brackets.
+    fn told(&mut self) -> Option<String> {
+        let change = self.advertiser.poll_change()?;
+        let udp = change.candidates.iter();
+        let udp = udp.filter(|one| one.transport == PathTransport::Udp);
+        let shown = udp.map(|one| match one.internal {
+            true => format!("({})", one.at),
+            false => one.at.to_string(),
+        });
+        Some(shown.collect::<Vec<_>>().join(" "))
+    }
+}
+
+const HOME: [(&str, &str); 5] = [
+    ("lo", "127.0.0.1"),
+    ("eth0", "192.168.1.2"),
+    ("docker0", "172.17.0.1"),
+    ("eth0", "fe80::1"),
+    ("eth0", "2001:db8::2"),
+];
+
+fn told(yaml: &str) -> String {
+    let mut world = World::new(yaml);
+    world.interfaces(&HOME);
+    world.told().unwrap_or_default()
+}
+
+#[test]
+fn the_operators_word_goes_before_what_the_interfaces_have() {
+    assert_eq!(told(""), "192.168.1.2:7882 [2001:db8::2]:7882");
+    assert_eq!(told("node_ip: 203.0.113.7"), "203.0.113.7:7882");
+    assert_eq!(
+        told("node_ip: 203.0.113.7, advertise: [198.51.100.1, '[2001:db8::9]:40000/udp']"),
+        "198.51.100.1:7882 [2001:db8::9]:40000"
+    );
+    assert_eq!(told("advertise: [198.51.100.1/tcp]"), "");
+}
+
+#[test]
+fn local_addresses_are_told_beside_public_ones_where_asked_for() {
+    assert_eq!(
+        told("node_ip: 203.0.113.7, advertise_internal_ip: true"),
+        "(192.168.1.2:7882) 203.0.113.7:7882".replace(
+            "(192.168.1.2:7882)",
+            "(192.168.1.2:7882) [2001:db8::2]:7882"
+        )
+    );
+    assert_eq!(
+        told("advertise: [192.168.1.2], advertise_internal_ip: true"),
+        "[2001:db8::2]:7882 192.168.1.2:7882",
+        "what is public is not told a second time"
+    );
+}
+
+#[test]
+fn loopback_link_local_and_container_addresses_are_kept_to_ourselves() {
+    assert_eq!(
+        told("enable_loopback_candidate: true"),
+        "127.0.0.1:7882 192.168.1.2:7882 [2001:db8::2]:7882"
+    );
+    assert_eq!(
+        told("enable_loopback_candidate: true, ips: {excludes: [127.0.0.0/8]}"),
+        "192.168.1.2:7882 [2001:db8::2]:7882"
+    );
+    assert_eq!(told("interfaces: {includes: [docker0]}"), "172.17.0.1:7882");
+    assert_eq!(told("interfaces: {excludes: [eth0]}"), "");
+    assert_eq!(told("ips: {excludes: [2001:db8::/32]}"), "192.168.1.2:7882");
+}
+
+#[test]
+fn transports_have_their_ports_and_may_be_switched_off() {
+    let all = |yaml: &str| {
+        let mut world = World::new(yaml);
+        world.interfaces(&[("eth0", "192.0.2.1")]);
+        let change = world.advertiser.poll_change().expect("a change");
+        let one = |candidate: &Candidate| (candidate.transport, candidate.at.port());
+        change.candidates.iter().map(one).collect::<Vec<_>>()
+    };
+    let (udp, tcp) = (PathTransport::Udp, PathTransport::Tcp);
+    assert_eq!(all(""), [(udp, 7882), (tcp, 7881)]);
+    assert_eq!(all("tcp_port: 0"), [(udp, 7882)]);
+    assert_eq!(all("force_tcp: true"), [(tcp, 7881)]);
+    let own = all("advertise: ['192.0.2.1:40000/udp', '192.0.2.1:443/tcp']");
+    assert_eq!(own, [(udp, 40_000), (tcp, 443)]);
+}
+
+#[test]
+fn a_stun_server_is_believed_at_once_and_believed_again_when_it_says_so_twice() {
+    let mut world = World::new("use_external_ip: true, advertise_internal_ip: true");
+    world.interfaces(&HOME[..2]);
+    assert_eq!(world.told().as_deref(), Some("192.168.1.2:7882"));
+    assert!(
+        !world.advertiser.is_ready(),
+        "the public address is not known"
+    );
+    assert_eq!(world.asked("203.0.113.7"), Belief::Learned);
+    let both = "(192.168.1.2:7882) 203.0.113.7:7882";
+    assert_eq!(world.told().as_deref(), Some(both));
+    assert!(world.advertiser.is_ready());
+    // Another answer is doubted, and a third one too.
+    assert_eq!(world.asked("203.0.113.8"), Belief::Doubted);
+    assert_eq!(world.asked("203.0.113.9"), Belief::Doubted);
+    assert_eq!(world.told(), None);
+    assert_eq!(world.asked("203.0.113.7"), Belief::Settled);
+    assert_eq!(world.asked("203.0.113.9"), Belief::Doubted);
+    assert_eq!(world.asked("203.0.113.9"), Belief::Learned);
+    let change = world.advertiser.poll_change().expect("a change");
+    assert!(change.withdrawn);
+    let stun = |ip: &str| (ip.parse::<IpAddr>().expect("an address"), Source::Stun);
+    assert_eq!(change.sources[1], stun("203.0.113.9"));
+}
+
+#[test]
+fn a_public_address_takes_the_place_of_the_local_ones_of_its_family_only() {
+    let mut world = World::new("use_external_ip: true");
+    world.interfaces(&HOME);
+    world.asked("203.0.113.7");
+    assert_eq!(
+        world.told().as_deref(),
+        Some("[2001:db8::2]:7882 203.0.113.7:7882")
+    );
+    world.asked("2001:db8::2");
+    assert_eq!(
+        world.told().as_deref(),
+        Some("203.0.113.7:7882 [2001:db8::2]:7882")
+    );
+    let mut world = World::new("use_external_ip: true, external_ip_only: true");
+    world.interfaces(&HOME);
+    assert_eq!(world.told(), None);
+    world.asked("203.0.113.7");
+    assert_eq!(world.told().as_deref(), Some("203.0.113.7:7882"));
+}
+
+#[test]
+fn nobody_is_asked_where_the_operator_has_said_it() {
+    let asks = |yaml: &str| !World::new(yaml).advertiser.stun_servers().is_empty();
+    assert!(asks("use_external_ip: true"));
+    assert!(!asks("stun_servers: ['192.0.2.1']"));
+    assert!(!asks("use_external_ip: true, node_ip: 192.0.2.1"));
+    assert!(!asks("use_external_ip: true, node_ip: sfu.example.org"));
+    assert!(!asks("use_external_ip: true, advertise: [192.0.2.1]"));
+    let from = |yaml: &str| {
+        let mut world = World::new(yaml);
+        world.interfaces(&[("eth0", "192.168.1.2"), ("wan1", "192.168.7.2")]);
+        world
+            .advertiser
+            .asking_from(Family::V4)
+            .map(|ip| ip.to_string())
+    };
+    assert_eq!(from("use_external_ip: true"), None);
+    let chosen = from("use_external_ip: true, interfaces: {includes: [wan1]}");
+    assert_eq!(chosen.as_deref(), Some("192.168.7.2"));
+}
+
+#[test]
+fn a_name_is_followed_and_a_look_up_that_fails_changes_nothing() {
+    let mut world = World::new("node_ip: sfu.example.org");
+    world.interfaces(&HOME);
+    assert_eq!(world.advertiser.name(), Some("sfu.example.org"));
+    assert!(!world.advertiser.is_ready());
+    assert_eq!(world.told(), None, "not an address that nobody named");
+    let ip = |text: &str| text.parse().expect("an address");
+    world.advertiser.handle_named(&[ip("203.0.113.7")]);
+    assert_eq!(world.told().as_deref(), Some("203.0.113.7:7882"));
+    world.advertiser.handle_named(&[]);
+    assert_eq!(world.told(), None);
+    world.advertiser.handle_named(&[ip("203.0.113.8")]);
+    assert_eq!(world.told().as_deref(), Some("203.0.113.8:7882"));
+    assert!(world.advertiser.is_ready());
+}
+
+#[test]
+fn a_new_address_is_told_at_once_and_one_that_goes_only_if_it_stays_away() {
+    let mut world = World::new("");
+    world.interfaces(&[("eth0", "192.0.2.1")]);
+    world.told();
+    world.interfaces(&[("eth0", "192.0.2.1"), ("eth1", "192.0.2.2")]);
+    assert_eq!(
+        world.told().as_deref(),
+        Some("192.0.2.1:7882 192.0.2.2:7882")
+    );
+    world.interfaces(&[("eth1", "192.0.2.2")]);
+    world.after(400);
+    world.interfaces(&[("eth0", "192.0.2.1"), ("eth1", "192.0.2.2")]);
+    world.after(2_000);
+    assert_eq!(world.told(), None, "a lease was renewed");
+    world.interfaces(&[("eth1", "192.0.2.2")]);
+    let due = world.advertiser.poll_timeout().expect("a deadline");
+    assert_eq!(due, world.now + GONE_AFTER);
+    world.after(500);
+    let change = world.advertiser.poll_change().expect("a change");
+    assert!(change.withdrawn && world.advertiser.poll_timeout().is_none());
+    // The last one stays told: there is nothing better to say.
+    world.interfaces(&[]);
+    world.after(500);
+    assert_eq!(world.told(), None);
+    assert!(!world.advertiser.is_ready());
+}

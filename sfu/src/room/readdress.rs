@@ -1,0 +1,24 @@
+//! The server's addresses have changed under a call.
+//!
+//! Owns who has to come by another one, and how he is told. What the addresses are, media knows.
+
+use super::exit;
+use super::state::State;
+use proto::livekit::DisconnectReason;
+use std::net::IpAddr;
+
+/// Sends back everybody whose media may be cut off. Whoever resumes restarts ICE, and is then told
+/// the new addresses; his tracks stay as they are. Somebody who is only just joining has been told
+/// the old ones: he resumes by himself when they fail. (LK: signalling §7.2, §7.5)
+pub(super) fn handle(state: &mut State, still: &[IpAddr]) {
+    for peer in state.peers() {
+        let Some(participant) = state.participants.get(&peer) else {
+            continue;
+        };
+        let link = &participant.link;
+        let affected = !link.media.is_reached_by(still);
+        if participant.presence.active && affected && link.session.is_some() {
+            exit::send_back(state, peer, DisconnectReason::Migration);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Wires what watches our addresses to those who must know them.
+
+use crate::addresses::{self, Watcher};
+use crate::advertise::{Advertiser, Change};
+use crate::config::check::Rtc;
+use crate::http::admin::Readiness;
+use crate::media::transport::candidates::Candidate;
+use crate::rooms::{Rooms, Surroundings};
+use crate::server::ServeError;
+use crate::server::relay::Relay;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Notify;
+
+/// How clients reach media, as far as it is known when the server starts.
+pub(super) struct Reach {
+    advertiser: Advertiser,
+    /// The UDP port in use.
+    pub(super) udp_port: u16,
+    /// What clients are told first; empty if somebody is still to be asked.
+    pub(super) first: Option<Change>,
+    /// Makes us look again.
+    pub(super) check: Arc<Notify>,
+}
+
+impl Reach {
+    /// Looks at the interfaces, and asks nobody yet: whoever does not answer does not stop a start.
+    pub(super) fn new(rtc: &Rtc) -> Result<Self, ServeError> {
+        let udp_port = if rtc.force_tcp {
+            rtc.udp_port.first()
+        } else {
+            addresses::free_port(rtc.udp_port)
+        };
+        let mut advertiser = Advertiser::new(rtc.clone(), udp_port);
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "shell: the time of the first look"
+        )]
+        let now = Instant::now();
+        advertiser.handle_interfaces(&addresses::interfaces()?, now);
+        let first = advertiser.poll_change();
+        let asks = advertiser.name().is_some() || !advertiser.stun_servers().is_empty();
+        if first.is_none() && !asks {
+            return Err(ServeError::NoAddress);
+        }
+        Ok(Self {
+            advertiser,
+            udp_port,
+            first,
+            check: Arc::default(),
+        })
+    }
+
+    /// What clients are told first.
+    pub(super) fn candidates(&self) -> Vec<Candidate> {
+        let first = self.first.as_ref();
+        first.map_or_else(Vec::new, |change| change.candidates.clone())
+    }
+
+    /// Watches from now on, and tells workers, rooms, counters and whoever asks for readiness.
+    pub(super) fn watch(
+        self,
+        surroundings: &Surroundings,
+        rtc: &Rtc,
+        (rooms, readiness, mut relay): (Rooms, Readiness, Relay),
+    ) {
+        let (workers, metrics) = (surroundings.workers.clone(), surroundings.metrics.clone());
+        let count = move |change: &Change, again| {
+            let sources = change.sources.iter();
+            metrics.advertised(sources.map(|(ip, source)| (*ip, source.label())), again);
+        };
+        if let Some(first) = &self.first {
+            count(first, false);
+        }
+        readiness.set_reachable(self.advertiser.is_ready());
+        let watcher = Watcher::new(self.advertiser, self.check);
+        tokio::spawn(
+            watcher.run(rtc.public.check_every, move |change, reachable| {
+                readiness.set_reachable(reachable);
+                let Some(change) = change else { return };
+                announce(&change.candidates);
+                relay.follow(&change.candidates);
+                count(&change, true);
+                if workers.advertise(&change.candidates).is_err() {
+                    tracing::error!("a media thread does not take its new addresses");
+                }
+                if change.withdrawn {
+                    let (rooms, still) = (rooms.clone(), outside(&change.candidates));
+                    tokio::spawn(async move { rooms.readdress(still).await });
+                }
+            }),
+        );
+    }
+}
+
+/// The addresses that lead here by themselves. By one that is told beside a public one, clients come
+/// from both: those of the public one must be sent back.
+fn outside(candidates: &[Candidate]) -> Vec<IpAddr> {
+    let outside = candidates.iter().filter(|one| !one.internal);
+    outside.map(|one| one.at.ip()).collect()
+}
+
+/// One line for each address clients are told to send media to.
+pub(super) fn announce(candidates: &[Candidate]) {
+    for candidate in candidates {
+        tracing::info!(
+            "advertised candidate: {}{} host {}",
+            candidate.transport.label(),
+            family(&candidate.at),
+            candidate.at
+        );
+    }
+}
+
+/// 4 or 6.
+const fn family(address: &SocketAddr) -> u8 {
+    if address.is_ipv4() { 4 } else { 6 }
+}

@@ -1,0 +1,89 @@
+//! A STUN server that says what a test wants it to say, or nothing. (RFC 8489)
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// The magic cookie. (RFC 8489 §5)
+const COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
+
+/// The server, there until dropped.
+#[derive(Debug)]
+pub struct Stun {
+    /// Where it is asked.
+    pub at: SocketAddr,
+    says: watch::Sender<Option<Ipv4Addr>>,
+    asked: watch::Receiver<usize>,
+    task: JoinHandle<()>,
+}
+
+impl Stun {
+    /// A server that says that everybody is at this address; `None`: it says nothing.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    pub async fn open(says: Option<Ipv4Addr>) -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let socket = socket.expect("a free port");
+        let at = socket.local_addr().expect("a bound socket");
+        let (count, asked) = watch::channel(0);
+        let says = watch::Sender::new(says);
+        let task = tokio::spawn(serve(socket, says.subscribe(), count));
+        Self {
+            at,
+            says,
+            asked,
+            task,
+        }
+    }
+
+    /// Says something else from now on.
+    pub fn say(&self, ip: Option<Ipv4Addr>) {
+        self.says.send_replace(ip);
+    }
+
+    /// How often it was asked so far.
+    #[must_use]
+    pub fn asked(&self) -> usize {
+        *self.asked.borrow()
+    }
+}
+
+impl Drop for Stun {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(
+    socket: UdpSocket,
+    says: watch::Receiver<Option<Ipv4Addr>>,
+    count: watch::Sender<usize>,
+) {
+    let mut message = [0; 1500];
+    while let Ok((len, from)) = socket.recv_from(&mut message).await {
+        count.send_modify(|count| *count += 1);
+        let says = *says.borrow();
+        if let (Some(ip), Some(request)) = (says, message[..len].first_chunk::<20>()) {
+            // Whoever does not hear it asks again.
+            let _ = socket
+                .send_to(&answer(request, ip, from.port()), from)
+                .await;
+        }
+    }
+}
+
+/// A success response with an XOR-MAPPED-ADDRESS. (RFC 8489 §14.2)
+fn answer(request: &[u8; 20], ip: Ipv4Addr, port: u16) -> Vec<u8> {
+    let mut answer = vec![1, 1, 0, 12];
+    answer.extend(&request[4..20]);
+    answer.extend([0, 0x20, 0, 8, 0, 1]);
+    let IpAddr::V4(ip) = IpAddr::from(ip) else {
+        return answer;
+    };
+    let clear = port.to_be_bytes().into_iter().chain(ip.octets());
+    let mask = COOKIE[..2].iter().chain(&COOKIE);
+    answer.extend(clear.zip(mask).map(|(byte, mask)| byte ^ mask));
+    answer
+}
