@@ -151,7 +151,7 @@ pub struct Limits {
     /// Allocations of one user; 0: no limit. A participant with two peer connections over three
     /// networks has six.
     pub user_allocations: u32,
-    /// Allocations in all. Each has under a kilobyte; this bounds what a stolen secret can take.
+    /// Allocations in all. Each has about a kilobyte; this bounds what a stolen secret can take.
     pub allocations: u32,
     /// Bytes a second of one allocation, each way; 0: no limit. What is more is dropped.
     pub allocation_bytes_s: u64,

@@ -133,7 +133,9 @@ impl Server {
 
     /// A datagram, or a frame of a stream, from a client.
     pub fn handle_client(&mut self, client: Client, datagram: &[u8], now: Instant) -> Way {
-        match datagram.first().map(|first| first >> 6) {
+        // An answer to port 0 cannot be sent, and trying spoils the socket's batching.
+        let first = datagram.first().filter(|_| client.remote.port() != 0);
+        match first.map(|first| first >> 6) {
             Some(1) => self.relay_channel(client, datagram, now),
             Some(0) => match Message::parse(datagram) {
                 Ok(message) => self.take_message(client, &message, now),
@@ -158,7 +160,7 @@ impl Server {
             scope,
         };
         match self.routes.get(&route) {
-            Some(slot) if Family::of(peer.ip()) == at.family => {
+            Some(slot) if Family::of(peer.ip()) == at.family && peer.port() != 0 => {
                 self.relay_inward(*slot, peer, 0..len, now)
             }
             _ => self.drop_unpermitted(),

@@ -243,3 +243,49 @@ impl Doors {
         self.doors.iter().map(|door| door.to_sfu.dropped()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::lane::lane;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_datagram_goes_through_the_door_its_name_tells_and_others_follow_it() {
+        let (first, mut one) = lane();
+        let (second, mut two) = lane();
+        let doors = [first, second].map(|to_sfu| Door {
+            to_sfu,
+            from_sfu: lane().1,
+        });
+        let mut doors = Doors::new(Some(SfuSide {
+            doors: doors.into(),
+            steer: Some(Arc::new(|bytes| {
+                bytes.get(1).map(|door| usize::from(*door))
+            })),
+        }));
+        let id = |slot, generation| AllocationId { slot, generation };
+        let at: SocketAddr = ([1, 1, 1, 1], 1).into();
+        let mut push = |id, bytes: &[u8]| doors.push(id, at, at, bytes);
+        push(id(5, 0), &[0, 1]);
+        push(id(5, 0), &[0x80, 0]);
+        push(id(5, 1), &[0x80, 0]);
+        push(id(6, 0), &[0, 0]);
+        push(id(6, 0), &[0, 7]);
+        doors.flush();
+        let packets = |batch: Option<Batch>| {
+            let batch = batch.unwrap_or_default();
+            let ids: Vec<AllocationId> = batch
+                .packets()
+                .map(|(packet, _)| packet.allocation)
+                .collect();
+            ids
+        };
+        assert_eq!(packets(two.take()), [id(5, 0), id(5, 0)]);
+        assert_eq!(
+            packets(one.take()),
+            [id(5, 1), id(6, 0)],
+            "no door 7: dropped"
+        );
+    }
+}

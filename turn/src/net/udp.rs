@@ -19,6 +19,9 @@ const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 /// Receive buffer of one message: the kernel may join up to 64 KiB of one sender's datagrams.
 const RECEIVE_BYTES: usize = 65_536;
 
+/// Messages asked for of a socket that had less than that last time: each costs its preparation.
+const FEW: usize = 8;
+
 /// What the sockets count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UdpCounters {
@@ -72,6 +75,8 @@ struct One {
     kind: Kind,
     local: SocketAddr,
     readable: bool,
+    /// Messages to ask for next.
+    ask: usize,
 }
 
 impl Sockets {
@@ -117,7 +122,7 @@ impl Sockets {
         self.sockets.iter().any(|one| one.readable)
     }
 
-    /// Reads one batch of a socket that has something; false if it has nothing.
+    /// Reads one batch of a socket that has something; false if it has no more.
     pub(super) fn receive(
         &mut self,
         index: usize,
@@ -136,6 +141,9 @@ impl Sockets {
             }
         };
         self.counters.receives += 1;
+        // Less than asked for means empty: epoll speaks again when something comes.
+        one.readable = count == one.ask;
+        one.ask = if one.readable { BATCH_SIZE } else { FEW };
         for (meta, buffer) in meta.iter().zip(self.buffers.iter_mut()).take(count) {
             let local = meta.dst_ip.unwrap_or(one.local.ip());
             let arrival = Arrival {
@@ -154,7 +162,7 @@ impl Sockets {
                 take(arrival, datagram);
             }
         }
-        true
+        one.readable
     }
 
     /// Sends all that was gathered.
@@ -179,11 +187,12 @@ impl One {
     ) -> io::Result<usize> {
         let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
             std::array::from_fn(|_| IoSliceMut::new(&mut []));
-        for (slice, buffer) in slices.iter_mut().zip(buffers.iter_mut()) {
+        for (slice, buffer) in slices.iter_mut().zip(buffers.iter_mut()).take(self.ask) {
             *slice = IoSliceMut::new(buffer);
         }
+        let (slices, meta) = (&mut slices[..self.ask], &mut meta[..self.ask]);
         self.state
-            .recv(UdpSockRef::from(&self.socket), &mut slices, meta)
+            .recv(UdpSockRef::from(&self.socket), slices, meta)
     }
 
     fn send_run(&self, run: &Run, counters: &mut UdpCounters) {
@@ -274,6 +283,7 @@ fn bind(address: SocketAddr, kind: Kind) -> io::Result<One> {
         kind,
         local,
         readable: true,
+        ask: FEW,
     })
 }
 

@@ -34,6 +34,14 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Totals are told no more often.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
+/// From so many datagrams a second on, they are waited for a little, so that a wake-up reads several
+/// and those to one destination leave together: below, there is nothing to gather.
+const GATHER_FROM_S: u64 = 4000;
+/// How long: no listener hears it, and it makes a few thousand wake-ups a second of any load.
+const GATHER: Duration = Duration::from_micros(250);
+/// The rate is looked at this often.
+const RATE_WINDOW: Duration = Duration::from_millis(20);
+
 /// What the embedder wants done.
 #[derive(Debug)]
 pub(super) enum Order {
@@ -56,6 +64,29 @@ pub(super) struct Worker {
     next_report: Instant,
     /// The SFU has more than one pass takes.
     more_of_sfu: bool,
+    rate: Rate,
+}
+
+/// How busy the sockets are.
+#[derive(Debug)]
+struct Rate {
+    since: Instant,
+    count: u64,
+    is_high: bool,
+}
+
+impl Rate {
+    /// Looks at the count of datagrams so far.
+    fn look(&mut self, count: u64, now: Instant) {
+        let passed = now.saturating_duration_since(self.since);
+        if passed < RATE_WINDOW {
+            return;
+        }
+        let per_s = (count - self.count) * 1_000_000 / (passed.as_micros() as u64).max(1);
+        self.is_high = per_s >= GATHER_FROM_S;
+        self.since = now;
+        self.count = count;
+    }
 }
 
 impl Worker {
@@ -114,6 +145,11 @@ impl Worker {
             observe: settings.observe,
             next_report: now,
             more_of_sfu: false,
+            rate: Rate {
+                since: now,
+                count: 0,
+                is_high: false,
+            },
         })
     }
 
@@ -139,6 +175,7 @@ impl Worker {
             }
             self.carrier.streams.accept(self.poll.registry(), now);
             self.receive(now);
+            self.rate.look(self.sockets.counters().datagrams_in, now);
             self.read_streams(now);
             self.more_of_sfu = self.carrier.take_from_sfu(now);
             self.carrier.server.handle_timeout(now);
@@ -161,7 +198,12 @@ impl Worker {
             .map(left)
             .fold(IDLE, Duration::min);
         let busy = self.sockets.has_more() || self.carrier.streams.has_more() || self.more_of_sfu;
-        if busy || !self.carrier.doors.may_sleep() {
+        if busy {
+            timeout = Duration::ZERO;
+        } else if self.rate.is_high {
+            std::thread::park_timeout(GATHER);
+        }
+        if !self.carrier.doors.may_sleep() {
             timeout = Duration::ZERO;
         }
         match self.poll.poll(events, Some(timeout)) {

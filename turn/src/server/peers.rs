@@ -80,6 +80,9 @@ impl Server {
             return Err(Refusal::BAD);
         };
         let peer = plain(peer);
+        if peer.port() == 0 {
+            return Err(Refusal::BAD);
+        }
         let most = self.config.limits.channels;
         let allocation = self.allocations.at(slot).ok_or(Refusal::MISMATCH)?;
         allocation

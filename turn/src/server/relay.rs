@@ -94,7 +94,10 @@ impl Server {
             allocation.permissions.routes(scope, now)
         };
         let family = Family::of(peer.ip());
-        let relay = allocation.relay(family).filter(|_| open);
+        // Nobody is at port 0, and a system call that fails so would end the socket's batching.
+        let relay = allocation
+            .relay(family)
+            .filter(|_| open && peer.port() != 0);
         let Some(relay) = relay.filter(|_| allocation.expires > now) else {
             return self.drop_unpermitted();
         };

@@ -149,6 +149,25 @@ fn truncated_or_strange_data_is_dropped() {
 }
 
 #[test]
+fn port_0_is_never_answered_nor_sent_to() {
+    let mut world = World::new();
+    let (user, relayed) = world.allocated("alice", "1.2.3.4:5");
+    assert!(
+        world
+            .unsigned(client("1.2.3.4:0"), Method::Binding)
+            .is_none()
+    );
+    assert_eq!(world.permit(&user, &["1.1.1.1:0"]), 0);
+    assert_eq!(world.bind(&user, 0x4000, "1.1.1.1:0"), 400);
+    let peer = address("1.1.1.1:0");
+    let sent = send_indication(peer, b"x");
+    let way = world.server.handle_client(user.client, &sent, world.now);
+    assert_eq!(way, Way::Nowhere);
+    let way = world.server.handle_peer(at(relayed), peer, 1, world.now);
+    assert_eq!(way, Way::Nowhere);
+}
+
+#[test]
 fn dont_fragment_is_passed_on() {
     let mut world = World::new();
     let (user, _) = world.allocated("alice", "1.2.3.4:5");
