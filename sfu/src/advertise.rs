@@ -98,8 +98,8 @@ pub struct Change {
     pub candidates: Vec<Candidate>,
     /// Where each address is known from.
     pub sources: Vec<(IpAddr, Source)>,
-    /// An address that was told before is not any more: calls by it may be cut off.
-    pub withdrawn: bool,
+    /// Addresses that were told before and are not any more: calls by them may be cut off.
+    pub gone: Vec<IpAddr>,
 }
 
 /// What STUN servers said of one family.
@@ -229,10 +229,10 @@ impl Advertiser {
             return None;
         }
         let told = std::mem::replace(&mut self.told, candidates.clone());
+        let is_gone = |one: &&Candidate| !candidates.iter().any(|now| now.at == one.at);
+        let gone: BTreeSet<IpAddr> = told.iter().filter(is_gone).map(|one| one.at.ip()).collect();
         Some(Change {
-            withdrawn: told
-                .iter()
-                .any(|one| !candidates.iter().any(|now| now.at == one.at)),
+            gone: gone.into_iter().collect(),
             sources: self.sources(),
             candidates,
         })

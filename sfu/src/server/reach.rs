@@ -7,6 +7,7 @@ use crate::http::admin::Readiness;
 use crate::media::transport::candidates::Candidate;
 use crate::rooms::{Rooms, Surroundings};
 use crate::server::ServeError;
+use crate::worker::Workers;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -75,22 +76,35 @@ impl Reach {
         }
         readiness.set_reachable(self.advertiser.is_ready());
         let watcher = Watcher::new(self.advertiser, self.check);
+        // A change that a worker had no place for.
+        let mut owed: Option<Change> = None;
         tokio::spawn(
             watcher.run(rtc.public.check_every, move |change, reachable| {
                 readiness.set_reachable(reachable);
+                let _ = owed.take_if(|change| tell(change, &workers, &rooms));
                 let Some(change) = change else { return };
                 announce(&change.candidates);
                 count(&change, true);
-                if workers.advertise(&change.candidates).is_err() {
-                    tracing::error!("a media thread does not take its new addresses");
-                }
-                if change.withdrawn {
-                    let (rooms, still) = (rooms.clone(), outside(&change.candidates));
-                    tokio::spawn(async move { rooms.readdress(still).await });
-                }
+                owed = Some(change);
+                let _ = owed.take_if(|change| tell(change, &workers, &rooms));
             }),
         );
     }
+}
+
+/// Tells workers, then rooms: whoever comes back is to be told the new ones. False if it must be tried
+/// again.
+fn tell(change: &Change, workers: &Workers, rooms: &Rooms) -> bool {
+    if workers.advertise(&change.candidates).is_err() {
+        tracing::error!("a media thread does not take its new addresses: tried again");
+        return false;
+    }
+    if !change.gone.is_empty() {
+        let (rooms, gone) = (rooms.clone(), change.gone.clone());
+        let still = outside(&change.candidates);
+        tokio::spawn(async move { rooms.readdress(gone, still).await });
+    }
+    true
 }
 
 /// The addresses that lead here by themselves. By one that is told beside a public one, clients come
