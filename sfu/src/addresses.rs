@@ -21,6 +21,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 /// After a change of the interfaces further ones are waited for: an address, its route, the other
 /// family.
 const SETTLE: Duration = Duration::from_millis(200);
+/// How long a connection to ourselves may take.
+const INSIDE_WITHIN: Duration = Duration::from_secs(3);
 /// How long a look-up of a name may take.
 const NAME_WITHIN: Duration = Duration::from_secs(5);
 /// Names and STUN servers are not asked more often, however often something changes here.
@@ -69,6 +71,20 @@ pub fn interfaces() -> io::Result<Vec<Interface>> {
         name: one.name,
     });
     Ok(of.collect())
+}
+
+/// Tells the operator whether our public address leads back here from inside: whether its port is
+/// forwarded, and the router turns packets of the own network around. It decides nothing; many
+/// routers forward and do not turn around. (LK: server ops §8.2 gives up such an address)
+pub async fn try_from_inside(at: SocketAddr) {
+    match timeout(INSIDE_WITHIN, tokio::net::TcpStream::connect(at)).await {
+        Ok(Ok(_)) => tracing::info!(address = %at, "the public address leads here from inside too"),
+        _ => tracing::info!(
+            address = %at,
+            "the public address does not lead here from inside, over TCP: is the port forwarded? \
+             Clients of the own network may need rtc.advertise_internal_ip"
+        ),
+    }
 }
 
 /// An answer from outside.

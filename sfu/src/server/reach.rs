@@ -1,9 +1,10 @@
 //! Wires what watches our addresses to those who must know them.
 
 use crate::addresses::{self, Watcher};
-use crate::advertise::{Advertiser, Change};
+use crate::advertise::{Advertiser, Change, Source};
 use crate::config::check::Rtc;
 use crate::http::admin::Readiness;
+use crate::media::message::PathTransport;
 use crate::media::transport::candidates::Candidate;
 use crate::rooms::{Rooms, Surroundings};
 use crate::server::ServeError;
@@ -76,6 +77,7 @@ impl Reach {
         }
         readiness.set_reachable(self.advertiser.is_ready());
         let watcher = Watcher::new(self.advertiser, self.check);
+        let tries = rtc.public.tries;
         // A change that a worker had no place for.
         let mut owed: Option<Change> = None;
         tokio::spawn(
@@ -85,10 +87,25 @@ impl Reach {
                 let Some(change) = change else { return };
                 announce(&change.candidates);
                 count(&change, true);
+                if tries {
+                    try_from_inside(&change);
+                }
                 owed = Some(change);
                 let _ = owed.take_if(|change| tell(change, &workers, &rooms));
             }),
         );
+    }
+}
+
+/// For the log: does what a STUN server said lead here?
+fn try_from_inside(change: &Change) {
+    let by_stun = |ip| change.sources.contains(&(ip, Source::Stun));
+    let over_tcp = change
+        .candidates
+        .iter()
+        .filter(|one| one.transport == PathTransport::Tcp);
+    for candidate in over_tcp.filter(|one| by_stun(one.at.ip())) {
+        tokio::spawn(addresses::try_from_inside(candidate.at));
     }
 }
 

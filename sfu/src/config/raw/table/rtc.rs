@@ -88,6 +88,12 @@ pub(super) const KEYS: &[Key] = &[
         "With `use_external_ip`: tell no local address, even while no public one is known.",
     ),
     Key::built(
+        "rtc.skip_external_ip_validation",
+        Bool,
+        "false",
+        "Do not try, for the log, whether the address a STUN server says leads back here.",
+    ),
+    Key::built(
         "rtc.address_check_interval",
         Duration,
         "1m",
@@ -162,11 +168,6 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::no_effect("rtc.use_ice_lite", Bool, "Foci is always ICE-lite"),
     Key::no_effect("rtc.strict_acks", Bool, "without effect in LiveKit too"),
-    Key::no_effect(
-        "rtc.skip_external_ip_validation",
-        Bool,
-        "Foci pings nobody through its own public address",
-    ),
     Key::no_effect(
         "rtc.batch_io.batch_size",
         COUNT,
