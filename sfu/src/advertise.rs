@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 mod tests;
 
 /// Interfaces of containers and virtual machines: nobody outside reaches them.
-const CONTAINER_INTERFACES: [&str; 5] = ["docker", "veth", "br-", "cni", "virbr"];
+const CONTAINER_INTERFACES: [&str; 10] = [
+    "docker", "veth", "br-", "cni", "virbr", "podman", "lxcbr", "lxdbr", "cali", "flannel",
+];
 /// An address that is taken away and given back within this time was not gone: a renewed lease.
 const GONE_AFTER: Duration = Duration::from_millis(500);
 
