@@ -8,19 +8,21 @@ mod netlink;
 mod stun;
 
 use crate::advertise::{Advertiser, Belief, Change, Family, Interface};
+use crate::config::check::Rtc;
 use crate::config::ports::PortRange;
 use netlink::Netlink;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 /// After a change of the interfaces further ones are waited for: an address, its route, the other
 /// family.
 const SETTLE: Duration = Duration::from_millis(200);
+/// How long a connection to ourselves may take.
+const INSIDE_WITHIN: Duration = Duration::from_secs(3);
 /// How long a look-up of a name may take.
 const NAME_WITHIN: Duration = Duration::from_secs(5);
 /// Names and STUN servers are not asked more often, however often something changes here.
@@ -93,16 +95,46 @@ pub fn of_machine() -> io::Result<Vec<IpAddr>> {
     Ok(ips)
 }
 
+/// Tells the operator whether our public address leads back here from inside: whether its port is
+/// forwarded, and the router turns packets of the own network around. It decides nothing; many
+/// routers forward and do not turn around. (LK: server ops §8.2 gives up such an address)
+pub async fn try_from_inside(at: SocketAddr) {
+    match timeout(INSIDE_WITHIN, tokio::net::TcpStream::connect(at)).await {
+        Ok(Ok(_)) => tracing::info!(address = %at, "the public address leads here from inside too"),
+        _ => tracing::info!(
+            address = %at,
+            "the public address does not lead here from inside, over TCP: is the port forwarded? \
+             Clients of the own network may need rtc.advertise_internal_ip"
+        ),
+    }
+}
+
 /// An answer from outside.
 enum Heard {
     Name(Vec<IpAddr>),
     Stun(Option<stun::Answer>),
 }
 
+/// Makes a watcher look again at once.
+#[derive(Debug, Clone)]
+pub struct Recheck(watch::Sender<Rtc>);
+
+impl Recheck {
+    /// By what the configuration said so far.
+    pub fn now(&self) {
+        self.0.send_modify(|_| {});
+    }
+
+    /// By what it says now.
+    pub fn with(&self, rtc: &Rtc) {
+        self.0.send_replace(rtc.clone());
+    }
+}
+
 /// Watches our addresses.
 pub struct Watcher {
     advertiser: Advertiser,
-    check: Arc<Notify>,
+    check: watch::Receiver<Rtc>,
     asking: JoinSet<Heard>,
     asked: Option<Instant>,
     /// When to look again, before the next interval: something changed while somebody was asked, or
@@ -113,17 +145,19 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Goes on with what is known; `check` makes it look again at once.
+    /// Goes on with what is known, by this configuration, until it is told to look again.
     #[must_use]
-    pub fn new(advertiser: Advertiser, check: Arc<Notify>) -> Self {
-        Self {
+    pub fn new(advertiser: Advertiser, rtc: &Rtc) -> (Self, Recheck) {
+        let (sender, check) = watch::channel(rtc.clone());
+        let watcher = Self {
             advertiser,
             check,
             asking: JoinSet::new(),
             asked: None,
             again: None,
             silent: false,
-        }
+        };
+        (watcher, Recheck(sender))
     }
 
     /// Runs until it is dropped. `told` hears of every change, and after each answer whether what is
@@ -141,8 +175,10 @@ impl Watcher {
                     sleep(SETTLE).await;
                     self.look();
                 }
-                () = self.check.notified() => {
+                Ok(()) = self.check.changed() => {
                     tracing::info!("addresses are looked at again");
+                    let rtc = self.check.borrow_and_update().clone();
+                    self.advertiser.handle_configuration(rtc);
                     self.look();
                 }
                 Some(heard) = self.asking.join_next() => self.hear(heard),

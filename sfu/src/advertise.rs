@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 mod tests;
 
 /// Interfaces of containers and virtual machines: nobody outside reaches them.
-const CONTAINER_INTERFACES: [&str; 5] = ["docker", "veth", "br-", "cni", "virbr"];
+const CONTAINER_INTERFACES: [&str; 10] = [
+    "docker", "veth", "br-", "cni", "virbr", "podman", "lxcbr", "lxdbr", "cali", "flannel",
+];
 /// An address that is taken away and given back within this time was not gone: a renewed lease.
 const GONE_AFTER: Duration = Duration::from_millis(500);
 
@@ -98,8 +100,8 @@ pub struct Change {
     pub candidates: Vec<Candidate>,
     /// Where each address is known from.
     pub sources: Vec<(IpAddr, Source)>,
-    /// An address that was told before is not any more: calls by it may be cut off.
-    pub withdrawn: bool,
+    /// Addresses that were told before and are not any more: calls by them may be cut off.
+    pub gone: Vec<IpAddr>,
 }
 
 /// What STUN servers said of one family.
@@ -137,6 +139,20 @@ impl Advertiser {
                 doubt: None,
             }; 2],
             told: Vec::new(),
+        }
+    }
+
+    /// The configuration says something else now. The ports stay those that are open.
+    pub fn handle_configuration(&mut self, rtc: Rtc) {
+        let before = std::mem::replace(&mut self.rtc, rtc);
+        self.rtc.tcp_port = before.tcp_port;
+        self.rtc.force_tcp = before.force_tcp;
+        // What was heard holds only for who was asked.
+        if self.rtc.public.name != before.public.name {
+            self.named.clear();
+        }
+        if self.rtc.public.stun_servers != before.public.stun_servers {
+            self.asked = [Asked::default(); 2];
         }
     }
 
@@ -229,10 +245,10 @@ impl Advertiser {
             return None;
         }
         let told = std::mem::replace(&mut self.told, candidates.clone());
+        let is_gone = |one: &&Candidate| !candidates.iter().any(|now| now.at == one.at);
+        let gone: BTreeSet<IpAddr> = told.iter().filter(is_gone).map(|one| one.at.ip()).collect();
         Some(Change {
-            withdrawn: told
-                .iter()
-                .any(|one| !candidates.iter().any(|now| now.at == one.at)),
+            gone: gone.into_iter().collect(),
             sources: self.sources(),
             candidates,
         })

@@ -313,7 +313,7 @@ impl Room {
                     exit::remove(state, peer, Farewell::REMOVED, now);
                 }
             }
-            Admin::Readdress { still } => readdress::handle(state, &still),
+            Admin::Readdress { gone, still } => readdress::handle(state, &gone, &still),
             Admin::Expel { identity } => exit::expel(state, &identity, now),
             Admin::Close => {
                 let farewell = Farewell::told(DisconnectReason::RoomDeleted, Action::Disconnect);

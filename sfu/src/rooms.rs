@@ -138,10 +138,10 @@ impl Rooms {
         let _ = found.letters.send(Letter::Tell(Box::new(expel))).await;
     }
 
-    /// The server is reached by other addresses now. Whoever is connected to one of `still` is left in
-    /// peace, everybody else is told to resume.
-    pub async fn readdress(&self, still: Vec<IpAddr>) {
-        let admin = Admin::Readdress { still };
+    /// The server is reached by `gone` no more. Whoever may have come by one of them, and is not
+    /// connected to one of `still`, is told to resume.
+    pub async fn readdress(&self, gone: Vec<IpAddr>, still: Vec<IpAddr>) {
+        let admin = Admin::Readdress { gone, still };
         // A directory that is gone has no rooms.
         let _ = self.directory.send(Ask::TellAll { admin }).await;
     }

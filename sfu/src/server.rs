@@ -12,6 +12,7 @@ mod sections;
 mod reload;
 pub mod alone;
 
+use crate::addresses::Recheck;
 use crate::config::check::{Config, SHORT_SECRET};
 use crate::config::complaint::Complaints;
 use crate::config::ports;
@@ -40,7 +41,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// What media threads get to finish their pass.
@@ -167,14 +168,18 @@ async fn serve(
     let (gate, router) = gate::router(readiness.clone());
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
     let mut tasks = listen::spawn(main, &router, &stopping, &places, &faults);
-    let page = (metrics.clone(), readiness.clone(), Arc::clone(&reach.check));
+    let page = (
+        metrics.clone(),
+        readiness.clone(),
+        Some(reach.check.clone()),
+    );
     tasks.extend(serve_metrics(config, prometheus, page, &stopping));
     accept_media(media_tcp, &surroundings);
     // It may wait for what another process has left behind.
     let matrix = authorization::start(config, &keys, (&rooms, comings, trusted), &metrics)?;
     let routes = main_router(config, front, (keys, readiness.clone()), matrix.endpoints);
     gate.send_replace(Some(routes));
-    let check = Arc::clone(&reach.check);
+    let check = reach.check.clone();
     let told = (rooms.clone(), readiness.clone(), relay);
     reach.watch(&surroundings, &config.rtc, told);
     readiness.set(true);
@@ -204,7 +209,7 @@ fn farewell(rooms: Rooms, places: Places, stopping: &stop::Stopping) -> [JoinHan
 fn serve_metrics(
     config: &Config,
     listeners: Vec<TcpListener>,
-    (metrics, readiness, check): (Metrics, Readiness, Arc<Notify>),
+    (metrics, readiness, check): (Metrics, Readiness, Option<Recheck>),
     stopping: &stop::Stopping,
 ) -> Vec<JoinHandle<()>> {
     let scrapers = Places::new(MAX_SCRAPERS, metrics.clone());
@@ -292,25 +297,27 @@ async fn attend(
     signals: &mut stop::Signals,
     sources: &Sources,
     loaded: &Loaded,
-    (owners, check): (&Owners, &Notify),
+    (owners, check): (&Owners, &Recheck),
 ) {
     let mut running = Running::new(loaded);
     let reload = || {
-        reload_from(sources, &mut running, owners);
-        check.notify_one();
+        reload_from(sources, &mut running, owners, check);
     };
     stop::until_told(signals, reload).await;
 }
 
-/// SIGHUP: the whole configuration is read, and what may change while running is applied.
-fn reload_from(sources: &Sources, running: &mut Running, owners: &Owners) {
+/// SIGHUP: the whole configuration is read, and what may change while running is applied. Addresses are
+/// looked at in any case.
+fn reload_from(sources: &Sources, running: &mut Running, owners: &Owners, check: &Recheck) {
     let read = sources.load();
     if read.complaints.has_errors() {
-        return reload::refuse_read(&read.complaints);
+        reload::refuse_read(&read.complaints);
+        return check.now();
     }
     let (judged, changes) = running.with(&read, |_| true);
     if judged.complaints.has_errors() {
-        return reload::refuse_changes(&judged.complaints, &changes);
+        reload::refuse_changes(&judged.complaints, &changes);
+        return check.now();
     }
     let config = &judged.config;
     let settings = Settings {
@@ -320,4 +327,5 @@ fn reload_from(sources: &Sources, running: &mut Running, owners: &Owners) {
         logging: config.logging.clone(),
     };
     running.take(owners, &read.complaints, changes, settings);
+    check.with(&config.rtc);
 }

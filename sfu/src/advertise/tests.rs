@@ -64,10 +64,11 @@ impl World {
     }
 }
 
-const HOME: [(&str, &str); 5] = [
+const HOME: [(&str, &str); 6] = [
     ("lo", "127.0.0.1"),
     ("eth0", "192.168.1.2"),
     ("docker0", "172.17.0.1"),
+    ("podman1", "10.89.0.1"),
     ("eth0", "fe80::1"),
     ("eth0", "2001:db8::2"),
 ];
@@ -158,7 +159,10 @@ fn a_stun_server_is_believed_at_once_and_believed_again_when_it_says_so_twice() 
     assert_eq!(world.asked("203.0.113.9"), Belief::Doubted);
     assert_eq!(world.asked("203.0.113.9"), Belief::Learned);
     let change = world.advertiser.poll_change().expect("a change");
-    assert!(change.withdrawn);
+    assert_eq!(
+        change.gone,
+        ["203.0.113.7".parse::<IpAddr>().expect("an address")]
+    );
     let stun = |ip: &str| (ip.parse::<IpAddr>().expect("an address"), Source::Stun);
     assert_eq!(change.sources[1], stun("203.0.113.9"));
 }
@@ -242,10 +246,43 @@ fn a_new_address_is_told_at_once_and_one_that_goes_only_if_it_stays_away() {
     assert_eq!(due, world.now + GONE_AFTER);
     world.after(500);
     let change = world.advertiser.poll_change().expect("a change");
-    assert!(change.withdrawn && world.advertiser.poll_timeout().is_none());
+    let gone: IpAddr = "192.0.2.1".parse().expect("an address");
+    assert_eq!(
+        (change.gone, world.advertiser.poll_timeout()),
+        (vec![gone], None)
+    );
     // The last one stays told: there is nothing better to say.
     world.interfaces(&[]);
     world.after(500);
     assert_eq!(world.told(), None);
     assert!(!world.advertiser.is_ready());
+}
+
+#[test]
+fn another_configuration_counts_at_once_and_opens_no_other_port() {
+    let mut world = World::new("use_external_ip: true");
+    world.interfaces(&HOME[..2]);
+    world.asked("203.0.113.7");
+    assert_eq!(world.told().as_deref(), Some("203.0.113.7:7882"));
+    let says = |world: &mut World, yaml: &str| world.advertiser.handle_configuration(rtc(yaml));
+    says(
+        &mut world,
+        "use_external_ip: true, advertise_internal_ip: true, tcp_port: 0",
+    );
+    let change = world.advertiser.poll_change().expect("a change");
+    assert_eq!(
+        change.candidates.len(),
+        4,
+        "both addresses, both transports"
+    );
+    says(&mut world, "node_ip: 198.51.100.1");
+    assert_eq!(world.told().as_deref(), Some("198.51.100.1:7882"));
+    // Other servers are asked anew.
+    says(
+        &mut world,
+        "use_external_ip: true, stun_servers: [stun.example.org]",
+    );
+    assert!(!world.advertiser.is_ready());
+    assert_eq!(world.asked("203.0.113.9"), Belief::Learned);
+    assert_eq!(world.told().as_deref(), Some("203.0.113.9:7882"));
 }

@@ -119,6 +119,8 @@ pub enum Admin {
     /// The server is reached by other addresses now: clients are told to resume, which brings an ICE
     /// restart with the new ones.
     Readdress {
+        /// By these nobody comes any more.
+        gone: Vec<IpAddr>,
         /// Whoever is connected to one of these is left in peace.
         still: Vec<IpAddr>,
     },

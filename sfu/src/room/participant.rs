@@ -108,9 +108,9 @@ impl MediaLink {
         self.reached.insert(side, local);
     }
 
-    /// Do all connections come to one of these addresses?
-    pub(super) fn is_reached_by(&self, ips: &[IpAddr]) -> bool {
-        !self.reached.is_empty() && self.reached.values().all(|ip| ips.contains(ip))
+    /// Does any connection come to such an address of ours?
+    pub(super) fn is_reached(&self, by: impl Fn(IpAddr) -> bool) -> bool {
+        self.reached.values().any(|ip| by(*ip))
     }
 
     /// A connection is lost.

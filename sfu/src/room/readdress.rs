@@ -7,16 +7,23 @@ use super::state::State;
 use proto::livekit::DisconnectReason;
 use std::net::IpAddr;
 
+/// May a path that comes to this address of ours be cut off? Behind a NAT it is none of those that were
+/// told, so that any of its family may have led there.
+fn may_be_cut_off(local: IpAddr, gone: &[IpAddr], still: &[IpAddr]) -> bool {
+    let same_family = |ip: &IpAddr| ip.is_ipv4() == local.is_ipv4();
+    gone.iter().any(same_family) && !still.contains(&local)
+}
+
 /// Sends back everybody whose media may be cut off. Whoever resumes restarts ICE, and is then told
 /// the new addresses; his tracks stay as they are. Somebody who is only just joining has been told
 /// the old ones: he resumes by himself when they fail. (LK: signalling §7.2, §7.5)
-pub(super) fn handle(state: &mut State, still: &[IpAddr]) {
+pub(super) fn handle(state: &mut State, gone: &[IpAddr], still: &[IpAddr]) {
     for peer in state.peers() {
         let Some(participant) = state.participants.get(&peer) else {
             continue;
         };
         let link = &participant.link;
-        let affected = !link.media.is_reached_by(still);
+        let affected = link.media.is_reached(|ip| may_be_cut_off(ip, gone, still));
         if participant.presence.active && affected && link.session.is_some() {
             exit::send_back(state, peer, DisconnectReason::Migration);
         }

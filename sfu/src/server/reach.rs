@@ -1,27 +1,28 @@
 //! Wires what watches our addresses to those who must know them.
 
-use crate::addresses::{self, Watcher};
-use crate::advertise::{Advertiser, Change};
+use crate::addresses::{self, Recheck, Watcher};
+use crate::advertise::{Advertiser, Change, Source};
 use crate::config::check::Rtc;
 use crate::http::admin::Readiness;
+use crate::media::message::PathTransport;
 use crate::media::transport::candidates::Candidate;
 use crate::rooms::{Rooms, Surroundings};
 use crate::server::ServeError;
 use crate::server::relay::Relay;
+use crate::worker::Workers;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::Notify;
 
 /// How clients reach media, as far as it is known when the server starts.
 pub(super) struct Reach {
-    advertiser: Advertiser,
+    watcher: Watcher,
+    ready: bool,
     /// The UDP port in use.
     pub(super) udp_port: u16,
     /// What clients are told first; empty if somebody is still to be asked.
     pub(super) first: Option<Change>,
     /// Makes us look again.
-    pub(super) check: Arc<Notify>,
+    pub(super) check: Recheck,
 }
 
 impl Reach {
@@ -44,11 +45,14 @@ impl Reach {
         if first.is_none() && !asks {
             return Err(ServeError::NoAddress);
         }
+        let ready = advertiser.is_ready();
+        let (watcher, check) = Watcher::new(advertiser, rtc);
         Ok(Self {
-            advertiser,
+            watcher,
+            ready,
             udp_port,
             first,
-            check: Arc::default(),
+            check,
         })
     }
 
@@ -73,25 +77,54 @@ impl Reach {
         if let Some(first) = &self.first {
             count(first, false);
         }
-        readiness.set_reachable(self.advertiser.is_ready());
-        let watcher = Watcher::new(self.advertiser, self.check);
+        readiness.set_reachable(self.ready);
+        let tries = rtc.public.tries;
+        // A change that a worker had no place for.
+        let mut owed: Option<Change> = None;
         tokio::spawn(
-            watcher.run(rtc.public.check_every, move |change, reachable| {
-                readiness.set_reachable(reachable);
-                let Some(change) = change else { return };
-                announce(&change.candidates);
-                relay.follow(&change.candidates);
-                count(&change, true);
-                if workers.advertise(&change.candidates).is_err() {
-                    tracing::error!("a media thread does not take its new addresses");
-                }
-                if change.withdrawn {
-                    let (rooms, still) = (rooms.clone(), outside(&change.candidates));
-                    tokio::spawn(async move { rooms.readdress(still).await });
-                }
-            }),
+            self.watcher
+                .run(rtc.public.check_every, move |change, reachable| {
+                    readiness.set_reachable(reachable);
+                    let _ = owed.take_if(|change| tell(change, &workers, &rooms));
+                    let Some(change) = change else { return };
+                    announce(&change.candidates);
+                    relay.follow(&change.candidates);
+                    count(&change, true);
+                    if tries {
+                        try_from_inside(&change);
+                    }
+                    owed = Some(change);
+                    let _ = owed.take_if(|change| tell(change, &workers, &rooms));
+                }),
         );
     }
+}
+
+/// For the log: does what a STUN server said lead here?
+fn try_from_inside(change: &Change) {
+    let by_stun = |ip| change.sources.contains(&(ip, Source::Stun));
+    let over_tcp = change
+        .candidates
+        .iter()
+        .filter(|one| one.transport == PathTransport::Tcp);
+    for candidate in over_tcp.filter(|one| by_stun(one.at.ip())) {
+        tokio::spawn(addresses::try_from_inside(candidate.at));
+    }
+}
+
+/// Tells workers, then rooms: whoever comes back is to be told the new ones. False if it must be tried
+/// again.
+fn tell(change: &Change, workers: &Workers, rooms: &Rooms) -> bool {
+    if workers.advertise(&change.candidates).is_err() {
+        tracing::error!("a media thread does not take its new addresses: tried again");
+        return false;
+    }
+    if !change.gone.is_empty() {
+        let (rooms, gone) = (rooms.clone(), change.gone.clone());
+        let still = outside(&change.candidates);
+        tokio::spawn(async move { rooms.readdress(gone, still).await });
+    }
+    true
 }
 
 /// The addresses that lead here by themselves. By one that is told beside a public one, clients come

@@ -57,6 +57,7 @@ pub const TARGETS: &[Target] = &[
     target("rtcp", rtcp::rtcp, 512 * KIB, 60),
     target("twcc", rtcp::twcc, 4 * MIB, 60),
     target("stun", stun::stun, 256 * KIB, 60),
+    target("stun_answer", stun::stun_answer, 64 * KIB, 100),
     target("demux", datagram::demux, MIB, 10),
     target("srtp", datagram::srtp, 2 * MIB, 10),
     target("framing", framing::framing, 2 * MIB, 40),

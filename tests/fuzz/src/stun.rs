@@ -2,8 +2,10 @@
 
 use crate::input::Input;
 use aws_lc_rs::hmac;
+use sfu::advertise::query;
 use sfu::media::demux::{StunAttributes, username};
 use sfu::media::transport::ice::stun::{Key, Request, Writer};
+use std::net::IpAddr;
 use std::net::SocketAddr;
 
 const PASSWORD: &str = "VOkJxbRl1RmTxUk/WvJxBt";
@@ -114,4 +116,33 @@ fn crc32(bytes: &[u8]) -> u32 {
         crc
     };
     !bytes.iter().fold(u32::MAX, step)
+}
+
+/// The answer of a STUN server that we asked: what is read of it stands in it, masked.
+pub(crate) fn stun_answer(bytes: &[u8]) {
+    let Some(header) = bytes.first_chunk::<20>() else {
+        assert_eq!(query::mapped(bytes, &[0; 12]), None);
+        return;
+    };
+    let mut transaction = [0; 12];
+    transaction.copy_from_slice(&header[8..]);
+    let Some(mapped) = query::mapped(bytes, &transaction) else {
+        return;
+    };
+    assert_eq!(
+        (&header[..2], &header[4..8]),
+        (&[1, 1][..], &[0x21, 0x12, 0xA4, 0x42][..])
+    );
+    let ip = match mapped.ip() {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let masked: Vec<u8> = ip
+        .iter()
+        .zip(&header[4..])
+        .map(|(byte, mask)| byte ^ mask)
+        .collect();
+    assert!(bytes.windows(masked.len()).any(|window| window == masked));
+    transaction[0] ^= 1;
+    assert_eq!(query::mapped(bytes, &transaction), None);
 }

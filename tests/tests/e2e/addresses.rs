@@ -74,6 +74,12 @@ async fn a_silent_stun_server_stops_no_start_and_the_server_is_not_ready_until_i
     until("it is ready", async || is_ready(&server).await).await;
     until_told(&server, OLD).await;
     assert!(server.log().contains("found external IP via STUN"));
+    until("it is tried from inside", async || {
+        server
+            .log()
+            .contains("the public address leads here from inside too")
+    })
+    .await;
 }
 
 /// A client whose road to the old address, over TCP, ends while he is in a call. `check` makes the

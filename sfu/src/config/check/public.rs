@@ -32,6 +32,8 @@ pub struct Public {
     pub internal: bool,
     /// Tell no address of an interface, even where no public one is known.
     pub external_only: bool,
+    /// Try, for the log, whether the address a STUN server says leads back here.
+    pub tries: bool,
     /// How often all of it is looked at again.
     pub check_every: Duration,
 }
@@ -57,6 +59,7 @@ impl Public {
             stun_servers: stun_servers(values, complaints),
             internal: values.flag("rtc.advertise_internal_ip"),
             external_only: asks && values.flag("rtc.external_ip_only"),
+            tries: !values.flag("rtc.skip_external_ip_validation"),
             check_every: check_every(values, complaints),
         }
     }

@@ -322,14 +322,15 @@ fn a_new_address_sends_back_whoever_came_by_another_one_and_ends_nobody() {
     let joining = world.join_with("joining", |_| {});
     world.forget();
     // Everybody has come by 192.0.2.1.
-    let still = |ip: &str| {
-        Command::Admin(Admin::Readdress {
-            still: vec![ip.parse().expect("an address")],
-        })
+    let change = |gone: &str, still: &str| {
+        let ips = |text: &str| vec![text.parse().expect("an address")];
+        let (gone, still) = (ips(gone), ips(still));
+        Command::Admin(Admin::Readdress { gone, still })
     };
-    world.act(still("192.0.2.1"));
+    world.act(change("192.0.2.9", "192.0.2.1"));
+    world.act(change("2001:db8::1", "2001:db8::2"));
     assert!(world.closed_sessions.is_empty() && leave(&world.take(&alice)).is_none());
-    world.act(still("192.0.2.9"));
+    world.act(change("192.0.2.8", "192.0.2.9"));
     for client in [&alice, &bob] {
         let told = leave(&world.take(client));
         assert_eq!(told, Some((Action::Resume, DisconnectReason::Migration)));
