@@ -6,6 +6,7 @@
 mod channels;
 mod datagram;
 mod description;
+mod greeting;
 mod input;
 mod openid;
 mod participant;
@@ -55,6 +56,7 @@ pub const TARGETS: &[Target] = &[
     target("rtcp", rtcp::rtcp, 512 * KIB, 60),
     target("twcc", rtcp::twcc, 4 * MIB, 60),
     target("stun", stun::stun, 256 * KIB, 60),
+    target("greeting", greeting::greeting, 128 * KIB, 40),
     target("demux", datagram::demux, MIB, 10),
     target("srtp", datagram::srtp, 2 * MIB, 10),
     target("dcep", channels::dcep, 64 * KIB, 100),
