@@ -31,6 +31,9 @@ pub mod metrics;
 pub mod faults;
 
 #[cfg(feature = "shell")]
+pub mod certificates;
+
+#[cfg(feature = "shell")]
 pub mod addresses;
 
 #[cfg(feature = "shell")]

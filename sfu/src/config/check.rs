@@ -5,6 +5,7 @@
 //! without errors.
 
 pub mod http;
+pub mod tls;
 pub mod rtc;
 pub mod room;
 pub mod operation;
@@ -19,6 +20,7 @@ pub use matrix::Matrix;
 pub use operation::{Level, Logging, Prometheus};
 pub use room::{Audio, Limit, Room, Video};
 pub use rtc::{NodeIp, PliThrottle, Rtc};
+pub use tls::Tls;
 
 use crate::config::complaint::{Complaints, Place};
 use crate::config::faults::Faults;
@@ -40,6 +42,8 @@ pub const NO_KEYS: &str = "one of key_file or keys must be provided";
 pub struct Config {
     /// The main port.
     pub http: Http,
+    /// The port of TLS.
+    pub tls: Tls,
     /// Media transport.
     pub rtc: Rtc,
     /// Defaults of rooms.
@@ -82,6 +86,8 @@ impl Config {
             })
         };
         uses.extend(tcp("port", self.http.port, "HTTP and WebSocket"));
+        let everything = "HTTPS and all else over TLS";
+        uses.extend(tcp("tls.port", self.tls.port, everything));
         uses.push(PortUse {
             key: "rtc.udp_port",
             protocol: Protocol::Udp,
@@ -101,6 +107,7 @@ pub fn check(values: &mut Values, complaints: &mut Complaints) -> Config {
     let development = values.flag("development");
     let config = Config {
         http: Http::read(values, complaints),
+        tls: Tls::read(values, complaints),
         rtc: Rtc::read(values, complaints),
         room: Room::read(values, complaints),
         audio: Audio::read(values, complaints),

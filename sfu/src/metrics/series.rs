@@ -76,6 +76,13 @@ pub(super) struct Authorization {
     pub(super) lookup_duration: Histogram,
 }
 
+/// The port of TLS and its certificates.
+pub(super) struct Tls {
+    pub(super) expiry: IntGaugeVec,
+    pub(super) loads: IntCounterVec,
+    pub(super) connections: IntCounterVec,
+}
+
 /// All series that are written when something happens.
 pub(super) struct Series {
     registry: Registry,
@@ -83,6 +90,7 @@ pub(super) struct Series {
     pub(super) tracks: Tracks,
     pub(super) sessions: Sessions,
     pub(super) authorization: Authorization,
+    pub(super) tls: Tls,
     pub(super) rating: Histogram,
     pub(super) limits: IntCounterVec,
     pub(super) data: IntCounterVec,
@@ -146,6 +154,7 @@ impl Series {
             tracks: tracks(&shelf),
             sessions: sessions(&shelf),
             authorization: authorization(&shelf),
+            tls: tls(&shelf),
             rating: shelf.histogram(
                 "livekit_quality_rating",
                 "Connection quality: 0 poor, 1 good, 2 excellent, 3 lost",
@@ -261,6 +270,26 @@ fn authorization(shelf: &Shelf) -> Authorization {
             "foci_jwt_lookup_seconds",
             "How long asking a homeserver took",
             &LOOKUP_S,
+        ),
+    }
+}
+
+fn tls(shelf: &Shelf) -> Tls {
+    Tls {
+        expiry: shelf.gauges(
+            "foci_certificate_expiry_seconds",
+            "Seconds until a certificate ends",
+            &["name"],
+        ),
+        loads: shelf.counters(
+            "foci_certificate_loads_total",
+            "Changed certificate files, by whether they were taken",
+            &["result"],
+        ),
+        connections: shelf.counters(
+            "foci_tls_port_connections_total",
+            "Connections to the port of TLS, by what became of them",
+            &["outcome"],
         ),
     }
 }

@@ -6,7 +6,7 @@ use super::paths::named;
 use super::source::Tree;
 
 /// Who may name what. An owner with `.rs` is that file alone, without it also the folder.
-const OWNERS: [(&str, &[&str]); 30] = [
+const OWNERS: [(&str, &[&str]); 31] = [
     ("aes", &["sfu/src/media/transport/srtp.rs"]),
     (
         "aws_lc_rs",
@@ -53,14 +53,21 @@ const OWNERS: [(&str, &[&str]); 30] = [
     ("redis", &["jwt-service/src/store/in_redis.rs"]),
     ("rtc_sdp", &["sfu/src/media/transport/sdp.rs"]),
     ("ruma", &["jwt-service/src/matrix.rs"]),
-    ("rustix", &["sfu/src/worker/udp.rs"]),
+    (
+        "rustix",
+        &["sfu/src/worker/udp.rs", "sfu/src/server/beginning.rs"],
+    ),
     ("rustls_native_certs", &["jwt-service/src/tls.rs"]),
     ("saphyr_parser", &["sfu/src/config/raw/yaml.rs"]),
     ("sctp_proto", &["sfu/src/media/transport/sctp.rs"]),
     ("sha1", &["sfu/src/media/transport/srtp.rs"]),
     ("socket2", &["sfu/src/worker/udp.rs"]),
-    ("tokio_rustls", &["jwt-service/src/tls.rs"]),
+    (
+        "tokio_rustls",
+        &["jwt-service/src/tls.rs", "sfu/src/certificates"],
+    ),
     ("tracing_subscriber", &["sfu/src/telemetry"]),
+    ("x509_parser", &["sfu/src/certificates/pair.rs"]),
 ];
 
 /// All namings out of place, and rows that no file bears out.

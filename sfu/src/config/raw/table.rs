@@ -9,12 +9,14 @@ mod room;
 mod rtc;
 mod server;
 mod services;
+mod tls;
 
 use crate::config::raw::key::{Key, Status};
 
 /// Every part of the table, in the order of the documentation.
-const PARTS: [&[Key]; 7] = [
+const PARTS: [&[Key]; 8] = [
     server::KEYS,
+    tls::KEYS,
     rtc::KEYS,
     room::KEYS,
     limits::KEYS,
