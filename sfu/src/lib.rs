@@ -34,6 +34,9 @@ pub mod faults;
 pub mod certificates;
 
 #[cfg(feature = "shell")]
+pub mod handover;
+
+#[cfg(feature = "shell")]
 pub mod addresses;
 
 #[cfg(feature = "shell")]

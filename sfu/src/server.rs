@@ -4,20 +4,25 @@
 //! decides nothing about calls. `cli` calls [`run`].
 
 mod stop;
+mod beginning;
 mod listen;
+mod half_open;
+mod tls_port;
 mod authorization;
 mod sections;
 pub mod alone;
 
+use crate::certificates::{CertificateError, Certificates};
 use crate::config::check::{Config, SHORT_SECRET};
 use crate::config::ports;
 use crate::faults::Faults;
+use crate::handover::Doors;
 use crate::http::admin::{self, Readiness};
 use crate::http::connection::Places;
 use crate::http::front::Front;
-use crate::http::{self, try_page};
+use crate::http::{self, secure, try_page};
 use crate::metrics::Metrics;
-use crate::rooms::{Denied, PRESENCE_DEPTH, Rooms, Surroundings};
+use crate::rooms::{Denied, PRESENCE_DEPTH, Presence, Rooms, Surroundings};
 use crate::settings::{Loaded, Sources};
 use crate::telemetry::Telemetry;
 use crate::worker::Workers;
@@ -25,6 +30,7 @@ use crate::worker::placement::Threads;
 use crate::worker::record::Target;
 use authorization::Endpoints;
 use axum::Router;
+use listen::Port;
 use proto::token::Keys;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -32,6 +38,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tls_port::TlsPort;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -73,6 +80,9 @@ pub enum ServeError {
          address they use, or rtc.enable_loopback_candidate for clients on this machine"
     )]
     NoAddress,
+    /// A certificate is of no use.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The MatrixRTC authorization service could not be set up.
     #[error("matrix: {0}")]
     Matrix(#[from] jwt_service::openid::SetupError),
@@ -127,16 +137,9 @@ async fn serve(
     let (workers, threads) = Workers::start(&media, &metrics, rand::rng().random())?;
     let keys = Arc::new(sections::keys(&config.keys));
     let (presence, comings) = mpsc::channel(PRESENCE_DEPTH);
-    let rooms = Rooms::start(Surroundings {
-        workers: workers.clone(),
-        metrics: metrics.clone(),
-        keys: Arc::clone(&keys),
-        settings: sections::room_settings(config),
-        server_info: sections::server_info(config, &node_id),
-        faults: faults.clone(),
-        denied: Denied::default(),
-        presence: config.matrix.wants_presence().then_some(presence),
-    });
+    let presence = config.matrix.wants_presence().then_some(presence);
+    let shared = (&workers, &metrics, &keys, &faults);
+    let rooms = Rooms::start(surroundings(config, &node_id, shared, presence));
     let (draining, is_draining) = watch::channel(false);
     let front = Arc::new(Front {
         rooms: rooms.clone(),
@@ -151,13 +154,17 @@ async fn serve(
         faults: faults.clone(),
     });
     let main = listen::bind("port", config.http.port, &config.http.bind_addresses).await?;
+    let tls = listen::bind_tls(&config.tls).await?;
     let prometheus = listen::bind_metrics(&config.prometheus).await?;
+    let certificates = Certificates::start(&config.tls.pairs, &metrics)?;
     let bound = listen::addresses(&main);
     let stopping = stop::Stopping::default();
     let matrix = authorization::endpoints(config, &keys, (&rooms, comings), &metrics)?;
-    let router = main_router(config, front, (keys, readiness.clone()), matrix);
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
-    let mut tasks = listen::spawn(main, &router, &stopping, &places, &faults);
+    let router = main_router(config, front, (keys, readiness.clone()), matrix);
+    let port = Port::new(router, &stopping, &places, &config.http, &faults);
+    let mut tasks = listen::spawn(main, &port);
+    tasks.extend(serve_tls(config, tls, &port, &certificates, &metrics));
     tasks.extend(serve_metrics(
         config, prometheus, metrics, &readiness, &stopping,
     ));
@@ -165,7 +172,7 @@ async fn serve(
     announce(config, &node_id, &bound, &advertised);
     started(&bound);
 
-    stop::until_told(&mut signals, || reload(sources, telemetry)).await;
+    stop::until_told(&mut signals, || reload(sources, telemetry, &certificates)).await;
     readiness.set(false);
     draining.send_replace(true);
     // Every session is told to come back before its socket closes.
@@ -179,6 +186,49 @@ async fn serve(
     Ok(())
 }
 
+/// What rooms are started with; `shared` by all that make up a server.
+fn surroundings(
+    config: &Config,
+    node_id: &str,
+    shared: (&Workers, &Metrics, &Arc<Keys>, &Faults),
+    presence: Option<mpsc::Sender<Presence>>,
+) -> Surroundings {
+    let (workers, metrics, keys, faults) = shared;
+    Surroundings {
+        workers: workers.clone(),
+        metrics: metrics.clone(),
+        keys: Arc::clone(keys),
+        settings: sections::room_settings(config),
+        server_info: sections::server_info(config, node_id),
+        faults: faults.clone(),
+        denied: Denied::default(),
+        presence,
+    }
+}
+
+/// Serves the port of TLS as the main port, which `port` is.
+fn serve_tls(
+    config: &Config,
+    listeners: Vec<TcpListener>,
+    port: &Port,
+    certificates: &Certificates,
+    metrics: &Metrics,
+) -> Vec<JoinHandle<()>> {
+    let section = &config.tls;
+    let tls = TlsPort {
+        port: Port {
+            router: secure::over_tls(port.router.clone()),
+            ..port.clone()
+        },
+        plain: secure::plainly(section.redirect, section.advertised_port),
+        certificates: certificates.clone(),
+        doors: Doors::default(),
+        external: section.external,
+        metrics: metrics.clone(),
+    };
+    tls_port::spawn(listeners, tls)
+}
+
 /// Serves the metrics port.
 fn serve_metrics(
     config: &Config,
@@ -189,9 +239,15 @@ fn serve_metrics(
 ) -> Vec<JoinHandle<()>> {
     let scrapers = Places::new(MAX_SCRAPERS, metrics.clone());
     let page = admin::router(&config.prometheus, metrics, readiness.clone());
-    // Whoever looks for failures on purpose must be able to count them.
-    let faults = Faults::default();
-    listen::spawn(listeners, &page, stopping, &scrapers, &faults)
+    let port = Port {
+        router: page,
+        stopping: stopping.clone(),
+        places: scrapers,
+        trusted_proxies: Arc::default(),
+        // Whoever looks for failures on purpose must be able to count them.
+        faults: Faults::default(),
+    };
+    listen::spawn(listeners, &port)
 }
 
 /// The threads stop within one pass; joining them waits for no client.
@@ -252,6 +308,7 @@ fn announce(config: &Config, node_id: &str, bound: &[SocketAddr], advertised: &[
         fociVersion = env!("CARGO_PKG_VERSION"),
         bindAddresses = ?bound,
         rtc.portUDP = %config.rtc.udp_ports_in_use(),
+        portTLS = config.tls.port,
         portPrometheus = config.prometheus.port,
         region = config.region,
         "starting Foci"
@@ -276,7 +333,8 @@ fn announce(config: &Config, node_id: &str, bound: &[SocketAddr], advertised: &[
 }
 
 /// SIGHUP: the whole configuration is read, and what may change while running is applied.
-fn reload(sources: &Sources, telemetry: &Telemetry) {
+fn reload(sources: &Sources, telemetry: &Telemetry, certificates: &Certificates) {
+    certificates.reload();
     let loaded = sources.load();
     if loaded.complaints.has_errors() {
         for complaint in loaded.complaints.list() {

@@ -221,8 +221,17 @@ impl Server {
 
     /// Asks it to end, as a service manager does.
     pub fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Asks it to read its configuration again.
+    pub fn reload(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, signal: &str) {
         let sent = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
+            .args([signal, &self.child.id().to_string()])
             .status();
         assert!(sent.expect("kill is there").success());
     }
@@ -380,6 +389,18 @@ fn is_set(name: &str) -> bool {
 #[allow(clippy::print_stderr, reason = "a failing test shows the server's log")]
 pub(crate) fn show(text: &str) {
     eprintln!("{text}");
+}
+
+/// What a program says that does not start, and ends by itself.
+///
+/// # Panics
+/// When it ends well.
+#[must_use]
+pub fn refused(arguments: &[&str]) -> String {
+    let output = Command::new(binary()).args(arguments).output();
+    let output = output.expect("the program starts");
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// The binary under test, built if it is ours.

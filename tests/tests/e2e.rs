@@ -14,5 +14,6 @@ mod e2e {
     mod record;
     mod refusals;
     mod sessions;
+    mod tls;
     mod transport;
 }

@@ -12,6 +12,7 @@ use crate::http;
 use crate::http::admin::Readiness;
 use crate::http::connection::Places;
 use crate::metrics::Metrics;
+use crate::server::listen::Port;
 use crate::server::stop;
 use crate::server::{MAX_CONNECTIONS, ServeError, authorization, listen, sections, serve_metrics};
 use crate::settings::Loaded;
@@ -113,9 +114,10 @@ async fn serve(companion: &Companion, loaded: &Loaded) -> Result<(), ServeError>
     let stopping = stop::Stopping::default();
     let readiness = Readiness::default();
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
-    let mut tasks = listen::spawn(main, &router, &stopping, &places, &Faults::default());
+    let port = Port::new(router, &stopping, &places, &config.http, &Faults::default());
+    let mut tasks = listen::spawn(main, &port);
     // It holds the counters, and with them would keep the service alive.
-    drop(router);
+    drop(port);
     let metrics_page = serve_metrics(config, prometheus, metrics, &readiness, &stopping);
     tasks.extend(metrics_page);
     readiness.set(true);
