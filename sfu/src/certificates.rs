@@ -5,13 +5,18 @@
 //! bad one never takes the place of a good one. It listens nowhere. Made and asked by `server`.
 
 pub mod pair;
+pub mod challenge;
 pub mod shelf;
 mod watched;
+mod acme;
 
-use crate::config::check::tls::Pair;
+use crate::config::check::Acme;
+use crate::config::check::pair::Pair;
 use crate::metrics::Metrics;
+use acme::Orders;
+use challenge::{ACME_TLS, Answers};
 use pair::Fault;
-use shelf::Shelf;
+use shelf::{Chooser, Shelf};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,23 +63,39 @@ pub enum CertificateError {
 pub struct Certificates {
     acceptor: TlsAcceptor,
     shelf: watch::Receiver<Arc<Shelf>>,
+    answers: watch::Receiver<Arc<Answers>>,
     told: mpsc::Sender<()>,
 }
 
 impl Certificates {
-    /// Reads all pairs and watches them from now on.
+    /// Reads all pairs and watches them from now on; begins to order one of an authority.
     ///
     /// # Errors
     /// A pair is of no use, and nobody is making it. One that has expired is taken: it is complained of.
-    pub fn start(pairs: &[Pair], metrics: &Metrics) -> Result<Self, CertificateError> {
+    pub fn start(
+        pairs: &[Pair],
+        acme: Option<&Acme>,
+        metrics: &Metrics,
+    ) -> Result<Self, CertificateError> {
         let (mut keeper, shelf) = Keeper::new(pairs, metrics.clone())?;
-        let config = config(&shelf)?;
+        let (sender, answers) = watch::channel(Arc::default());
+        let config = config(&shelf, &answers)?;
         let (told, requests) = mpsc::channel(TOLD_DEPTH);
         keeper.report();
         tokio::spawn(keeper.run(requests));
+        if let Some(acme) = acme {
+            let orders = Orders {
+                acme: acme.clone(),
+                answers: sender,
+                told: told.clone(),
+                metrics: metrics.clone(),
+            };
+            tokio::spawn(orders.run());
+        }
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             shelf,
+            answers,
             told,
         })
     }
@@ -94,6 +115,12 @@ impl Certificates {
         self.acceptor.accept(stream).await
     }
 
+    /// What the authority is to find on the main port below this token. (RFC 8555 §8.3)
+    #[must_use]
+    pub fn page(&self, token: &str) -> Option<String> {
+        self.answers.borrow().page(token).map(str::to_owned)
+    }
+
     /// All that may be shown now.
     #[must_use]
     pub fn shelf(&self) -> Arc<Shelf> {
@@ -107,14 +134,23 @@ pub fn is_turn(stream: &Secured) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(STUN_TURN)
 }
 
+/// Was it an authority that shook hands, to see whether a host is ours? Nothing else is said.
+#[must_use]
+pub fn is_challenge(stream: &Secured) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(ACME_TLS)
+}
+
 /// TLS 1.2 and 1.3. It stays the same when certificates change, so that sessions can be resumed.
-fn config(shelf: &watch::Receiver<Arc<Shelf>>) -> Result<ServerConfig, CertificateError> {
+fn config(
+    shelf: &watch::Receiver<Arc<Shelf>>,
+    answers: &watch::Receiver<Arc<Answers>>,
+) -> Result<ServerConfig, CertificateError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(shelf::Chooser::new(shelf.clone())));
-    config.alpn_protocols = vec![HTTP.to_vec(), STUN_TURN.to_vec()];
+        .with_cert_resolver(Arc::new(Chooser::new(shelf.clone(), answers.clone())));
+    config.alpn_protocols = [HTTP, STUN_TURN, ACME_TLS].map(<[u8]>::to_vec).to_vec();
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     Ok(config)
 }

@@ -245,6 +245,12 @@ impl Metrics {
         loads.with_label_values(&[result]).inc();
     }
 
+    /// An order by ACME was `issued` or `failed`.
+    pub fn acme_order(&self, result: &'static str) {
+        let orders = &self.0.series.tls.orders;
+        orders.with_label_values(&[result]).inc();
+    }
+
     /// What became of a connection to the port of TLS.
     pub fn tls_port_connection(&self, outcome: &'static str) {
         let connections = &self.0.series.tls.connections;

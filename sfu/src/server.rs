@@ -20,7 +20,7 @@ use crate::handover::Doors;
 use crate::http::admin::{self, Readiness};
 use crate::http::connection::Places;
 use crate::http::front::Front;
-use crate::http::{self, secure, try_page};
+use crate::http::{self, challenge, secure, try_page};
 use crate::metrics::Metrics;
 use crate::rooms::{Denied, PRESENCE_DEPTH, Presence, Rooms, Surroundings};
 use crate::settings::{Loaded, Sources};
@@ -156,12 +156,13 @@ async fn serve(
     let main = listen::bind("port", config.http.port, &config.http.bind_addresses).await?;
     let tls = listen::bind_tls(&config.tls).await?;
     let prometheus = listen::bind_metrics(&config.prometheus).await?;
-    let certificates = Certificates::start(&config.tls.pairs, &metrics)?;
+    let certificates = Certificates::start(&config.tls.pairs, config.tls.acme.as_ref(), &metrics)?;
     let bound = listen::addresses(&main);
     let stopping = stop::Stopping::default();
     let matrix = authorization::endpoints(config, &keys, (&rooms, comings), &metrics)?;
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
-    let router = main_router(config, front, (keys, readiness.clone()), matrix);
+    let open = admin::health(readiness.clone()).merge(challenge::router(certificates.clone()));
+    let router = main_router(config, front, (keys, open), matrix);
     let port = Port::new(router, &stopping, &places, &config.http, &faults);
     let mut tasks = listen::spawn(main, &port);
     tasks.extend(serve_tls(config, tls, &port, &certificates, &metrics));
@@ -280,10 +281,10 @@ const fn family(address: &SocketAddr) -> u8 {
 fn main_router(
     config: &Config,
     front: Arc<Front>,
-    (keys, readiness): (Arc<Keys>, Readiness),
+    (keys, open): (Arc<Keys>, Router),
     matrix: Endpoints,
 ) -> Router {
-    let mut others = admin::health(readiness).merge(matrix.open);
+    let mut others = open.merge(matrix.open);
     if config.development {
         others = others.merge(try_page::router(keys));
     }

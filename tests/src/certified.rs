@@ -42,6 +42,7 @@ impl Default for Certified {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let authority = CertifiedIssuer::self_signed(params, key).expect("signed");
+        fs::write(folder.join("authority.pem"), authority.pem()).expect("written");
         Self { authority, folder }
     }
 }
@@ -60,7 +61,8 @@ impl Certified {
     /// When it cannot be made.
     pub fn renew(&self) -> CertificateDer<'static> {
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec![HOST.to_owned()]).expect("a name");
+        let hosts = vec![HOST.to_owned(), "localhost".to_owned()];
+        let params = CertificateParams::new(hosts).expect("names");
         let certificate = params.signed_by(&key, &self.authority).expect("signed");
         self.put("cert.pem", &certificate.pem());
         self.put("key.pem", &key.serialize_pem());
@@ -98,12 +100,20 @@ impl Certified {
     /// # Errors
     /// It does not connect, or does not shake hands.
     pub async fn connect(&self, at: SocketAddr, before: &[u8]) -> std::io::Result<Secured> {
+        connect(self.roots(), at, before, &[]).await
+    }
+
+    /// Whom to trust for what is signed here.
+    ///
+    /// # Panics
+    /// When the authority is none.
+    #[must_use]
+    pub fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         let root = CertificateDer::from_pem_slice(self.authority.pem().as_bytes());
+        let added = roots.add(root.expect("a certificate"));
+        added.expect("an authority");
         roots
-            .add(root.expect("a certificate"))
-            .expect("an authority");
-        connect(roots, at, before, &[]).await
     }
 
     /// A way into the port of TLS for those who speak without: what comes to the address returned is

@@ -26,3 +26,4 @@ pub mod publication;
 
 pub mod client;
 pub mod script;
+pub mod pebble;

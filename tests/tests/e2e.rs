@@ -1,6 +1,7 @@
 //! End to end: the real server as a process, real sockets, clients that share no code with it.
 
 mod e2e {
+    mod acme;
     mod alone;
     mod app_service;
     mod codecs;

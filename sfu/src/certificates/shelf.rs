@@ -3,6 +3,7 @@
 //! Owns that choice: by the host that a client asks for, whatever it wants of it. What is on the shelf
 //! is replaced as a whole; a handshake sees the old one or the new one.
 
+use super::challenge::{ACME_TLS, Answers};
 use super::pair::Certificate;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -30,17 +31,30 @@ impl Shelf {
 
 /// Chooses for the library.
 #[derive(Debug)]
-pub(super) struct Chooser(watch::Receiver<Arc<Shelf>>);
+pub(super) struct Chooser {
+    shelf: watch::Receiver<Arc<Shelf>>,
+    answers: watch::Receiver<Arc<Answers>>,
+}
 
 impl Chooser {
-    pub(super) const fn new(shelf: watch::Receiver<Arc<Shelf>>) -> Self {
-        Self(shelf)
+    pub(super) const fn new(
+        shelf: watch::Receiver<Arc<Shelf>>,
+        answers: watch::Receiver<Arc<Answers>>,
+    ) -> Self {
+        Self { shelf, answers }
     }
 }
 
 impl ResolvesServerCert for Chooser {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let shelf = Arc::clone(&self.0.borrow());
+        // RFC 8737 §3: an authority offers this alone, and is shown what was made for it or nothing.
+        if let Some(mut offered) = hello.alpn()
+            && offered.any(|protocol| protocol == ACME_TLS)
+        {
+            let answers = Arc::clone(&self.answers.borrow());
+            return answers.certificate(hello.server_name()?).map(Arc::clone);
+        }
+        let shelf = Arc::clone(&self.shelf.borrow());
         let chosen = shelf.choose(hello.server_name())?;
         Some(Arc::clone(&chosen.key))
     }

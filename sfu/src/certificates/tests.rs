@@ -1,4 +1,4 @@
-use crate::config::check::tls::Pair;
+use crate::config::check::pair::Pair;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -39,6 +39,11 @@ impl Default for Files {
 }
 
 impl Files {
+    /// Where this is in the folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     /// Writes both into a folder of their own.
     pub(crate) fn write(&self, name: &str, (certificate, key): &(String, String)) {
         let folder = self.0.join(name);

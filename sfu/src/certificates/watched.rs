@@ -7,7 +7,7 @@
 use super::pair::{Certificate, Fault};
 use super::shelf::Shelf;
 use super::{CertificateError, unix_s};
-use crate::config::check::tls::Pair;
+use crate::config::check::pair::Pair;
 use crate::metrics::Metrics;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -135,6 +135,12 @@ impl Keeper {
             };
             let verdict = watched.handle_content(content(pair), true, unix_s());
             if let Verdict::Refused(fault) = verdict {
+                if pair.awaited {
+                    // Whoever makes it makes another.
+                    refuse(pair, &fault);
+                    keeper.watched.push(watched);
+                    continue;
+                }
                 return Err(CertificateError::Pair {
                     key: pair.key,
                     cert_file: pair.cert_file.clone(),
@@ -183,14 +189,7 @@ impl Keeper {
                 }
                 Verdict::Refused(fault) => {
                     self.metrics.certificate_loaded("refused");
-                    tracing::error!(
-                        key = pair.key,
-                        certFile = %pair.cert_file.display(),
-                        keyFile = %pair.key_file.display(),
-                        cause = %fault,
-                        fix = fault.fix(),
-                        "certificate not taken; the one before stays in use"
-                    );
+                    refuse(pair, &fault);
                 }
             }
         }
@@ -230,6 +229,18 @@ impl Keeper {
         }
         self.named = named;
     }
+}
+
+/// Tells the operator of a pair that is none.
+fn refuse(pair: &Pair, fault: &Fault) {
+    tracing::error!(
+        key = pair.key,
+        certFile = %pair.cert_file.display(),
+        keyFile = %pair.key_file.display(),
+        cause = %fault,
+        fix = fault.fix(),
+        "certificate not taken; the one before stays in use"
+    );
 }
 
 /// What is in both files.
@@ -373,8 +384,8 @@ mod tests {
         files.write("old", &made(&["old.example"], 0..now + 99 * 86_400));
         files.write("new", &made(&["new.example"], 0..now + 99 * 86_400));
         files.turn("live", "old");
-        let certificates =
-            super::super::Certificates::start(&[files.pair("live")], &metrics).expect("a pair");
+        let certificates = super::super::Certificates::start(&[files.pair("live")], None, &metrics)
+            .expect("a pair");
         let name = || {
             certificates
                 .shelf()

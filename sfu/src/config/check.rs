@@ -5,15 +5,18 @@
 //! without errors.
 
 pub mod http;
-pub mod tls;
 pub mod rtc;
 pub mod room;
 pub mod operation;
 pub mod url;
+pub mod pair;
+pub mod acme;
+pub mod tls;
 pub mod app_service;
 pub mod matrix;
 pub mod development;
 
+pub use acme::Acme;
 pub use app_service::AppService;
 pub use http::Http;
 pub use matrix::Matrix;

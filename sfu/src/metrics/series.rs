@@ -80,6 +80,7 @@ pub(super) struct Authorization {
 pub(super) struct Tls {
     pub(super) expiry: IntGaugeVec,
     pub(super) loads: IntCounterVec,
+    pub(super) orders: IntCounterVec,
     pub(super) connections: IntCounterVec,
 }
 
@@ -284,6 +285,11 @@ fn tls(shelf: &Shelf) -> Tls {
         loads: shelf.counters(
             "foci_certificate_loads_total",
             "Changed certificate files, by whether they were taken",
+            &["result"],
+        ),
+        orders: shelf.counters(
+            "foci_acme_orders_total",
+            "Certificates ordered of an authority",
             &["result"],
         ),
         connections: shelf.counters(

@@ -46,6 +46,7 @@ fn written() -> Metrics {
     metrics.apply(&Count::Data(DataFate::Forwarded));
     metrics.certificate_expires("a.example", 1);
     metrics.certificate_loaded("taken");
+    metrics.acme_order("issued");
     metrics.tls_port_connection("https");
     let _ = metrics.worker(0);
     metrics

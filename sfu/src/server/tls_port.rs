@@ -7,7 +7,7 @@
 use super::beginning::{self, Ends, Unread};
 use super::half_open::{self, HalfOpen, Network};
 use super::listen::{HEADERS_WITHIN, Port, accepted};
-use crate::certificates::{Certificates, Secured, is_turn};
+use crate::certificates::{Certificates, Secured, is_challenge, is_turn};
 use crate::greeting::{self, Kind, MOST_BYTES, Reading};
 use crate::handover::{Begun, Carried, Door, Doors, Handed, Unwanted};
 use crate::http::connection::Place;
@@ -71,6 +71,7 @@ enum Outcome {
     TimedOut,
     Closed,
     Unclaimed,
+    Challenge,
 }
 
 impl Outcome {
@@ -87,6 +88,7 @@ impl Outcome {
             Self::TimedOut => "timed_out",
             Self::Closed => "closed",
             Self::Unclaimed => "unclaimed",
+            Self::Challenge => "challenge",
         }
     }
 }
@@ -279,6 +281,10 @@ impl TlsPort {
             let begun = Begun::new(Bytes::new(), stream);
             return self.hand(Door::Turn, Carried::Decrypted(Box::new(begun)), ends);
         }
+        if is_challenge(&stream) {
+            self.count(Outcome::Challenge);
+            return farewell(stream).await;
+        }
         let beginning = tokio::select! {
             read = timeout(HEADERS_WITHIN, secured_beginning(&mut stream)) => read,
             () = self.port.stopping.begun() => return self.count(Outcome::Closed),
@@ -300,8 +306,7 @@ impl TlsPort {
                     Ok(Err(unread)) => Outcome::from(&unread),
                     Err(_) => Outcome::TimedOut,
                 });
-                // Whoever has gone needs no farewell.
-                let _ = timeout(OPEN_WITHIN, stream.shutdown()).await;
+                farewell(stream).await;
             }
         }
     }
@@ -323,6 +328,12 @@ impl TlsPort {
             }
         });
     }
+}
+
+/// Ends TLS in due form.
+async fn farewell(mut stream: Secured) {
+    // Whoever has gone needs none.
+    let _ = timeout(OPEN_WITHIN, stream.shutdown()).await;
 }
 
 /// What begins in TLS, and the bytes that told it.

@@ -6,7 +6,7 @@ use super::paths::named;
 use super::source::Tree;
 
 /// Who may name what. An owner with `.rs` is that file alone, without it also the folder.
-const OWNERS: [(&str, &[&str]); 31] = [
+const OWNERS: [(&str, &[&str]); 33] = [
     ("aes", &["sfu/src/media/transport/srtp.rs"]),
     (
         "aws_lc_rs",
@@ -37,9 +37,14 @@ const OWNERS: [(&str, &[&str]); 31] = [
     ("hmac", &["sfu/src/media/transport/srtp.rs"]),
     (
         "http_body_util",
-        &["jwt-service/src/fetch.rs", "jwt-service/src/routes.rs"],
+        &[
+            "jwt-service/src/fetch.rs",
+            "jwt-service/src/routes.rs",
+            "sfu/src/certificates/acme/client.rs",
+        ],
     ),
     ("if_addrs", &["sfu/src/addresses.rs"]),
+    ("instant_acme", &["sfu/src/certificates/acme"]),
     ("jsonwebtoken", &["proto/src/token.rs"]),
     ("livekit_protocol", &["proto"]),
     ("mio", &["sfu/src/worker"]),
@@ -49,6 +54,7 @@ const OWNERS: [(&str, &[&str]); 31] = [
         &["proto/src/signal", "proto/src/data", "proto/src/twirp.rs"],
     ),
     ("quinn_udp", &["sfu/src/worker/udp.rs"]),
+    ("rcgen", &["sfu/src/certificates/challenge.rs"]),
     ("redb", &["jwt-service/src/store.rs"]),
     ("redis", &["jwt-service/src/store/in_redis.rs"]),
     ("rtc_sdp", &["sfu/src/media/transport/sdp.rs"]),
@@ -57,7 +63,13 @@ const OWNERS: [(&str, &[&str]); 31] = [
         "rustix",
         &["sfu/src/worker/udp.rs", "sfu/src/server/beginning.rs"],
     ),
-    ("rustls_native_certs", &["jwt-service/src/tls.rs"]),
+    (
+        "rustls_native_certs",
+        &[
+            "jwt-service/src/tls.rs",
+            "sfu/src/certificates/acme/client.rs",
+        ],
+    ),
     ("saphyr_parser", &["sfu/src/config/raw/yaml.rs"]),
     ("sctp_proto", &["sfu/src/media/transport/sctp.rs"]),
     ("sha1", &["sfu/src/media/transport/srtp.rs"]),

@@ -1,10 +1,11 @@
 //! The port of TLS, and where its certificates are.
 
+use crate::config::check::acme::{self, Acme, Challenge};
 use crate::config::check::addresses;
+use crate::config::check::pair::Pair;
 use crate::config::complaint::Complaints;
 use crate::config::raw::{Record, Value, Values};
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 const PORT: &str = "tls.port";
 const CERT: &str = "tls.cert_file";
@@ -29,19 +30,8 @@ pub struct Tls {
     pub external: bool,
     /// Plain HTTP is sent to https.
     pub redirect: bool,
-}
-
-/// The files of a certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pair {
-    /// The key that names them.
-    pub key: &'static str,
-    /// The certificate and its issuers.
-    pub cert_file: PathBuf,
-    /// Its key.
-    pub key_file: PathBuf,
-    /// It may be missing at first: whoever makes it is at work.
-    pub awaited: bool,
+    /// An authority that is asked for a certificate.
+    pub acme: Option<Acme>,
 }
 
 impl Tls {
@@ -62,17 +52,30 @@ impl Tls {
             &mut *complaints
         };
         let bind_addresses = addresses(bind, values, of_bind);
+        let acme = Acme::read(values, complaints);
+        let mut pairs = pairs(values, complaints);
+        pairs.extend(acme.as_ref().map(Acme::pair));
         let tls = Self {
             port,
             bind_addresses,
             advertised_port: if port == 0 || told == 0 { port } else { told },
-            pairs: pairs(values, complaints),
+            pairs,
             external,
             redirect: values.flag("tls.redirect"),
+            acme,
         };
+        let by_port = tls
+            .acme
+            .as_ref()
+            .filter(|acme| acme.challenge == Challenge::TlsAlpn01);
+        if by_port.is_some() && port == 0 {
+            let cause = "tls-alpn-01 is answered on tls.port, and there is none";
+            let fix = "set tls.port, or tls.acme.challenge: http-01";
+            complaints.error(acme::CHALLENGE, values.place(acme::CHALLENGE), cause, fix);
+        }
         if port != 0 && tls.pairs.is_empty() && !external {
             let cause = "a port of TLS without a certificate";
-            let fix = "set tls.cert_file and tls.key_file, or tls.external_tls if a proxy in front ends TLS";
+            let fix = "set tls.cert_file and tls.key_file, or tls.acme.domains, or tls.external_tls if a proxy in front ends TLS";
             complaints.error(PORT, values.place(PORT), cause, fix);
         }
         tls
@@ -125,6 +128,7 @@ fn pairs(values: &Values, complaints: &mut Complaints) -> Vec<Pair> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     fn read(yaml: &str) -> (Tls, Vec<String>) {
         let (mut values, mut complaints) = (Values::default(), Complaints::default());
@@ -155,6 +159,16 @@ mod tests {
         }
         let (_, complaints) = read("tls: {certificates: [{cert_file: a}]}");
         assert_eq!(complaints.len(), 1, "{complaints:?}");
+    }
+
+    #[test]
+    fn a_certificate_that_is_asked_for_is_waited_for_and_its_challenge_needs_the_port() {
+        let acme = "acme: {domains: [a.example], storage: /a}";
+        let (tls, complaints) = read(&format!("tls: {{port: 7443, {acme}}}"));
+        assert_eq!(complaints, Vec::<String>::new());
+        assert!(tls.pairs.len() == 1 && tls.pairs[0].awaited);
+        let (_, complaints) = read(&format!("tls: {{{acme}}}"));
+        assert!(complaints[0].contains("http-01"), "{complaints:?}");
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl World {
         let files = Files::default();
         let pair = made(&[HOST], 0..i64::from(u32::MAX));
         files.write("live", &pair);
-        let certificates = Certificates::start(&[files.pair("live")], &metrics);
+        let certificates = Certificates::start(&[files.pair("live")], None, &metrics);
         let listeners = listen::bind("tls.port", 0, &[[127, 0, 0, 1].into()]).await;
         let listeners = listeners.expect("bound");
         let at = listen::addresses(&listeners)[0];

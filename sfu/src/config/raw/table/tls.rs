@@ -62,4 +62,40 @@ pub(super) const KEYS: &[Key] = &[
         "true",
         "Plain HTTP on the port is sent to https (308); if not, refused (400).",
     ),
+    Key::built(
+        "tls.acme.domains",
+        Texts,
+        "",
+        "Hosts to get a certificate for by ACME; with it you agree to the terms of the authority. It is shown to whoever asks for these, and renewed by itself.",
+    ),
+    Key::built(
+        "tls.acme.storage",
+        Text,
+        "",
+        "Folder for the account and the certificate with its key, for example /var/lib/foci/acme; it holds secrets.",
+    ),
+    Key::built(
+        "tls.acme.email",
+        Text,
+        "",
+        "Where the authority may write to.",
+    ),
+    Key::built(
+        "tls.acme.directory_url",
+        Text,
+        "https://acme-v02.api.letsencrypt.org/directory",
+        "The authority.",
+    ),
+    Key::built(
+        "tls.acme.challenge",
+        Text,
+        "tls-alpn-01",
+        "How it is shown that the hosts are ours: `tls-alpn-01` (port 443 of each leads to `tls.port`) or `http-01` (port 80 leads to `port`).",
+    ),
+    Key::built(
+        "tls.acme.ca_file",
+        Text,
+        "",
+        "PEM file of certificate authorities to trust for `directory_url`, besides the system's.",
+    ),
 ];
