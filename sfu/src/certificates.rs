@@ -58,6 +58,17 @@ pub enum CertificateError {
     Settings(#[from] tokio_rustls::rustls::Error),
 }
 
+impl CertificateError {
+    fn pair(pair: &Pair, fault: Fault) -> Self {
+        Self::Pair {
+            key: pair.key,
+            cert_file: pair.cert_file.clone(),
+            key_file: pair.key_file.clone(),
+            fault,
+        }
+    }
+}
+
 /// Certificates, and TLS with them; cheap to clone.
 #[derive(Clone)]
 pub struct Certificates {
@@ -132,6 +143,17 @@ impl Certificates {
 #[must_use]
 pub fn is_turn(stream: &Secured) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(STUN_TURN)
+}
+
+/// Looks once at pairs that nobody is making, and tells of those that are of no use now.
+#[must_use]
+pub fn examine(pairs: &[Pair]) -> Vec<CertificateError> {
+    let own = pairs.iter().filter(|pair| !pair.awaited);
+    let faulty = own.filter_map(|pair| {
+        let fault = watched::examine(pair).err()?;
+        Some(CertificateError::pair(pair, fault))
+    });
+    faulty.collect()
 }
 
 /// Was it an authority that shook hands, to see whether a host is ours? Nothing else is said.

@@ -21,7 +21,8 @@ use tokio::time::sleep;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Bytes of a file that are read: a chain of a dozen certificates is some 30 KiB.
 const MOST_FILE: u64 = 1 << 20;
-/// Before a certificate's end, when it is time to look after its renewal.
+/// Before a certificate's end, when it is time to look after its renewal. One that we renew ourselves, when
+/// a third of it is left, may be shorter than that altogether: then it is half of that third.
 const WARN_WITHIN_S: i64 = 14 * 86_400;
 /// Between two such warnings.
 const WARN_EVERY_S: i64 = 86_400;
@@ -91,11 +92,18 @@ impl Watched {
 
     /// The warning about its end that is due, if one is.
     fn handle_time(&mut self, now_unix: i64) -> Option<i64> {
-        let left = self.current.as_ref()?.not_after - now_unix;
+        let current = self.current.as_ref()?;
+        let left = current.not_after.saturating_sub(now_unix);
         let due = self
             .warned_at
             .is_none_or(|at| now_unix - at >= WARN_EVERY_S);
-        if left > WARN_WITHIN_S || !due {
+        let life = current.not_after.saturating_sub(current.not_before);
+        let within = if self.pair.awaited {
+            WARN_WITHIN_S.min(life / 6)
+        } else {
+            WARN_WITHIN_S
+        };
+        if left > within || !due {
             return None;
         }
         self.warned_at = Some(now_unix);
@@ -141,12 +149,7 @@ impl Keeper {
                     keeper.watched.push(watched);
                     continue;
                 }
-                return Err(CertificateError::Pair {
-                    key: pair.key,
-                    cert_file: pair.cert_file.clone(),
-                    key_file: pair.key_file.clone(),
-                    fault,
-                });
+                return Err(CertificateError::pair(pair, fault));
             }
             keeper.watched.push(watched);
         }
@@ -229,6 +232,12 @@ impl Keeper {
         }
         self.named = named;
     }
+}
+
+/// Looks once whether a pair may be shown now.
+pub(super) fn examine(pair: &Pair) -> Result<(), Fault> {
+    let (certificate, key) = content(pair)?;
+    Certificate::read(&certificate, &key)?.timely(unix_s())
 }
 
 /// Tells the operator of a pair that is none.
@@ -374,6 +383,15 @@ mod tests {
         assert_eq!(watched.handle_time(87 * day + 60), None);
         assert_eq!(watched.handle_time(88 * day), Some(12 * day));
         assert_eq!(watched.handle_time(101 * day), Some(-day));
+    }
+
+    #[test]
+    fn one_of_a_short_life_that_renews_itself_is_warned_of_when_that_should_have_been() {
+        let day = 86_400;
+        let mut watched = watched(true);
+        watched.handle_content(pair(6 * day), true, 5);
+        assert_eq!(watched.handle_time(4 * day), None);
+        assert_eq!(watched.handle_time(5 * day), Some(day));
     }
 
     #[tokio::test(start_paused = true)]

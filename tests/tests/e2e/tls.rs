@@ -114,12 +114,16 @@ async fn a_server_with_a_bad_certificate_says_so_and_does_not_start() {
         certified.config(free_tcp_port())
     )
     .replace("udp_port: 0", &format!("udp_port: {}", free_tcp_port()));
-    let told = tests::server::refused(&["--config-body", &config]);
-    assert!(told.contains("tls.cert_file"), "{told}");
-    assert!(
-        told.contains("the key that the certificate was asked for"),
-        "{told}"
-    );
+    let body = ["--config-body", &config];
+    for arguments in [&body[..], &["check", body[0], body[1]]] {
+        let told = tests::server::refused(arguments);
+        for part in [
+            "tls.cert_file",
+            "the key that the certificate was asked for",
+        ] {
+            assert!(told.contains(part), "{arguments:?}: {told}");
+        }
+    }
 }
 
 /// A request whose token is no good: the log tells of whom it came.
