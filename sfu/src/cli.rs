@@ -9,6 +9,7 @@ mod token;
 mod flags;
 
 use crate::addresses;
+use crate::certificates;
 use crate::server;
 use crate::settings::companion::Unusable;
 use crate::settings::{Loaded, Sources};
@@ -73,8 +74,12 @@ fn usable(loaded: &Loaded) -> Option<ExitCode> {
 
 fn check(loaded: &Loaded) -> ExitCode {
     show::err(&show::complaints(&loaded.complaints));
+    let certificates = certificates::examine(&loaded.config.tls.pairs);
+    for error in &certificates {
+        show::err(&format!("error: {error}\n"));
+    }
     let shown = show::out(&crate::config::docs::effective(&loaded.values));
-    if loaded.complaints.has_errors() {
+    if loaded.complaints.has_errors() || !certificates.is_empty() {
         return ExitCode::from(CONFIGURATION);
     }
     shown

@@ -1,5 +1,7 @@
 //! The HTTP edge: one router, the signalling socket, what an operator looks at.
 pub mod cors;
+pub mod secure;
+pub mod challenge;
 pub mod connection;
 pub mod front;
 pub mod admin;

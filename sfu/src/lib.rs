@@ -7,6 +7,7 @@
 // Pure ring.
 pub mod ids;
 pub mod units;
+pub mod greeting;
 
 pub mod config;
 pub mod ice_servers;
@@ -31,6 +32,12 @@ pub mod metrics;
 
 #[cfg(feature = "shell")]
 pub mod faults;
+
+#[cfg(feature = "shell")]
+pub mod certificates;
+
+#[cfg(feature = "shell")]
+pub mod handover;
 
 #[cfg(feature = "shell")]
 pub mod addresses;

@@ -240,6 +240,37 @@ impl Metrics {
         limits.with_label_values(&[limit]).inc();
     }
 
+    /// The certificate of this name is good for so many seconds more, below zero since it expired. There
+    /// are a few, all of the operator's choice.
+    pub fn certificate_expires(&self, name: &str, seconds: i64) {
+        let expiry = &self.0.series.tls.expiry;
+        expiry.with_label_values(&[name]).set(seconds);
+    }
+
+    /// There is no certificate of this name any more.
+    pub fn certificate_gone(&self, name: &str) {
+        // It has a series, or there is nothing to take away.
+        let _ = self.0.series.tls.expiry.remove_label_values(&[name]);
+    }
+
+    /// A new pair of files was `taken` or `refused`.
+    pub fn certificate_loaded(&self, result: &'static str) {
+        let loads = &self.0.series.tls.loads;
+        loads.with_label_values(&[result]).inc();
+    }
+
+    /// An order by ACME was `issued` or `failed`.
+    pub fn acme_order(&self, result: &'static str) {
+        let orders = &self.0.series.tls.orders;
+        orders.with_label_values(&[result]).inc();
+    }
+
+    /// What became of a connection to the port of TLS.
+    pub fn tls_port_connection(&self, outcome: &'static str) {
+        let connections = &self.0.series.tls.connections;
+        connections.with_label_values(&[outcome]).inc();
+    }
+
     /// A place failed on purpose.
     pub fn fault_injected(&self, point: &'static str) {
         self.0.series.faults.with_label_values(&[point]).inc();

@@ -4,7 +4,10 @@
 //! decides nothing about calls. `cli` calls [`run`].
 
 mod stop;
+mod beginning;
 mod listen;
+mod half_open;
+mod tls_port;
 mod authorization;
 mod relay;
 mod reach;
@@ -13,14 +16,16 @@ mod reload;
 pub mod alone;
 
 use crate::addresses::Recheck;
+use crate::certificates::{CertificateError, Certificates};
 use crate::config::check::{Config, SHORT_SECRET};
 use crate::config::complaint::Complaints;
 use crate::config::ports;
 use crate::faults::Faults;
+use crate::handover::Doors;
 use crate::http::admin::{self, Readiness};
 use crate::http::connection::Places;
 use crate::http::front::Front;
-use crate::http::{self, gate, try_page};
+use crate::http::{self, challenge, gate, secure, try_page};
 use crate::media::transport::candidates::Candidate;
 use crate::metrics::Metrics;
 use crate::rooms::{PRESENCE_DEPTH, Rooms, Surroundings};
@@ -31,6 +36,7 @@ use crate::worker::record::Target;
 use crate::worker::{Workers, accept};
 use authorization::Endpoints;
 use axum::Router;
+use listen::Port;
 use proto::token::Keys;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -40,6 +46,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tls_port::TlsPort;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -87,6 +94,9 @@ pub enum ServeError {
          turn.enabled: false"
     )]
     Turn(io::Error),
+    /// A certificate is of no use.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The MatrixRTC authorization service could not be set up.
     #[error("matrix: {0}")]
     Matrix(#[from] jwt_service::settled::SetupError),
@@ -160,14 +170,18 @@ async fn serve(
     )?;
     let front = sections::front(config, &surroundings, &rooms, (joins, is_draining));
     let main = listen::bind("port", config.http.port, &config.http.bind_addresses).await?;
+    let tls = listen::bind_tls(&config.tls).await?;
     let prometheus = listen::bind_metrics(&config.prometheus).await?;
+    let certificates = Certificates::start(&config.tls.pairs, config.tls.acme.as_ref(), &metrics)?;
     let bound = listen::addresses(&main);
     let media_tcp = listen::bind_media(&config.rtc).await?;
     let stopping = stop::Stopping::default();
     let (proxies, trusted) = watch::channel(config.http.trusted_proxies.clone());
     let (gate, router) = gate::router(readiness.clone());
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
-    let mut tasks = listen::spawn(main, &router, &stopping, &places, &faults);
+    let port = Port::new(router, (&stopping, &places), trusted.clone(), &faults);
+    let mut tasks = listen::spawn(main, &port);
+    tasks.extend(serve_tls(config, tls, &port, &certificates, &metrics));
     let page = (
         metrics.clone(),
         readiness.clone(),
@@ -177,7 +191,8 @@ async fn serve(
     accept_media(media_tcp, &surroundings);
     // It may wait for what another process has left behind.
     let matrix = authorization::start(config, &keys, (&rooms, comings, trusted), &metrics)?;
-    let routes = main_router(config, front, (keys, readiness.clone()), matrix.endpoints);
+    let open = admin::health(readiness.clone()).merge(challenge::router(certificates.clone()));
+    let routes = main_router(config, front, (keys, open), matrix.endpoints);
     gate.send_replace(Some(routes));
     let check = reach.check.clone();
     let told = (rooms.clone(), readiness.clone(), relay);
@@ -187,7 +202,13 @@ async fn serve(
     started(&bound);
 
     let owners = Owners::new(matrix.owner, proxies, policy, telemetry);
-    attend(&mut signals, sources, loaded, (&owners, &check)).await;
+    attend(
+        &mut signals,
+        sources,
+        loaded,
+        (&owners, &check, &certificates),
+    )
+    .await;
     readiness.set(false);
     draining.send_replace(true);
     tasks.extend(farewell(rooms, places, &stopping));
@@ -205,6 +226,29 @@ fn farewell(rooms: Rooms, places: Places, stopping: &stop::Stopping) -> [JoinHan
     [told, closed]
 }
 
+/// Serves the port of TLS as the main port, which `port` is.
+fn serve_tls(
+    config: &Config,
+    listeners: Vec<TcpListener>,
+    port: &Port,
+    certificates: &Certificates,
+    metrics: &Metrics,
+) -> Vec<JoinHandle<()>> {
+    let section = &config.tls;
+    let tls = TlsPort {
+        port: Port {
+            router: secure::over_tls(port.router.clone()),
+            ..port.clone()
+        },
+        plain: secure::plainly(section.redirect, section.advertised_port),
+        certificates: certificates.clone(),
+        doors: Doors::default(),
+        external: section.external,
+        metrics: metrics.clone(),
+    };
+    tls_port::spawn(listeners, tls)
+}
+
 /// Serves the metrics port.
 fn serve_metrics(
     config: &Config,
@@ -213,10 +257,15 @@ fn serve_metrics(
     stopping: &stop::Stopping,
 ) -> Vec<JoinHandle<()>> {
     let scrapers = Places::new(MAX_SCRAPERS, metrics.clone());
-    let page = admin::router(&config.prometheus, metrics, readiness, check);
-    // Whoever looks for failures on purpose must be able to count them.
-    let faults = Faults::default();
-    listen::spawn(listeners, &page, stopping, &scrapers, &faults)
+    let port = Port {
+        router: admin::router(&config.prometheus, metrics, readiness, check),
+        stopping: stopping.clone(),
+        places: scrapers,
+        trusted_proxies: watch::channel(Vec::new()).1,
+        // Whoever looks for failures on purpose must be able to count them.
+        faults: Faults::default(),
+    };
+    listen::spawn(listeners, &port)
 }
 
 /// Takes media connections as long as the process lives: whoever stays to the end may need one.
@@ -244,10 +293,10 @@ async fn end(workers: &Workers, threads: Threads) {
 fn main_router(
     config: &Config,
     front: Arc<Front>,
-    (keys, readiness): (Arc<Keys>, Readiness),
+    (keys, open): (Arc<Keys>, Router),
     matrix: Endpoints,
 ) -> Router {
-    let mut others = admin::health(readiness).merge(matrix.open);
+    let mut others = open.merge(matrix.open);
     if config.development {
         others = others.merge(try_page::router(keys));
     }
@@ -273,6 +322,7 @@ fn announce(config: &Config, node_id: &str, bound: &[SocketAddr], advertised: &[
         bindAddresses = ?bound,
         rtc.portTCP = config.rtc.tcp_port,
         rtc.portUDP = %config.rtc.udp_ports_in_use(),
+        portTLS = config.tls.port,
         portPrometheus = config.prometheus.port,
         region = config.region,
         "starting Foci"
@@ -297,10 +347,11 @@ async fn attend(
     signals: &mut stop::Signals,
     sources: &Sources,
     loaded: &Loaded,
-    (owners, check): (&Owners, &Recheck),
+    (owners, check, certificates): (&Owners, &Recheck, &Certificates),
 ) {
     let mut running = Running::new(loaded);
     let reload = || {
+        certificates.reload();
         reload_from(sources, &mut running, owners, check);
     };
     stop::until_told(signals, reload).await;

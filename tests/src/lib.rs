@@ -10,6 +10,7 @@ pub mod token;
 pub mod replay;
 pub mod server;
 pub mod alone;
+pub mod certified;
 pub mod room_service;
 pub mod homeserver;
 pub mod synapse;
@@ -28,3 +29,4 @@ pub mod publication;
 
 pub mod client;
 pub mod script;
+pub mod pebble;

@@ -26,13 +26,19 @@ fn cache() -> PathBuf {
     }
 }
 
+/// A program that `tests/setup` has installed there.
+pub(crate) fn installed(name: &str) -> PathBuf {
+    cache().join(name)
+}
+
 async fn succeed(mut command: Command, what: &str) {
     let status = command.kill_on_drop(true).status().await;
     let status = status.unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(status.success(), "{what}: {status}");
 }
 
-/// Installs what the scripts of one kind need, if it is not there: `browser`, `python`, `element`.
+/// Installs what the scripts of one kind need, if it is not there: `browser`, `python`, `element`,
+/// `pebble`.
 ///
 /// # Panics
 /// When something is missing that only root can install.

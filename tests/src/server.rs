@@ -515,6 +515,18 @@ pub(crate) fn show(text: &str) {
     eprintln!("{text}");
 }
 
+/// What a program says that does not start, and ends by itself.
+///
+/// # Panics
+/// When it ends well.
+#[must_use]
+pub fn refused(arguments: &[&str]) -> String {
+    let output = Command::new(binary()).args(arguments).output();
+    let output = output.expect("the program starts");
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 /// The binary under test, built if it is ours.
 pub fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();

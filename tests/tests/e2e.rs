@@ -1,6 +1,7 @@
 //! End to end: the real server as a process, real sockets, clients that share no code with it.
 
 mod e2e {
+    mod acme;
     mod addresses;
     mod alone;
     mod app_service;
@@ -17,5 +18,6 @@ mod e2e {
     mod reload;
     mod sessions;
     mod tcp;
+    mod tls;
     mod transport;
 }

@@ -10,11 +10,15 @@ pub mod rtc;
 pub mod room;
 pub mod operation;
 pub mod url;
+pub mod pair;
+pub mod acme;
+pub mod tls;
 pub mod app_service;
 pub mod matrix;
 pub mod turn;
 pub mod development;
 
+pub use acme::Acme;
 pub use app_service::AppService;
 pub use http::Http;
 pub use matrix::Matrix;
@@ -22,6 +26,7 @@ pub use operation::{Level, Logging, Prometheus};
 pub use public::{Advertise, Public};
 pub use room::{Audio, Limit, Room, Video};
 pub use rtc::{NodeIp, PliThrottle, Rtc};
+pub use tls::Tls;
 pub use turn::{IceServer, Turn};
 
 use crate::config::complaint::{Complaints, Place};
@@ -44,6 +49,8 @@ pub const NO_KEYS: &str = "one of key_file or keys must be provided";
 pub struct Config {
     /// The main port.
     pub http: Http,
+    /// The port of TLS.
+    pub tls: Tls,
     /// Media transport.
     pub rtc: Rtc,
     /// Defaults of rooms.
@@ -90,6 +97,8 @@ impl Config {
             })
         };
         uses.extend(tcp("port", self.http.port, "HTTP and WebSocket"));
+        let everything = "HTTPS and all else over TLS";
+        uses.extend(tcp("tls.port", self.tls.port, everything));
         if !self.rtc.force_tcp {
             uses.push(PortUse {
                 key: "rtc.udp_port",
@@ -113,6 +122,7 @@ pub fn check(values: &mut Values, complaints: &mut Complaints) -> Config {
     let development = values.flag("development");
     let config = Config {
         http: Http::read(values, complaints),
+        tls: Tls::read(values, complaints),
         rtc: Rtc::read(values, complaints),
         room: Room::read(values, complaints),
         audio: Audio::read(values, complaints),

@@ -101,6 +101,14 @@ pub(super) struct Addresses {
     pub(super) changes: IntCounter,
 }
 
+/// The port of TLS and its certificates.
+pub(super) struct Tls {
+    pub(super) expiry: IntGaugeVec,
+    pub(super) loads: IntCounterVec,
+    pub(super) orders: IntCounterVec,
+    pub(super) connections: IntCounterVec,
+}
+
 /// All series that are written when something happens.
 pub(super) struct Series {
     registry: Registry,
@@ -108,6 +116,7 @@ pub(super) struct Series {
     pub(super) tracks: Tracks,
     pub(super) sessions: Sessions,
     pub(super) authorization: Authorization,
+    pub(super) tls: Tls,
     pub(super) rating: Histogram,
     pub(super) addresses: Addresses,
     pub(super) limits: IntCounterVec,
@@ -172,6 +181,7 @@ impl Series {
             tracks: tracks(&shelf),
             sessions: sessions(&shelf),
             authorization: authorization(&shelf),
+            tls: tls(&shelf),
             rating: shelf.histogram(
                 "livekit_quality_rating",
                 "Connection quality: 0 poor, 1 good, 2 excellent, 3 lost",
@@ -337,6 +347,31 @@ fn authorization(shelf: &Shelf) -> Authorization {
             "foci_jwt_taken_out_total",
             "Participants taken out since their user left the Matrix room",
             &["told_by"],
+        ),
+    }
+}
+
+fn tls(shelf: &Shelf) -> Tls {
+    Tls {
+        expiry: shelf.gauges(
+            "foci_certificate_expiry_seconds",
+            "Seconds until a certificate ends",
+            &["name"],
+        ),
+        loads: shelf.counters(
+            "foci_certificate_loads_total",
+            "Changed certificate files, by whether they were taken",
+            &["result"],
+        ),
+        orders: shelf.counters(
+            "foci_acme_orders_total",
+            "Certificates ordered of an authority",
+            &["result"],
+        ),
+        connections: shelf.counters(
+            "foci_tls_port_connections_total",
+            "Connections to the port of TLS, by what became of them",
+            &["outcome"],
         ),
     }
 }

@@ -44,6 +44,10 @@ fn written() -> Metrics {
     metrics.apply(&Count::SubscribeSuccess(MediaKind::Video));
     metrics.apply(&Count::Quality { rating: 2 });
     metrics.apply(&Count::Data(DataFate::Forwarded));
+    metrics.certificate_expires("a.example", 1);
+    metrics.certificate_loaded("taken");
+    metrics.acme_order("issued");
+    metrics.tls_port_connection("https");
     let _ = metrics.worker(0);
     metrics
 }

@@ -13,6 +13,7 @@ use crate::http;
 use crate::http::admin::Readiness;
 use crate::http::connection::Places;
 use crate::metrics::Metrics;
+use crate::server::listen::Port;
 use crate::server::reload::{self, Owners, Running, Settings};
 use crate::server::{
     MAX_CONNECTIONS, ServeError, authorization, complain, listen, sections, serve_metrics, stop,
@@ -119,7 +120,7 @@ async fn serve(
     let mut signals = stop::Signals::new()?;
     let metrics = Metrics::new("");
     let (proxies, trusted) = watch::channel(config.http.trusted_proxies.clone());
-    let (service, owner) = service(companion, trusted, &metrics)?;
+    let (service, owner) = service(companion, trusted.clone(), &metrics)?;
     let router = http::alone::router(&config.http.path_prefixes, service);
     let main = bind(&companion.bind).await?;
     let bound = listen::addresses(&main);
@@ -128,9 +129,10 @@ async fn serve(
     let stopping = stop::Stopping::default();
     let readiness = Readiness::default();
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
-    let mut tasks = listen::spawn(main, &router, &stopping, &places, &Faults::default());
+    let port = Port::new(router, (&stopping, &places), trusted, &Faults::default());
+    let mut tasks = listen::spawn(main, &port);
     // It holds the counters, and with them would keep the service alive.
-    drop(router);
+    drop(port);
     // Alone it has no media, so no addresses to look at.
     let page = (metrics, readiness.clone(), None);
     let metrics_page = serve_metrics(config, prometheus, page, &stopping);

@@ -1,10 +1,12 @@
 //! The TCP listeners of the main and the metrics port.
 
-use crate::config::check::{Prometheus, Rtc};
+use crate::config::check::{Prometheus, Rtc, Tls};
+use crate::config::cidr::Cidr;
 use crate::config::faults::Point;
 use crate::faults::Faults;
 use crate::http::connection::{Place, Places};
 use crate::server::ServeError;
+use crate::server::beginning;
 use crate::server::stop::Stopping;
 use axum::extract::ConnectInfo;
 use axum::{Extension, Router};
@@ -15,13 +17,15 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// How long a request's head may take, and how long a connection may wait for its next request: a
 /// client that sends a byte a minute must not hold a place for ever.
-const HEADERS_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const HEADERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Until the next attempt after the system could not accept.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
@@ -78,6 +82,14 @@ pub(super) async fn bind_media(config: &Rtc) -> Result<Vec<TcpListener>, ServeEr
     bind("rtc.tcp_port", config.tcp_port, &[]).await
 }
 
+/// The port of TLS, if there is one.
+pub(super) async fn bind_tls(config: &Tls) -> Result<Vec<TcpListener>, ServeError> {
+    if config.port == 0 {
+        return Ok(Vec::new());
+    }
+    bind("tls.port", config.port, &config.bind_addresses).await
+}
+
 /// Both families on one socket; IPv4 alone where there is no IPv6.
 async fn everywhere(key: &'static str, port: u16) -> Result<TcpListener, ServeError> {
     let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
@@ -121,57 +133,56 @@ pub(super) fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// Serves `router` on each of them until told to stop; then no connection is taken any more. Those
+/// What the connections of a port need.
+#[derive(Clone)]
+pub(super) struct Port {
+    /// What is served.
+    pub(super) router: Router,
+    /// When no more is taken.
+    pub(super) stopping: Stopping,
+    /// How many there may be.
+    pub(super) places: Places,
+    /// Whose PROXY header is believed.
+    pub(super) trusted_proxies: watch::Receiver<Vec<Cidr>>,
+    /// What fails on purpose.
+    pub(super) faults: Faults,
+}
+
+/// Serves the port on each of them until told to stop; then no connection is taken any more. Those
 /// that are open hold their place until they are over.
-pub(super) fn spawn(
-    listeners: Vec<TcpListener>,
-    router: &Router,
-    stopping: &Stopping,
-    places: &Places,
-    faults: &Faults,
-) -> Vec<JoinHandle<()>> {
-    listeners
-        .into_iter()
-        .map(|listener| {
-            let (router, stopping, places) = (router.clone(), stopping.clone(), places.clone());
-            let listener = Listener {
-                listener,
-                faults: faults.clone(),
-            };
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = accept(listener, router, &stopping, places) => {}
-                    () = stopping.begun() => {}
-                }
-            })
+pub(super) fn spawn(listeners: Vec<TcpListener>, port: &Port) -> Vec<JoinHandle<()>> {
+    let each = listeners.into_iter().map(|listener| {
+        let port = port.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = accept(listener, &port) => {}
+                () = port.stopping.begun() => {}
+            }
         })
-        .collect()
+    });
+    each.collect()
 }
 
-struct Listener {
-    listener: TcpListener,
-    faults: Faults,
-}
-
-impl Listener {
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        if self.faults.strike(Point::AcceptError) {
-            return Err(io::Error::other("on purpose"));
-        }
-        self.listener.accept().await
+async fn accept(listener: TcpListener, port: &Port) {
+    while let Some((stream, peer, place)) = accepted(&listener, port).await {
+        tokio::spawn(arrive(stream, peer, place, port.clone()));
     }
 }
 
-async fn accept(listener: Listener, router: Router, stopping: &Stopping, places: Places) {
-    while let Some(place) = places.take().await {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let router = router
-                    .clone()
-                    .layer(Extension(ConnectInfo(peer)))
-                    .layer(Extension(place.clone()));
-                tokio::spawn(serve(stream, router, place, stopping.clone()));
-            }
+/// The next connection, with a place for it; `None` when there will be no more.
+pub(super) async fn accepted(
+    listener: &TcpListener,
+    port: &Port,
+) -> Option<(TcpStream, SocketAddr, Place)> {
+    loop {
+        let place = port.places.take().await?;
+        let accepted = if port.faults.strike(Point::AcceptError) {
+            Err(io::Error::other("on purpose"))
+        } else {
+            listener.accept().await
+        };
+        match accepted {
+            Ok((stream, peer)) => return Some((stream, peer, place)),
             Err(error) if is_the_client_s(&error) => {}
             // Out of file descriptors, mostly: some must be closed first.
             Err(error) => {
@@ -192,27 +203,74 @@ fn is_the_client_s(error: &io::Error) -> bool {
     )
 }
 
-/// One connection, until it is over or has become a WebSocket.
-async fn serve(stream: TcpStream, router: Router, place: Place, stopping: Stopping) {
-    // Signalling messages are small and wait for nothing. A socket that is gone tells so when read.
-    let _ = stream.set_nodelay(true);
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_WITHIN);
-    let service = TowerToHyperService::new(router);
-    let connection = http.serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection.with_upgrades());
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stopping.begun() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+/// A connection of the port, which speaks plain HTTP. One of a trusted proxy may name its client first.
+async fn arrive(mut stream: TcpStream, peer: SocketAddr, place: Place, port: Port) {
+    let trusted = port.trusted_proxies.borrow().clone();
+    let ends = beginning::ends(&mut stream, peer, &trusted);
+    let ends = tokio::select! {
+        ends = timeout(HEADERS_WITHIN, ends) => ends,
+        () = port.stopping.begun() => return,
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
+    match ends {
+        Ok(Ok(ends)) => {
+            // Signalling messages are small and wait for nothing. A socket that is gone tells so when read.
+            let _ = stream.set_nodelay(true);
+            port.serve(stream, &port.router, ends.remote, place).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "connection ended before it began"),
+        Err(_) => tracing::debug!(%peer, "connection says nothing"),
     }
-    drop(place);
+}
+
+impl Port {
+    /// A port of HTTP on which proxies may be in front.
+    pub(super) fn new(
+        router: Router,
+        (stopping, places): (&Stopping, &Places),
+        trusted_proxies: watch::Receiver<Vec<Cidr>>,
+        faults: &Faults,
+    ) -> Self {
+        Self {
+            router,
+            stopping: stopping.clone(),
+            places: places.clone(),
+            trusted_proxies,
+            faults: faults.clone(),
+        }
+    }
+
+    /// One connection of `client`, until it is over or has become a WebSocket.
+    pub(super) async fn serve<S>(
+        &self,
+        stream: S,
+        router: &Router,
+        client: SocketAddr,
+        place: Place,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let router = router
+            .clone()
+            .layer(Extension(ConnectInfo(client)))
+            .layer(Extension(place.clone()));
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HEADERS_WITHIN);
+        let service = TowerToHyperService::new(router);
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection.with_upgrades());
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.stopping.begun() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "connection ended");
+        }
+        drop(place);
+    }
 }
 
 #[cfg(test)]
@@ -262,13 +320,14 @@ mod tests {
         let address = addresses(&listeners)[0];
         let stopping = Stopping::default();
         let places = Places::new(2, crate::metrics::Metrics::new("n"));
-        let tasks = spawn(
-            listeners,
-            &Router::new(),
-            &stopping,
-            &places,
-            &Faults::default(),
-        );
+        let port = Port {
+            router: Router::new(),
+            stopping: stopping.clone(),
+            places: places.clone(),
+            trusted_proxies: watch::channel(Vec::new()).1,
+            faults: Faults::default(),
+        };
+        let tasks = spawn(listeners, &port);
         let mut silent = TcpStream::connect(address).await.expect("connected");
         let mut late = TcpStream::connect(address).await.expect("connected");
         // Time runs to the next timer whenever nobody has anything to do.

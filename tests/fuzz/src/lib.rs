@@ -7,6 +7,7 @@ mod channels;
 mod datagram;
 mod description;
 mod framing;
+mod greeting;
 mod input;
 mod openid;
 mod participant;
@@ -58,6 +59,7 @@ pub const TARGETS: &[Target] = &[
     target("twcc", rtcp::twcc, 4 * MIB, 60),
     target("stun", stun::stun, 256 * KIB, 60),
     target("stun_answer", stun::stun_answer, 64 * KIB, 100),
+    target("greeting", greeting::greeting, 128 * KIB, 40),
     target("demux", datagram::demux, MIB, 10),
     target("srtp", datagram::srtp, 2 * MIB, 10),
     target("framing", framing::framing, 2 * MIB, 40),

@@ -6,7 +6,7 @@ use super::paths::named;
 use super::source::Tree;
 
 /// Who may name what. An owner with `.rs` is that file alone, without it also the folder.
-const OWNERS: [(&str, &[&str]); 32] = [
+const OWNERS: [(&str, &[&str]); 35] = [
     ("aes", &["sfu/src/media/transport/srtp.rs"]),
     (
         "aws_lc_rs",
@@ -41,9 +41,14 @@ const OWNERS: [(&str, &[&str]); 32] = [
     ("hmac", &["sfu/src/media/transport/srtp.rs"]),
     (
         "http_body_util",
-        &["jwt-service/src/fetch.rs", "jwt-service/src/routes.rs"],
+        &[
+            "jwt-service/src/fetch.rs",
+            "jwt-service/src/routes.rs",
+            "sfu/src/certificates/acme/client.rs",
+        ],
     ),
     ("if_addrs", &["sfu/src/addresses.rs"]),
+    ("instant_acme", &["sfu/src/certificates/acme"]),
     ("jsonwebtoken", &["proto/src/token.rs"]),
     ("livekit_protocol", &["proto"]),
     ("md5", &["turn/src/message/integrity.rs"]),
@@ -57,6 +62,7 @@ const OWNERS: [(&str, &[&str]); 32] = [
         "quinn_udp",
         &["sfu/src/worker/udp.rs", "turn/src/net/udp.rs"],
     ),
+    ("rcgen", &["sfu/src/certificates/challenge.rs"]),
     ("redb", &["jwt-service/src/store.rs"]),
     ("redis", &["jwt-service/src/store/in_redis.rs"]),
     ("rtc_sdp", &["sfu/src/media/transport/sdp.rs"]),
@@ -66,11 +72,18 @@ const OWNERS: [(&str, &[&str]); 32] = [
         &[
             "sfu/src/worker/udp.rs",
             "sfu/src/addresses/netlink.rs",
+            "sfu/src/server/beginning.rs",
             "turn/src/net/udp.rs",
         ],
     ),
     ("rustls", &["turn/src/net/tls.rs"]),
-    ("rustls_native_certs", &["jwt-service/src/tls.rs"]),
+    (
+        "rustls_native_certs",
+        &[
+            "jwt-service/src/tls.rs",
+            "sfu/src/certificates/acme/client.rs",
+        ],
+    ),
     ("saphyr_parser", &["sfu/src/config/raw/yaml.rs"]),
     ("sctp_proto", &["sfu/src/media/transport/sctp.rs"]),
     ("sha1", &["sfu/src/media/transport/srtp.rs"]),
@@ -83,8 +96,12 @@ const OWNERS: [(&str, &[&str]); 32] = [
             "turn/src/net/tcp/connection.rs",
         ],
     ),
-    ("tokio_rustls", &["jwt-service/src/tls.rs"]),
+    (
+        "tokio_rustls",
+        &["jwt-service/src/tls.rs", "sfu/src/certificates"],
+    ),
     ("tracing_subscriber", &["sfu/src/telemetry"]),
+    ("x509_parser", &["sfu/src/certificates/pair.rs"]),
 ];
 
 /// All namings out of place, and rows that no file bears out.

@@ -24,7 +24,7 @@ pub(super) fn is_authority(text: &str) -> bool {
 }
 
 /// A name of DNS, or an address of IPv4, which looks like one.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(plain);
     let bare = text.strip_suffix('.').unwrap_or(text);

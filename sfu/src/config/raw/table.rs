@@ -9,13 +9,15 @@ mod room;
 mod rtc;
 mod server;
 mod services;
+mod tls;
 mod turn;
 
 use crate::config::raw::key::{Key, Status};
 
 /// Every part of the table, in the order of the documentation.
-const PARTS: [&[Key]; 8] = [
+const PARTS: [&[Key]; 9] = [
     server::KEYS,
+    tls::KEYS,
     rtc::KEYS,
     turn::KEYS,
     room::KEYS,

@@ -1,0 +1,207 @@
+//! A certificate by ACME: ordered where there is none, and renewed in time.
+//!
+//! Owns the order of steps with an authority and what is tried again when. Its result is a file among
+//! those that are watched; it shows nothing itself and nobody waits for it. (RFC 8555)
+
+mod client;
+mod folder;
+mod schedule;
+
+use super::challenge::{Answers, Unmade};
+use super::pair::Certificate;
+use super::unix_s;
+use crate::config::check::acme::{Acme, Challenge};
+use crate::metrics::Metrics;
+use client::{Client, UntrustedError};
+use folder::{Folder, Unkept};
+use instant_acme::{
+    Account, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, Order,
+    OrderStatus, RetryPolicy,
+};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+/// An order from its first request to the certificate.
+const ORDER_WITHIN: Duration = Duration::from_secs(180);
+/// How long the authority is asked whether it is done with a step.
+const STEP_WITHIN: Duration = Duration::from_secs(60);
+/// Between two looks at what is in the folder: somebody may have taken it away.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
+/// What the authority says of an account that it does not know any more. (RFC 8555 §6.7)
+const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+enum AcmeError {
+    #[error("{0}")]
+    Authority(#[from] instant_acme::Error),
+    #[error("{0}")]
+    Trust(#[from] UntrustedError),
+    #[error("tls.acme.storage: {0}")]
+    Folder(#[from] Unkept),
+    #[error(transparent)]
+    Unmade(#[from] Unmade),
+    #[error("the authority offers no such challenge for {0}: choose another in tls.acme.challenge")]
+    NotOffered(String),
+    #[error("the authority does not find that the hosts are ours: {0}")]
+    NotOurs(String),
+    #[error("the authority does not finish the order ({0})")]
+    Unfinished(&'static str),
+}
+
+/// Whoever orders.
+pub(super) struct Orders {
+    /// What and where.
+    pub(super) acme: Acme,
+    /// Shown while an order is under way.
+    pub(super) answers: watch::Sender<Arc<Answers>>,
+    /// Told when there is something new in the folder.
+    pub(super) told: mpsc::Sender<()>,
+    /// Counters.
+    pub(super) metrics: Metrics,
+}
+
+impl Orders {
+    /// Sees that there is a certificate, as long as anybody shows one.
+    pub(super) async fn run(self) {
+        let folder = Folder::new(&self.acme);
+        let mut failures = 0;
+        while !self.answers.is_closed() {
+            let wait = self.due_in(&folder).await;
+            if !wait.is_zero() {
+                sleep(wait.min(LOOK_EVERY)).await;
+                continue;
+            }
+            let obtained = timeout(ORDER_WITHIN, self.obtain(&folder)).await;
+            let obtained = obtained.unwrap_or(Err(AcmeError::Unfinished("in time")));
+            self.answers.send_replace(Arc::default());
+            let Err(error) = obtained else {
+                failures = 0;
+                self.metrics.acme_order("issued");
+                tracing::info!(domains = ?self.acme.domains, "certificate issued");
+                // One look that waits does for this one too.
+                let _ = self.told.try_send(());
+                continue;
+            };
+            failures += 1;
+            self.metrics.acme_order("failed");
+            let again = schedule::again(failures);
+            tracing::error!(
+                domains = ?self.acme.domains,
+                directory = self.acme.directory_url,
+                cause = %error,
+                ?again,
+                "no certificate by ACME; it is tried again"
+            );
+            sleep(again).await;
+        }
+    }
+
+    /// How long until a certificate is to be ordered.
+    async fn due_in(&self, folder: &Folder) -> Duration {
+        let stored = folder.certificate().await;
+        let fits = |one: &Certificate| self.acme.domains.iter().all(|host| one.is_for(host));
+        let stored = stored.filter(fits);
+        let good = stored.map(|one| one.not_before..one.not_after);
+        schedule::due_in(good, unix_s())
+    }
+
+    async fn obtain(&self, folder: &Folder) -> Result<(), AcmeError> {
+        let account = self.account(folder).await?;
+        let ordered = self.order(&account).await;
+        if let Err(AcmeError::Authority(instant_acme::Error::Api(problem))) = &ordered
+            && problem.r#type.as_deref() == Some(NO_ACCOUNT)
+        {
+            folder.forget_account().await?;
+        }
+        let (chain, key) = ordered?;
+        folder.keep_certificate(&key, &chain).await?;
+        Ok(())
+    }
+
+    /// The account with the authority: the one that was made before, or a new one.
+    async fn account(&self, folder: &Folder) -> Result<Account, AcmeError> {
+        let client = Client::new(self.acme.ca_file.as_deref())?;
+        let builder = Account::builder_with_http(Box::new(client));
+        if let Some(credentials) = folder.account().await? {
+            return Ok(builder.from_credentials(credentials).await?);
+        }
+        let email = self.acme.email.iter();
+        let contact: Vec<String> = email.map(|email| format!("mailto:{email}")).collect();
+        let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+        let new = NewAccount {
+            contact: &contact,
+            terms_of_service_agreed: true,
+            only_return_existing: false,
+        };
+        let directory = self.acme.directory_url.clone();
+        let (account, credentials) = builder.create(&new, directory, None).await?;
+        folder.keep_account(&credentials).await?;
+        Ok(account)
+    }
+
+    /// The chain and its key.
+    async fn order(&self, account: &Account) -> Result<(String, String), AcmeError> {
+        let domains = self.acme.domains.iter();
+        let hosts: Vec<Identifier> = domains.cloned().map(Identifier::Dns).collect();
+        let mut order = account.new_order(&NewOrder::new(&hosts)).await?;
+        self.answer(&mut order).await?;
+        let patience = RetryPolicy::new().timeout(STEP_WITHIN);
+        match order.poll_ready(&patience).await? {
+            OrderStatus::Ready | OrderStatus::Valid => {}
+            OrderStatus::Invalid => return Err(AcmeError::NotOurs(complaint(&mut order).await)),
+            OrderStatus::Pending => return Err(AcmeError::Unfinished("pending")),
+            OrderStatus::Processing => return Err(AcmeError::Unfinished("processing")),
+        }
+        let key = order.finalize().await?;
+        let chain = order.poll_certificate(&patience).await?;
+        Ok((chain, key))
+    }
+
+    /// Answers for every host that the authority does not know to be ours already.
+    async fn answer(&self, order: &mut Order) -> Result<(), AcmeError> {
+        let kind = match self.acme.challenge {
+            Challenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
+            Challenge::Http01 => ChallengeType::Http01,
+        };
+        let mut answers = Answers::default();
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization?;
+            if authorization.status != AuthorizationStatus::Pending {
+                continue;
+            }
+            let host = authorization.identifier().to_string();
+            let challenge = authorization.challenge(kind.clone());
+            let mut challenge = challenge.ok_or_else(|| AcmeError::NotOffered(host.clone()))?;
+            let shown = challenge.key_authorization();
+            match self.acme.challenge {
+                Challenge::TlsAlpn01 => {
+                    let digest = shown.digest();
+                    let digest = digest.as_ref().try_into();
+                    let digest = digest.map_err(|_| AcmeError::Unfinished("without digest"))?;
+                    answers.add_host(&host, digest)?;
+                }
+                Challenge::Http01 => answers.add_page(&challenge.token, shown.as_str()),
+            }
+            self.answers.send_replace(Arc::new(answers.clone()));
+            challenge.set_ready().await?;
+        }
+        Ok(())
+    }
+}
+
+/// What the authority says against an order.
+async fn complaint(order: &mut Order) -> String {
+    let mut all = Vec::new();
+    let mut authorizations = order.authorizations();
+    while let Some(Ok(authorization)) = authorizations.next().await {
+        let host = authorization.identifier().to_string();
+        let problems = authorization.challenges.iter();
+        let problems = problems.filter_map(|challenge| challenge.error.as_ref());
+        all.extend(problems.map(|problem| format!("{host}: {problem}")));
+    }
+    all.join("; ")
+}

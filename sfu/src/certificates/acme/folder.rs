@@ -1,0 +1,184 @@
+//! What is kept of an authority: the account, and the certificate with its key.
+//!
+//! Owns the folder. Whatever is written is for this user only, and is there whole or not at all.
+
+use super::super::pair::Certificate;
+use crate::config::check::acme::Acme;
+use instant_acme::AccountCredentials;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use tokio::task::spawn_blocking;
+
+const ACCOUNT: &str = "account.json";
+
+/// Something cannot be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {source}; write a folder of this user")]
+pub(super) struct Unkept {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// The folder.
+pub(super) struct Folder {
+    path: PathBuf,
+    certificate: PathBuf,
+    directory_url: String,
+}
+
+impl Folder {
+    pub(super) fn new(acme: &Acme) -> Self {
+        Self {
+            path: acme.storage.clone(),
+            certificate: acme.pair().cert_file,
+            directory_url: acme.directory_url.clone(),
+        }
+    }
+
+    /// The certificate, if there is one.
+    pub(super) async fn certificate(&self) -> Option<Certificate> {
+        let path = self.certificate.clone();
+        let text = spawn_blocking(move || fs::read(path)).await.ok()?.ok()?;
+        Certificate::read(&text, &text).ok()
+    }
+
+    /// Keeps a new one.
+    pub(super) async fn keep_certificate(&self, key: &str, chain: &str) -> Result<(), Unkept> {
+        let text = format!("{}\n{}\n", key.trim_end(), chain.trim_end());
+        self.keep(self.certificate.clone(), text).await
+    }
+
+    /// The account with the authority that is asked now.
+    pub(super) async fn account(&self) -> Result<Option<AccountCredentials>, Unkept> {
+        let path = self.path.join(ACCOUNT);
+        let text = match blocking(&path, fs::read_to_string).await {
+            Ok(text) => text,
+            Err(unkept) if unkept.source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(unkept) => return Err(unkept),
+        };
+        let parse = || -> serde_json::Result<Option<AccountCredentials>> {
+            let value: serde_json::Value = serde_json::from_str(&text)?;
+            let same = value["directory"].as_str() == Some(&self.directory_url);
+            same.then(|| serde_json::from_value(value)).transpose()
+        };
+        // Its text holds a key, and so may what the parser says of it.
+        parse().map_err(|_| Unkept {
+            path,
+            source: io::Error::new(io::ErrorKind::InvalidData, "no account is in this file"),
+        })
+    }
+
+    /// Keeps a new one.
+    pub(super) async fn keep_account(&self, account: &AccountCredentials) -> Result<(), Unkept> {
+        let path = self.path.join(ACCOUNT);
+        match serde_json::to_string(account) {
+            Ok(text) => self.keep(path, text).await,
+            Err(error) => Err(Unkept {
+                path,
+                source: error.into(),
+            }),
+        }
+    }
+
+    /// The authority does not know it any more.
+    pub(super) async fn forget_account(&self) -> Result<(), Unkept> {
+        blocking(&self.path.join(ACCOUNT), fs::remove_file).await
+    }
+
+    async fn keep(&self, path: PathBuf, text: String) -> Result<(), Unkept> {
+        blocking(&path, move |path| write(&path, text.as_bytes())).await
+    }
+}
+
+/// Does something with a file, off the threads of the runtime.
+async fn blocking<T: Send + 'static>(
+    path: &Path,
+    act: impl FnOnce(PathBuf) -> io::Result<T> + Send + 'static,
+) -> Result<T, Unkept> {
+    let own = path.to_owned();
+    let done = spawn_blocking(move || act(own)).await;
+    let done = done.unwrap_or_else(|error| Err(io::Error::other(error)));
+    done.map_err(|source| Unkept {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Writes a file that only its owner may read, at one blow.
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    let fresh = path.with_extension("new");
+    // What an interrupted attempt left there may have other rights.
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&fresh)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(fresh, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::tests::{Files, made};
+    use super::*;
+    use crate::config::check::acme::Challenge;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn folder(path: &Path) -> Folder {
+        Folder::new(&Acme {
+            domains: vec!["a.example".to_owned()],
+            storage: path.to_owned(),
+            email: None,
+            directory_url: "https://authority.example/dir".to_owned(),
+            challenge: Challenge::Http01,
+            ca_file: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_kept_for_its_owner_alone_and_found_again() {
+        let files = Files::default();
+        let path = files.path("acme/deep");
+        let folder = folder(&path);
+        assert!(folder.certificate().await.is_none());
+        let (chain, key) = made(&["a.example"], 0..9);
+        for _ in 0..2 {
+            let kept = folder.keep_certificate(&key, &chain).await;
+            kept.expect("kept");
+        }
+        let found = folder.certificate().await.expect("found");
+        assert_eq!(found.not_after, 9);
+        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode(&folder.certificate), 0o600);
+        assert_eq!(mode(&path), 0o700);
+    }
+
+    #[tokio::test]
+    async fn an_account_is_that_of_one_authority() {
+        let files = Files::default();
+        let path = files.path("acme");
+        let folder = folder(&path);
+        assert!(folder.account().await.expect("none").is_none());
+        fs::create_dir(&path).expect("made");
+        let other = r#"{"directory": "https://another.example/dir"}"#;
+        fs::write(path.join(ACCOUNT), other).expect("written");
+        assert!(folder.account().await.expect("another's").is_none());
+        fs::write(path.join(ACCOUNT), r#"{"key_pkcs8": "hunter2"#).expect("written");
+        let error = folder.account().await.err().expect("no account");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+        folder.forget_account().await.expect("forgotten");
+        assert!(folder.account().await.expect("none").is_none());
+    }
+}
