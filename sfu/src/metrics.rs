@@ -6,6 +6,7 @@
 
 mod worker;
 mod turn;
+mod shelf;
 mod series;
 
 use crate::ids::MediaKind;

@@ -21,7 +21,7 @@ use crate::config::check::{Config, SHORT_SECRET};
 use crate::config::complaint::Complaints;
 use crate::config::ports;
 use crate::faults::Faults;
-use crate::handover::Doors;
+use crate::handover::{self, Doors};
 use crate::http::admin::{self, Readiness};
 use crate::http::connection::Places;
 use crate::http::front::Front;
@@ -36,7 +36,7 @@ use crate::worker::record::Target;
 use crate::worker::{Workers, accept};
 use authorization::Endpoints;
 use axum::Router;
-use listen::Port;
+use listen::{Listeners, Port};
 use proto::token::Keys;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -162,39 +162,39 @@ async fn serve(
     let rooms = Rooms::start(surroundings.clone());
     let (draining, is_draining) = watch::channel(false);
     let (policy, joins) = watch::channel(sections::policy(config));
-    let relay = relay::start(
-        config,
-        (&advertised, reach.udp_port),
-        &surroundings,
-        policy.clone(),
-    )?;
+    let beside = (advertised.as_slice(), reach.udp_port);
+    let relay = relay::start(config, beside, &surroundings, policy.clone())?;
     let front = sections::front(config, &surroundings, &rooms, (joins, is_draining));
-    let main = listen::bind("port", config.http.port, &config.http.bind_addresses).await?;
-    let tls = listen::bind_tls(&config.tls).await?;
-    let prometheus = listen::bind_metrics(&config.prometheus).await?;
+    let listeners = Listeners::bind(config).await?;
     let certificates = Certificates::start(&config.tls.pairs, config.tls.acme.as_ref(), &metrics)?;
-    let bound = listen::addresses(&main);
-    let media_tcp = listen::bind_media(&config.rtc).await?;
+    let bound = listen::addresses(&listeners.main);
     let stopping = stop::Stopping::default();
     let (proxies, trusted) = watch::channel(config.http.trusted_proxies.clone());
     let (gate, router) = gate::router(readiness.clone());
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
     let port = Port::new(router, (&stopping, &places), trusted.clone(), &faults);
-    let mut tasks = listen::spawn(main, &port);
-    tasks.extend(serve_tls(config, tls, &port, &certificates, &metrics));
-    let page = (
+    let mut tasks = listen::spawn(listeners.main, &port);
+    let doors = accept_media(listeners.media, &surroundings);
+    let encrypted = (listeners.tls, doors);
+    tasks.extend(serve_tls(config, encrypted, &port, &certificates, &metrics));
+    let check = reach.check.clone();
+    let page = admin::router(
+        &config.prometheus,
         metrics.clone(),
         readiness.clone(),
-        Some(reach.check.clone()),
+        Some(check.clone()),
     );
-    tasks.extend(serve_metrics(config, prometheus, page, &stopping));
-    accept_media(media_tcp, &surroundings);
+    tasks.extend(serve_metrics(
+        listeners.prometheus,
+        page,
+        metrics.clone(),
+        &stopping,
+    ));
     // It may wait for what another process has left behind.
     let matrix = authorization::start(config, &keys, (&rooms, comings, trusted), &metrics)?;
     let open = admin::health(readiness.clone()).merge(challenge::router(certificates.clone()));
     let routes = main_router(config, front, (keys, open), matrix.endpoints);
     gate.send_replace(Some(routes));
-    let check = reach.check.clone();
     let told = (rooms.clone(), readiness.clone(), relay);
     reach.watch(&surroundings, &config.rtc, told);
     readiness.set(true);
@@ -202,13 +202,8 @@ async fn serve(
     started(&bound);
 
     let owners = Owners::new(matrix.owner, proxies, policy, telemetry);
-    attend(
-        &mut signals,
-        sources,
-        loaded,
-        (&owners, &check, &certificates),
-    )
-    .await;
+    let changing = (&owners, &check, &certificates);
+    attend(&mut signals, sources, loaded, changing).await;
     readiness.set(false);
     draining.send_replace(true);
     tasks.extend(farewell(rooms, places, &stopping));
@@ -229,7 +224,7 @@ fn farewell(rooms: Rooms, places: Places, stopping: &stop::Stopping) -> [JoinHan
 /// Serves the port of TLS as the main port, which `port` is.
 fn serve_tls(
     config: &Config,
-    listeners: Vec<TcpListener>,
+    (listeners, doors): (Vec<TcpListener>, Doors),
     port: &Port,
     certificates: &Certificates,
     metrics: &Metrics,
@@ -242,7 +237,7 @@ fn serve_tls(
         },
         plain: secure::plainly(section.redirect, section.advertised_port),
         certificates: certificates.clone(),
-        doors: Doors::default(),
+        doors,
         external: section.external,
         metrics: metrics.clone(),
     };
@@ -251,14 +246,14 @@ fn serve_tls(
 
 /// Serves the metrics port.
 fn serve_metrics(
-    config: &Config,
     listeners: Vec<TcpListener>,
-    (metrics, readiness, check): (Metrics, Readiness, Option<Recheck>),
+    page: Router,
+    metrics: Metrics,
     stopping: &stop::Stopping,
 ) -> Vec<JoinHandle<()>> {
-    let scrapers = Places::new(MAX_SCRAPERS, metrics.clone());
+    let scrapers = Places::new(MAX_SCRAPERS, metrics);
     let port = Port {
-        router: admin::router(&config.prometheus, metrics, readiness, check),
+        router: page,
         stopping: stopping.clone(),
         places: scrapers,
         trusted_proxies: watch::channel(Vec::new()).1,
@@ -268,12 +263,24 @@ fn serve_metrics(
     listen::spawn(listeners, &port)
 }
 
-/// Takes media connections as long as the process lives: whoever stays to the end may need one.
-fn accept_media(listeners: Vec<TcpListener>, surroundings: &Surroundings) {
+/// Takes media connections as long as the process lives: whoever stays to the end may need one. They may
+/// come by the port of TLS, too.
+fn accept_media(listeners: Vec<TcpListener>, surroundings: &Surroundings) -> Doors {
+    let (media, handed) = handover::queue();
+    let mut handed = Some(handed);
+    let takes = !listeners.is_empty();
     for listener in listeners {
         let (workers, metrics) = (surroundings.workers.clone(), surroundings.metrics.clone());
         let faults = surroundings.faults.clone();
-        tokio::spawn(accept::accept(listener, workers, metrics, faults));
+        let comings = accept::Comings {
+            listener,
+            handed: handed.take(),
+        };
+        tokio::spawn(accept::accept(comings, workers, metrics, faults));
+    }
+    Doors {
+        turn: None,
+        media: takes.then_some(media),
     }
 }
 

@@ -1,14 +1,13 @@
 //! The series behind the counters, and the only file that names the crate `prometheus`.
 
+use crate::metrics::shelf::Shelf;
 use crate::metrics::turn;
 use crate::metrics::worker::{ConnectionEnd, Counter, Counters, DropReason, WorkerMetrics};
 use ::turn::net::Totals;
-use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
-use std::collections::HashMap;
 
 /// Seconds. (LK: server ops §10)
 const ROOM_S: [f64; 10] = [
@@ -122,50 +121,6 @@ pub(super) struct Series {
     pub(super) limits: IntCounterVec,
     pub(super) data: IntCounterVec,
     pub(super) faults: IntCounterVec,
-}
-
-/// Makes and registers series. Names and labels are constants of this file and a test registers
-/// all of them, so it cannot fail at run time.
-struct Shelf(Registry);
-
-const SOUND: &str = "metric names are valid and differ";
-
-impl Shelf {
-    fn new(node_id: &str) -> Self {
-        let labels = HashMap::from([
-            ("node_id".to_owned(), node_id.to_owned()),
-            ("node_type".to_owned(), "SERVER".to_owned()),
-        ]);
-        Self(Registry::new_custom(None, Some(labels)).expect(SOUND))
-    }
-
-    fn put<C: Collector + Clone + 'static>(&self, series: prometheus::Result<C>) -> C {
-        let series = series.expect(SOUND);
-        self.0.register(Box::new(series.clone())).expect(SOUND);
-        series
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.put(IntCounterVec::new(Opts::new(name, help), labels))
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> IntGauge {
-        self.put(IntGauge::new(name, help))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        self.put(IntGaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        self.put(Histogram::with_opts(options))
-    }
-
-    fn histograms(&self, name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> HistogramVec {
-        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        self.put(HistogramVec::new(options, labels))
-    }
 }
 
 impl Series {

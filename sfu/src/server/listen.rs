@@ -1,6 +1,6 @@
 //! The TCP listeners of the main and the metrics port.
 
-use crate::config::check::{Prometheus, Rtc, Tls};
+use crate::config::check::{Config, Prometheus, Rtc, Tls};
 use crate::config::cidr::Cidr;
 use crate::config::faults::Point;
 use crate::faults::Faults;
@@ -65,6 +65,27 @@ pub(super) async fn bind(
     }
 }
 
+/// Every TCP listener of a server.
+pub(super) struct Listeners {
+    pub(super) main: Vec<TcpListener>,
+    pub(super) tls: Vec<TcpListener>,
+    pub(super) media: Vec<TcpListener>,
+    pub(super) prometheus: Vec<TcpListener>,
+}
+
+impl Listeners {
+    /// Listens everywhere the configuration says.
+    pub(super) async fn bind(config: &Config) -> Result<Self, ServeError> {
+        let http = &config.http;
+        Ok(Self {
+            main: bind("port", http.port, &http.bind_addresses).await?,
+            tls: bind_tls(&config.tls).await?,
+            media: bind_media(&config.rtc).await?,
+            prometheus: bind_metrics(&config.prometheus).await?,
+        })
+    }
+}
+
 /// The metrics port, if there is one.
 pub(super) async fn bind_metrics(config: &Prometheus) -> Result<Vec<TcpListener>, ServeError> {
     if config.port == 0 {
@@ -75,7 +96,7 @@ pub(super) async fn bind_metrics(config: &Prometheus) -> Result<Vec<TcpListener>
 
 /// The port of media over TCP, if there is one: everywhere, for media is not bound to
 /// `bind_addresses`. (LK: server ops §8.1)
-pub(super) async fn bind_media(config: &Rtc) -> Result<Vec<TcpListener>, ServeError> {
+async fn bind_media(config: &Rtc) -> Result<Vec<TcpListener>, ServeError> {
     if config.tcp_port == 0 {
         return Ok(Vec::new());
     }
@@ -83,7 +104,7 @@ pub(super) async fn bind_media(config: &Rtc) -> Result<Vec<TcpListener>, ServeEr
 }
 
 /// The port of TLS, if there is one.
-pub(super) async fn bind_tls(config: &Tls) -> Result<Vec<TcpListener>, ServeError> {
+async fn bind_tls(config: &Tls) -> Result<Vec<TcpListener>, ServeError> {
     if config.port == 0 {
         return Ok(Vec::new());
     }

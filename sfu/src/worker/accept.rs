@@ -8,6 +8,7 @@ use super::placement::Workers;
 use super::tcp::Accepted;
 use crate::config::faults::Point;
 use crate::faults::Faults;
+use crate::handover::{Carried, Handed};
 use crate::media::demux::{self, Place};
 use crate::media::transport::framing::{Deframer, FRAME_MAX};
 use crate::metrics::Metrics;
@@ -17,6 +18,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -106,13 +108,47 @@ fn network(ip: IpAddr) -> IpAddr {
     }
 }
 
+/// Where connections come from.
+#[derive(Debug)]
+pub struct Comings {
+    /// The port of media.
+    pub listener: TcpListener,
+    /// Those who came to another port, and turned out to be for us.
+    pub handed: Option<mpsc::Receiver<Handed>>,
+}
+
+impl Comings {
+    /// The next connection, and its client.
+    async fn next(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        loop {
+            let Some(queue) = &mut self.handed else {
+                return self.listener.accept().await;
+            };
+            let handed = tokio::select! {
+                accepted = self.listener.accept() => return accepted,
+                handed = queue.recv() => handed,
+            };
+            match handed {
+                Some(Handed {
+                    stream: Carried::Plain(stream),
+                    remote,
+                    ..
+                }) => return Ok((stream, remote)),
+                // Media is encrypted as it is: none comes out of TLS.
+                Some(_) => {}
+                None => self.handed = None,
+            }
+        }
+    }
+}
+
 /// Takes connections until it is dropped.
-pub async fn accept(listener: TcpListener, workers: Workers, metrics: Metrics, faults: Faults) {
+pub async fn accept(mut comings: Comings, workers: Workers, metrics: Metrics, faults: Faults) {
     let mut door = Door::default();
     let mut knocking = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = comings.next() => accepted,
             Some(_) = knocking.join_next() => continue,
         };
         let accepted = if faults.strike(Point::AcceptError) {

@@ -53,7 +53,7 @@ const OWNERS: [(&str, &[&str]); 35] = [
     ("livekit_protocol", &["proto"]),
     ("md5", &["turn/src/message/integrity.rs"]),
     ("mio", &["sfu/src/worker", "turn/src/net"]),
-    ("prometheus", &["sfu/src/metrics/series.rs"]),
+    ("prometheus", &["sfu/src/metrics"]),
     (
         "prost",
         &["proto/src/signal", "proto/src/data", "proto/src/twirp.rs"],
