@@ -8,13 +8,13 @@ mod netlink;
 mod stun;
 
 use crate::advertise::{Advertiser, Belief, Change, Family, Interface};
+use crate::config::check::Rtc;
 use crate::config::ports::PortRange;
 use netlink::Netlink;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
@@ -93,10 +93,26 @@ enum Heard {
     Stun(Option<stun::Answer>),
 }
 
+/// Makes a watcher look again at once.
+#[derive(Debug, Clone)]
+pub struct Recheck(watch::Sender<Rtc>);
+
+impl Recheck {
+    /// By what the configuration said so far.
+    pub fn now(&self) {
+        self.0.send_modify(|_| {});
+    }
+
+    /// By what it says now.
+    pub fn with(&self, rtc: &Rtc) {
+        self.0.send_replace(rtc.clone());
+    }
+}
+
 /// Watches our addresses.
 pub struct Watcher {
     advertiser: Advertiser,
-    check: Arc<Notify>,
+    check: watch::Receiver<Rtc>,
     asking: JoinSet<Heard>,
     asked: Option<Instant>,
     /// When to look again, before the next interval: something changed while somebody was asked, or
@@ -107,17 +123,19 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Goes on with what is known; `check` makes it look again at once.
+    /// Goes on with what is known, by this configuration, until it is told to look again.
     #[must_use]
-    pub fn new(advertiser: Advertiser, check: Arc<Notify>) -> Self {
-        Self {
+    pub fn new(advertiser: Advertiser, rtc: &Rtc) -> (Self, Recheck) {
+        let (sender, check) = watch::channel(rtc.clone());
+        let watcher = Self {
             advertiser,
             check,
             asking: JoinSet::new(),
             asked: None,
             again: None,
             silent: false,
-        }
+        };
+        (watcher, Recheck(sender))
     }
 
     /// Runs until it is dropped. `told` hears of every change, and after each answer whether what is
@@ -135,8 +153,10 @@ impl Watcher {
                     sleep(SETTLE).await;
                     self.look();
                 }
-                () = self.check.notified() => {
+                Ok(()) = self.check.changed() => {
                     tracing::info!("addresses are looked at again");
+                    let rtc = self.check.borrow_and_update().clone();
+                    self.advertiser.handle_configuration(rtc);
                     self.look();
                 }
                 Some(heard) = self.asking.join_next() => self.hear(heard),

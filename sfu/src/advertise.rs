@@ -142,6 +142,20 @@ impl Advertiser {
         }
     }
 
+    /// The configuration says something else now. The ports stay those that are open.
+    pub fn handle_configuration(&mut self, rtc: Rtc) {
+        let before = std::mem::replace(&mut self.rtc, rtc);
+        self.rtc.tcp_port = before.tcp_port;
+        self.rtc.force_tcp = before.force_tcp;
+        // What was heard holds only for who was asked.
+        if self.rtc.public.name != before.public.name {
+            self.named.clear();
+        }
+        if self.rtc.public.stun_servers != before.public.stun_servers {
+            self.asked = [Asked::default(); 2];
+        }
+    }
+
     /// The name to be looked up, if its addresses are wanted.
     #[must_use]
     pub fn name(&self) -> Option<&str> {

@@ -10,6 +10,7 @@ mod reach;
 mod sections;
 pub mod alone;
 
+use crate::addresses::Recheck;
 use crate::config::check::{Config, SHORT_SECRET};
 use crate::config::ports;
 use crate::faults::Faults;
@@ -36,7 +37,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// What media threads get to finish their pass.
@@ -153,18 +154,17 @@ async fn serve(
     let router = main_router(config, front, (keys, readiness.clone()), matrix);
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
     let mut tasks = listen::spawn(main, &router, &stopping, &places, &faults);
-    let page = (metrics.clone(), readiness.clone(), Arc::clone(&reach.check));
+    let check = reach.check.clone();
+    let page = (metrics, readiness.clone(), Some(check.clone()));
     tasks.extend(serve_metrics(config, prometheus, page, &stopping));
     accept_media(media_tcp, &surroundings);
-    let check = Arc::clone(&reach.check);
     reach.watch(&surroundings, rooms.clone(), &config.rtc, readiness.clone());
     readiness.set(true);
     announce(config, &node_id, &bound, &advertised);
     started(&bound);
 
     stop::until_told(&mut signals, || {
-        reload(sources, telemetry);
-        check.notify_one();
+        reload(sources, telemetry, &check);
     })
     .await;
     readiness.set(false);
@@ -184,7 +184,7 @@ async fn serve(
 fn serve_metrics(
     config: &Config,
     listeners: Vec<TcpListener>,
-    (metrics, readiness, check): (Metrics, Readiness, Arc<Notify>),
+    (metrics, readiness, check): (Metrics, Readiness, Option<Recheck>),
     stopping: &stop::Stopping,
 ) -> Vec<JoinHandle<()>> {
     let scrapers = Places::new(MAX_SCRAPERS, metrics.clone());
@@ -271,15 +271,16 @@ fn announce(config: &Config, node_id: &str, bound: &[SocketAddr], advertised: &[
 }
 
 /// SIGHUP: the whole configuration is read, and what may change while running is applied.
-fn reload(sources: &Sources, telemetry: &Telemetry) {
+fn reload(sources: &Sources, telemetry: &Telemetry, check: &Recheck) {
     let loaded = sources.load();
     if loaded.complaints.has_errors() {
         for complaint in loaded.complaints.list() {
             tracing::error!("{complaint}");
         }
         tracing::error!("configuration not reloaded");
-        return;
+        return check.now();
     }
     telemetry.reload(&loaded.config.logging);
     tracing::info!("levels of the log reloaded");
+    check.with(&loaded.config.rtc);
 }

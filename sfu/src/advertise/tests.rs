@@ -257,3 +257,32 @@ fn a_new_address_is_told_at_once_and_one_that_goes_only_if_it_stays_away() {
     assert_eq!(world.told(), None);
     assert!(!world.advertiser.is_ready());
 }
+
+#[test]
+fn another_configuration_counts_at_once_and_opens_no_other_port() {
+    let mut world = World::new("use_external_ip: true");
+    world.interfaces(&HOME[..2]);
+    world.asked("203.0.113.7");
+    assert_eq!(world.told().as_deref(), Some("203.0.113.7:7882"));
+    let says = |world: &mut World, yaml: &str| world.advertiser.handle_configuration(rtc(yaml));
+    says(
+        &mut world,
+        "use_external_ip: true, advertise_internal_ip: true, tcp_port: 0",
+    );
+    let change = world.advertiser.poll_change().expect("a change");
+    assert_eq!(
+        change.candidates.len(),
+        4,
+        "both addresses, both transports"
+    );
+    says(&mut world, "node_ip: 198.51.100.1");
+    assert_eq!(world.told().as_deref(), Some("198.51.100.1:7882"));
+    // Other servers are asked anew.
+    says(
+        &mut world,
+        "use_external_ip: true, stun_servers: [stun.example.org]",
+    );
+    assert!(!world.advertiser.is_ready());
+    assert_eq!(world.asked("203.0.113.9"), Belief::Learned);
+    assert_eq!(world.told().as_deref(), Some("203.0.113.9:7882"));
+}

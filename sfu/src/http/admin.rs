@@ -3,6 +3,7 @@
 //! Owns basic authentication of scrapes. `/healthz` and `/readyz` ask for none: they say nothing
 //! worth protecting. Mounted by `server`. (LK: server ops §10, §11.5)
 
+use crate::addresses::Recheck;
 use crate::config::check::Prometheus;
 use crate::metrics::Metrics;
 use axum::Router;
@@ -14,7 +15,6 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::Notify;
 
 /// Prometheus' text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -51,7 +51,7 @@ struct Admin {
     metrics: Metrics,
     /// The whole `Authorization` header to expect.
     authorization: Option<Arc<str>>,
-    check: Arc<Notify>,
+    check: Option<Recheck>,
 }
 
 impl Admin {
@@ -76,12 +76,12 @@ pub fn health(readiness: Readiness) -> Router {
         .with_state(readiness)
 }
 
-/// Everything on the metrics port. `check` makes the server look at its addresses again.
+/// Everything on the metrics port. `check` makes the server look at its addresses again, if it has media.
 pub fn router(
     config: &Prometheus,
     metrics: Metrics,
     readiness: Readiness,
-    check: Arc<Notify>,
+    check: Option<Recheck>,
 ) -> Router {
     let authorization = config.credentials.as_ref().map(|(name, password)| {
         let pair = format!("{name}:{}", password.reveal());
@@ -120,7 +120,10 @@ async fn check_addresses(State(admin): State<Admin>, headers: HeaderMap) -> Resp
     if let Some(refused) = admin.refuse(&headers) {
         return refused;
     }
-    admin.check.notify_one();
+    let Some(check) = &admin.check else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    check.now();
     StatusCode::ACCEPTED.into_response()
 }
 
@@ -149,8 +152,8 @@ mod tests {
     }
 
     fn of(credentials: Option<(String, Secret)>) -> Router {
-        let (metrics, check) = (Metrics::new("n"), Arc::default());
-        router(&config(credentials), metrics, Readiness::default(), check)
+        let metrics = Metrics::new("n");
+        router(&config(credentials), metrics, Readiness::default(), None)
     }
 
     /// The answer to one request, head and body.

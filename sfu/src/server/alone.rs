@@ -117,7 +117,7 @@ async fn serve(companion: &Companion, loaded: &Loaded) -> Result<(), ServeError>
     // It holds the counters, and with them would keep the service alive.
     drop(router);
     // Alone it has no media, so no addresses to look at.
-    let page = (metrics, readiness.clone(), Arc::default());
+    let page = (metrics, readiness.clone(), None);
     let metrics_page = serve_metrics(config, prometheus, page, &stopping);
     tasks.extend(metrics_page);
     readiness.set(true);

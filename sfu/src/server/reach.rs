@@ -1,6 +1,6 @@
 //! Wires what watches our addresses to those who must know them.
 
-use crate::addresses::{self, Watcher};
+use crate::addresses::{self, Recheck, Watcher};
 use crate::advertise::{Advertiser, Change, Source};
 use crate::config::check::Rtc;
 use crate::http::admin::Readiness;
@@ -10,19 +10,18 @@ use crate::rooms::{Rooms, Surroundings};
 use crate::server::ServeError;
 use crate::worker::Workers;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::Notify;
 
 /// How clients reach media, as far as it is known when the server starts.
 pub(super) struct Reach {
-    advertiser: Advertiser,
+    watcher: Watcher,
+    ready: bool,
     /// The UDP port in use.
     pub(super) udp_port: u16,
     /// What clients are told first; empty if somebody is still to be asked.
     pub(super) first: Option<Change>,
     /// Makes us look again.
-    pub(super) check: Arc<Notify>,
+    pub(super) check: Recheck,
 }
 
 impl Reach {
@@ -45,11 +44,14 @@ impl Reach {
         if first.is_none() && !asks {
             return Err(ServeError::NoAddress);
         }
+        let ready = advertiser.is_ready();
+        let (watcher, check) = Watcher::new(advertiser, rtc);
         Ok(Self {
-            advertiser,
+            watcher,
+            ready,
             udp_port,
             first,
-            check: Arc::default(),
+            check,
         })
     }
 
@@ -75,24 +77,24 @@ impl Reach {
         if let Some(first) = &self.first {
             count(first, false);
         }
-        readiness.set_reachable(self.advertiser.is_ready());
-        let watcher = Watcher::new(self.advertiser, self.check);
+        readiness.set_reachable(self.ready);
         let tries = rtc.public.tries;
         // A change that a worker had no place for.
         let mut owed: Option<Change> = None;
         tokio::spawn(
-            watcher.run(rtc.public.check_every, move |change, reachable| {
-                readiness.set_reachable(reachable);
-                let _ = owed.take_if(|change| tell(change, &workers, &rooms));
-                let Some(change) = change else { return };
-                announce(&change.candidates);
-                count(&change, true);
-                if tries {
-                    try_from_inside(&change);
-                }
-                owed = Some(change);
-                let _ = owed.take_if(|change| tell(change, &workers, &rooms));
-            }),
+            self.watcher
+                .run(rtc.public.check_every, move |change, reachable| {
+                    readiness.set_reachable(reachable);
+                    let _ = owed.take_if(|change| tell(change, &workers, &rooms));
+                    let Some(change) = change else { return };
+                    announce(&change.candidates);
+                    count(&change, true);
+                    if tries {
+                        try_from_inside(&change);
+                    }
+                    owed = Some(change);
+                    let _ = owed.take_if(|change| tell(change, &workers, &rooms));
+                }),
         );
     }
 }

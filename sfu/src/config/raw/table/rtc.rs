@@ -56,37 +56,43 @@ pub(super) const KEYS: &[Key] = &[
         Addresses,
         "",
         "Address told to clients instead of the local ones: `1.2.3.4`, or `v4,v6`, or a name whose addresses are looked up again and again.",
-    ),
+    )
+    .reloadable(),
     Key::built(
         "rtc.advertise",
         Texts,
         "",
         "All addresses to tell, before anything else: `ip` with our ports, or `ip:port/udp` and `ip:port/tcp` where a router forwards another port. (Foci only)",
-    ),
+    )
+    .reloadable(),
     Key::built(
         "rtc.use_external_ip",
         Bool,
         "false",
         "Ask a STUN server for the public address, if neither `node_ip` nor `advertise` says it.",
-    ),
+    )
+    .reloadable(),
     Key::built(
         "rtc.stun_servers",
         Texts,
         "",
         "STUN servers to ask, as `host:port`; unset: LiveKit's, of Google and Twilio.",
-    ),
+    )
+    .reloadable(),
     Key::built(
         "rtc.advertise_internal_ip",
         Bool,
         "false",
         "Tell the local addresses beside the public one.",
-    ),
+    )
+    .reloadable(),
     Key::built(
         "rtc.external_ip_only",
         Bool,
         "false",
         "With `use_external_ip`: tell no local address, even while no public one is known.",
-    ),
+    )
+    .reloadable(),
     Key::built(
         "rtc.skip_external_ip_validation",
         Bool,
@@ -104,31 +110,36 @@ pub(super) const KEYS: &[Key] = &[
         Texts,
         "",
         "Only these network interfaces (exact names).",
-    ),
+    )
+    .reloadable(),
     Key::built(
         "rtc.interfaces.excludes",
         Texts,
         "",
         "All but these network interfaces; without effect beside `includes`.",
-    ),
+    )
+    .reloadable(),
     Key::built(
         "rtc.ips.includes",
         Texts,
         "",
         "Only local addresses in these CIDR blocks.",
-    ),
+    )
+    .reloadable(),
     Key::built(
         "rtc.ips.excludes",
         Texts,
         "",
         "All but local addresses in these CIDR blocks; without effect beside `includes`.",
-    ),
+    )
+    .reloadable(),
     Key::built(
         "rtc.enable_loopback_candidate",
         Bool,
         "false",
         "Offer 127.0.0.1 and ::1 as well; for clients on this machine.",
-    ),
+    )
+    .reloadable(),
     Key::not_yet(
         "rtc.packet_buffer_size_video",
         Uint(8_192),
