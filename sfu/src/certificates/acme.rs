@@ -47,6 +47,10 @@ enum AcmeError {
     NotOffered(String),
     #[error("the authority does not find that the hosts are ours: {0}")]
     NotOurs(String),
+    #[error(
+        "the certificate that was issued is not good for all hosts and for long: look at the clock of this machine"
+    )]
+    Useless,
     #[error("the authority does not finish the order ({0})")]
     Unfinished(&'static str),
 }
@@ -118,7 +122,11 @@ impl Orders {
         }
         let (chain, key) = ordered?;
         folder.keep_certificate(&key, &chain).await?;
-        Ok(())
+        // The next would be no better, and there are so many a week.
+        match self.due_in(folder).await {
+            Duration::ZERO => Err(AcmeError::Useless),
+            _ => Ok(()),
+        }
     }
 
     /// The account with the authority: the one that was made before, or a new one.
@@ -149,7 +157,7 @@ impl Orders {
         let mut order = account.new_order(&NewOrder::new(&hosts)).await?;
         self.answer(&mut order).await?;
         let patience = RetryPolicy::new().timeout(STEP_WITHIN);
-        match order.poll_ready(&patience).await? {
+        match order.poll_ready(&patience).await.map_err(not_ours)? {
             OrderStatus::Ready | OrderStatus::Valid => {}
             OrderStatus::Invalid => return Err(AcmeError::NotOurs(complaint(&mut order).await)),
             OrderStatus::Pending => return Err(AcmeError::Unfinished("pending")),
@@ -187,9 +195,17 @@ impl Orders {
                 Challenge::Http01 => answers.add_page(&challenge.token, shown.as_str()),
             }
             self.answers.send_replace(Arc::new(answers.clone()));
-            challenge.set_ready().await?;
+            challenge.set_ready().await.map_err(not_ours)?;
         }
         Ok(())
+    }
+}
+
+/// While it looks at hosts, what an authority refuses it refuses for what it has found.
+fn not_ours(error: instant_acme::Error) -> AcmeError {
+    match error {
+        instant_acme::Error::Api(problem) => AcmeError::NotOurs(problem.to_string()),
+        other => other.into(),
     }
 }
 

@@ -152,6 +152,37 @@ async fn a_certificate_by_the_main_port_is_renewed_in_time_under_an_open_connect
 }
 
 #[tokio::test]
+async fn what_an_authority_has_against_us_is_told() {
+    let (tls, http) = (free_tcp_port(), free_tcp_port());
+    let good = GOOD;
+    let pebble = Pebble::start(Ways { tls, http, good }).await;
+    // Nothing listens at port 80 of the host.
+    let acme = pebble.config("    challenge: http-01\n");
+    let server = Server::start_with(&format!("tls:\n  port: {tls}\n{acme}")).await;
+    let mut tick = interval(Duration::from_millis(50));
+    let told = async {
+        loop {
+            tick.tick().await;
+            let log = server.log();
+            let mut lines = log.lines();
+            if let Some(line) = lines.find(|line| line.contains("no certificate by ACME")) {
+                return line.to_owned();
+            }
+        }
+    };
+    let told = timeout(PATIENCE, told).await.expect("it is told");
+    for part in [
+        "does not find that the hosts are ours: ",
+        "connection refused",
+        "again=120s",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+    let failed = server.metric(ORDERS, &["result=\"failed\""]).await;
+    assert_eq!(failed, 1.0);
+}
+
+#[tokio::test]
 async fn an_authority_that_is_away_keeps_nobody_from_starting() {
     let (tls, away) = (free_tcp_port(), free_tcp_port());
     let folder = std::env::temp_dir().join(format!("foci-away-{}", std::process::id()));
