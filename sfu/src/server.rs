@@ -175,21 +175,12 @@ async fn serve(
     let port = Port::new(router, (&stopping, &places), trusted.clone(), &faults);
     let mut tasks = listen::spawn(listeners.main, &port);
     let doors = accept_media(listeners.media, &surroundings);
-    let encrypted = (listeners.tls, doors);
-    tasks.extend(serve_tls(config, encrypted, &port, &certificates, &metrics));
+    let tls = (listeners.tls, doors);
+    tasks.extend(serve_tls(config, tls, &port, &certificates, &metrics));
     let check = reach.check.clone();
-    let page = admin::router(
-        &config.prometheus,
-        metrics.clone(),
-        readiness.clone(),
-        Some(check.clone()),
-    );
-    tasks.extend(serve_metrics(
-        listeners.prometheus,
-        page,
-        metrics.clone(),
-        &stopping,
-    ));
+    let page = (metrics.clone(), readiness.clone(), Some(check.clone()));
+    let prometheus = listeners.prometheus;
+    tasks.extend(serve_metrics(config, prometheus, page, &stopping));
     // It may wait for what another process has left behind.
     let matrix = authorization::start(config, &keys, (&rooms, comings, trusted), &metrics)?;
     let open = admin::health(readiness.clone()).merge(challenge::router(certificates.clone()));
@@ -246,14 +237,14 @@ fn serve_tls(
 
 /// Serves the metrics port.
 fn serve_metrics(
+    config: &Config,
     listeners: Vec<TcpListener>,
-    page: Router,
-    metrics: Metrics,
+    (metrics, readiness, check): (Metrics, Readiness, Option<Recheck>),
     stopping: &stop::Stopping,
 ) -> Vec<JoinHandle<()>> {
-    let scrapers = Places::new(MAX_SCRAPERS, metrics);
+    let scrapers = Places::new(MAX_SCRAPERS, metrics.clone());
     let port = Port {
-        router: page,
+        router: admin::router(&config.prometheus, metrics, readiness, check),
         stopping: stopping.clone(),
         places: scrapers,
         trusted_proxies: watch::channel(Vec::new()).1,

@@ -10,7 +10,7 @@ use crate::config::companion::{Bind, Companion};
 use crate::config::keys::Keys;
 use crate::faults::Faults;
 use crate::http;
-use crate::http::admin::{self, Readiness};
+use crate::http::admin::Readiness;
 use crate::http::connection::Places;
 use crate::metrics::Metrics;
 use crate::server::listen::Port;
@@ -134,8 +134,8 @@ async fn serve(
     // It holds the counters, and with them would keep the service alive.
     drop(port);
     // Alone it has no media, so no addresses to look at.
-    let page = admin::router(&config.prometheus, metrics.clone(), readiness.clone(), None);
-    tasks.extend(serve_metrics(prometheus, page, metrics, &stopping));
+    let page = (metrics, readiness.clone(), None);
+    tasks.extend(serve_metrics(config, prometheus, page, &stopping));
     readiness.set(true);
     announce(companion, &bound);
 
