@@ -81,6 +81,14 @@ impl Turn {
         &self.bound
     }
 
+    /// Whether the thread still serves: it ends by itself only when epoll fails or it panicked.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Our addresses have changed.
     pub fn set_own(&self, own: Own) {
         self.order(Order::Own(own));
