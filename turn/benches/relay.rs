@@ -82,8 +82,9 @@ fn shown(cost: Option<Cost>) -> String {
 fn ratio(theirs: Option<Cost>, mine: Option<Cost>) -> String {
     match (theirs, mine) {
         (Some(theirs), Some(mine)) => format!(
-            "   {:.1}x less CPU a packet, {:.1}x the packets",
+            "   {:.1}x less CPU a packet ({:.1}x with the peer's), {:.1}x the packets",
             theirs.ns_per_packet() / mine.ns_per_packet(),
+            theirs.whole_ns_per_packet() / mine.whole_ns_per_packet(),
             mine.per_second() / theirs.per_second()
         ),
         _ => String::new(),

@@ -25,6 +25,8 @@ pub(crate) struct Allocation {
     pub(crate) key: Key,
     /// Of the request that made it: sent again, it is answered again.
     pub(crate) transaction: Transaction,
+    /// What keeps the next port, if that was asked for.
+    pub(crate) reservation: Option<[u8; 8]>,
     /// The addresses told, by family.
     pub(crate) relays: [Option<SocketAddr>; 2],
     pub(crate) made: Instant,

@@ -3,6 +3,13 @@
 //! Everything is decided in [`crate::server`]; this moves datagrams, frames and batches for the SFU,
 //! and reads the clock once a pass. The embedder starts it with [`Turn::start`], talks to it through
 //! [`Turn`], and is talked to through the closure it gave.
+//!
+//! To put an SFU beside it: make two lanes with [`lane()`] for each of the SFU's workers, give TURN
+//! the [`Door`] and the worker the other two ends, and tell [`Own::sfu`](crate::config::Own::sfu)
+//! every address the SFU advertises. The worker calls [`LaneReceiver::wake_by`] with its own waker;
+//! in each pass it takes batches, treats `(allocation, sfu)` of a packet as the path it came by, and
+//! gives the batch back; what it has for such a path it pushes into the [`LaneSender`] and flushes
+//! once a pass; before it sleeps it asks [`LaneReceiver::may_sleep`].
 
 #![allow(
     clippy::disallowed_methods,
@@ -72,6 +79,14 @@ impl Turn {
     #[must_use]
     pub const fn bound(&self) -> &Bound {
         &self.bound
+    }
+
+    /// Whether the thread still serves: it ends by itself only when epoll fails or it panicked.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
     }
 
     /// Our addresses have changed.

@@ -40,4 +40,5 @@ fn certificates_are_rotated_under_fifty_open_allocations_and_none_drops() {
     }
     let totals = server.until(|totals| totals.server.allocations == 51);
     assert_eq!((totals.streams.open, totals.server.closed), (51, 0));
+    assert!(server.turn().is_running());
 }

@@ -34,7 +34,8 @@ const MESSAGES: u32 = 40;
 fn uclient(server: SocketAddr, peer: SocketAddr, arguments: &[&str]) -> String {
     set_up();
     let mut command = Command::new("timeout");
-    command.args(["60", "turnutils_uclient"]).args(arguments);
+    // Some of its odd ways never end.
+    command.args(["30", "turnutils_uclient"]).args(arguments);
     command.args(["-n", &MESSAGES.to_string(), "-z", "5", "-l", "172"]);
     command.args(["-e", &peer.ip().to_string(), "-r", &peer.port().to_string()]);
     command.args(["-p", &server.port().to_string(), &server.ip().to_string()]);

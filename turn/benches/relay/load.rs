@@ -1,6 +1,7 @@
 //! The load: who sends how much where, what arrives, what it cost the server.
 
 use super::client::{CHANNEL, Client};
+use super::servers::{cpu_of, cpu_of_sender};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use std::time::{Duration, Instant};
 const PAYLOAD: usize = 172;
 /// Clients, each with a peer of its own.
 const CLIENTS: usize = 48;
+/// The thread that receives.
+const SINK: &str = "sink";
 /// One round.
 const ROUND: Duration = Duration::from_secs(2);
 
@@ -30,6 +33,10 @@ pub(crate) struct SfuTarget {
     pub(crate) arrived: Arc<AtomicU64>,
     /// Packets it is to send, shared out among all allocations it knows.
     pub(crate) to_send: Arc<AtomicU64>,
+    /// How many in a row to one allocation.
+    pub(crate) in_a_row: Arc<AtomicU64>,
+    /// The name of its thread.
+    pub(crate) thread: &'static str,
 }
 
 /// Which way.
@@ -93,12 +100,19 @@ pub(crate) struct Cost {
     arrived: u64,
     sent: u64,
     cpu_ns: u64,
+    /// What the peer's, or the SFU's, own thread spent on sending or receiving.
+    peer_ns: u64,
     took: Duration,
 }
 
 impl Cost {
     pub(crate) fn ns_per_packet(&self) -> f64 {
         self.cpu_ns as f64 / self.arrived.max(1) as f64
+    }
+
+    /// The server and its peer.
+    pub(crate) fn whole_ns_per_packet(&self) -> f64 {
+        (self.cpu_ns + self.peer_ns) as f64 / self.arrived.max(1) as f64
     }
 
     pub(crate) fn per_second(&self) -> f64 {
@@ -110,8 +124,9 @@ impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:6.2} us CPU a packet, {:7.0} packets/s, {:5.1} % lost",
+            "{:6.2} us CPU a packet ({:5.2} with its peer), {:7.0} packets/s, {:4.1} % lost",
             self.ns_per_packet() / 1000.0,
+            self.whole_ns_per_packet() / 1000.0,
             self.per_second(),
             100.0 - 100.0 * self.arrived as f64 / self.sent.max(1) as f64
         )
@@ -158,7 +173,15 @@ pub(crate) fn run(target: &Target, direction: Direction, load: Load) -> Cost {
         _ => sink.arrived(),
     };
     std::thread::sleep(Duration::from_millis(50));
-    let (before, cpu_before) = (arrived(), (target.cpu_ns)());
+    let peer_ns = || match (direction, &target.sfu) {
+        (_, Some(sfu)) => cpu_of(sfu.thread),
+        (Direction::ToPeer, None) => cpu_of(SINK),
+        (Direction::FromPeer, None) => cpu_of_sender(),
+    };
+    let (before, cpu_before, peer_before) = (arrived(), (target.cpu_ns)(), peer_ns());
+    if let Some(sfu) = &target.sfu {
+        sfu.in_a_row.store(load.packets as u64, Ordering::Relaxed);
+    }
     let began = Instant::now();
     let sent = send(load, |n| match (direction, &target.sfu) {
         (Direction::ToPeer, _) => drop(client_sockets[n].send(&data)),
@@ -171,6 +194,7 @@ pub(crate) fn run(target: &Target, direction: Direction, load: Load) -> Cost {
         arrived: arrived() - before,
         sent,
         cpu_ns: (target.cpu_ns)() - cpu_before,
+        peer_ns: peer_ns() - peer_before,
         took,
     }
 }
@@ -214,11 +238,12 @@ impl Sink {
         let arrived = Arc::new(AtomicU64::new(0));
         let ended = Arc::new(AtomicBool::new(false));
         let (count, end) = (Arc::clone(&arrived), Arc::clone(&ended));
-        let thread = std::thread::spawn(move || read(sockets, &count, &end));
+        let thread = std::thread::Builder::new().name(SINK.into());
+        let thread = thread.spawn(move || read(sockets, &count, &end));
         Self {
             arrived,
             ended,
-            thread: Some(thread),
+            thread: thread.ok(),
         }
     }
 

@@ -94,12 +94,23 @@ pub(crate) enum Sfu {
     Repeat,
 }
 
+impl Sfu {
+    const fn thread(self) -> &'static str {
+        match self {
+            Self::Drain => "sfu-drain",
+            Self::Repeat => "sfu-repeat",
+        }
+    }
+}
+
 /// Ours.
 pub(crate) struct Ours {
+    sfu: Sfu,
     turn: Turn,
     thread: String,
     arrived: Arc<AtomicU64>,
     to_send: Arc<AtomicU64>,
+    in_a_row: Arc<AtomicU64>,
 }
 
 impl Ours {
@@ -130,16 +141,22 @@ impl Ours {
             steer: None,
         });
         let (arrived, to_send) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let (count, budget) = (Arc::clone(&arrived), Arc::clone(&to_send));
-        std::thread::spawn(move || serve(inbox, outbox, &count, &budget));
+        let in_a_row = Arc::new(AtomicU64::new(1));
+        let (count, row) = (Arc::clone(&arrived), Arc::clone(&in_a_row));
+        let budget = Arc::clone(&to_send);
+        let thread = std::thread::Builder::new().name(sfu.thread().into());
+        let serving = thread.spawn(move || serve((inbox, outbox), sfu, &count, (&budget, &row)));
+        drop(serving.expect("a thread"));
         let before = threads();
         let turn = Turn::start(settings).expect("it starts");
         let thread = threads().into_iter().find(|one| !before.contains(one));
         Self {
+            sfu,
             turn,
             thread: thread.expect("its thread"),
             arrived,
             to_send,
+            in_a_row,
         }
     }
 
@@ -158,6 +175,8 @@ impl Ours {
                 address: SFU.parse().expect("an address"),
                 arrived: Arc::clone(&self.arrived),
                 to_send: Arc::clone(&self.to_send),
+                in_a_row: Arc::clone(&self.in_a_row),
+                thread: self.sfu.thread(),
             }),
             ..self.target()
         }
@@ -177,6 +196,20 @@ fn threads() -> Vec<String> {
     names.filter(is_turn).collect()
 }
 
+/// Nanoseconds that this process's threads of a name have run.
+pub(crate) fn cpu_of(thread: &str) -> u64 {
+    cpu_ns("/proc/self/task", |task| {
+        let name = fs::read_to_string(format!("/proc/self/task/{task}/comm"));
+        name.is_ok_and(|name| name.trim() == thread)
+    })
+}
+
+/// Nanoseconds that this process's first thread has run: it sends.
+pub(crate) fn cpu_of_sender() -> u64 {
+    let own = std::process::id().to_string();
+    cpu_ns("/proc/self/task", |task| task == own)
+}
+
 /// Nanoseconds that tasks have run.
 fn cpu_ns(tasks: &str, of: impl Fn(&str) -> bool) -> u64 {
     let Ok(entries) = fs::read_dir(tasks) else {
@@ -192,17 +225,19 @@ fn cpu_ns(tasks: &str, of: impl Fn(&str) -> bool) -> u64 {
 
 /// The SFU's thread: counts, and sends what it is told to, shared out among the last 48 it heard of.
 fn serve(
-    mut inbox: LaneReceiver,
-    mut outbox: LaneSender,
+    (mut inbox, mut outbox): (LaneReceiver, LaneSender),
+    sfu: Sfu,
     arrived: &AtomicU64,
-    to_send: &AtomicU64,
+    (to_send, in_a_row): (&AtomicU64, &AtomicU64),
 ) {
     let mut known: Vec<Packet> = Vec::new();
     let mut turn = 0;
+    let me = std::thread::current();
+    inbox.wake_by(move || me.unpark());
     loop {
         while let Some(batch) = inbox.take() {
             arrived.fetch_add(batch.len() as u64, Ordering::Relaxed);
-            for (packet, _) in batch.packets() {
+            for (packet, _) in batch.packets().filter(|_| sfu == Sfu::Repeat) {
                 known.retain(|other| other.allocation.slot != packet.allocation.slot);
                 known.insert(0, packet);
             }
@@ -210,13 +245,21 @@ fn serve(
             inbox.give_back(batch);
         }
         let wanted = to_send.swap(0, Ordering::Relaxed).min(4096);
+        let row = in_a_row.load(Ordering::Relaxed).max(1) as usize;
         for _ in 0..wanted {
-            if let Some(to) = known.get(turn % known.len().max(1)) {
+            if let Some(to) = known.get(turn / row % known.len().max(1)) {
                 outbox.push(to.allocation, to.sfu, to.relayed, &[7; 172]);
             }
             turn += 1;
         }
         outbox.flush();
-        std::thread::sleep(Duration::from_micros(500));
+        let tick = match sfu {
+            Sfu::Drain => Duration::from_secs(1),
+            Sfu::Repeat => Duration::from_micros(500),
+        };
+        if inbox.may_sleep() {
+            std::thread::park_timeout(tick);
+        }
+        inbox.woke();
     }
 }

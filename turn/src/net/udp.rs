@@ -22,6 +22,10 @@ const RECEIVE_BYTES: usize = 65_536;
 /// Messages asked for of a socket that had less than that last time: each costs its preparation.
 const FEW: usize = 8;
 
+/// A send that fails in certain ways makes quinn-udp give up batching on its socket, be it the
+/// network card's fault or one odd destination's. After so many sends it is tried again.
+const BATCHING_AGAIN: u32 = 20_000;
+
 /// What the sockets count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UdpCounters {
@@ -77,6 +81,10 @@ struct One {
     readable: bool,
     /// Messages to ask for next.
     ask: usize,
+    /// What the kernel said at first of sending several at once.
+    can_batch: bool,
+    /// Sends since batching was given up.
+    single: u32,
 }
 
 impl Sockets {
@@ -168,7 +176,7 @@ impl Sockets {
     /// Sends all that was gathered.
     pub(super) fn send(&mut self, sends: &mut Sends) {
         sends.drain(|run| {
-            if let Some(one) = self.sockets.get(run.road.socket as usize) {
+            if let Some(one) = self.sockets.get_mut(run.road.socket as usize) {
                 one.send_run(run, &mut self.counters);
             }
         });
@@ -195,7 +203,8 @@ impl One {
             .recv(UdpSockRef::from(&self.socket), slices, meta)
     }
 
-    fn send_run(&self, run: &Run, counters: &mut UdpCounters) {
+    fn send_run(&mut self, run: &Run, counters: &mut UdpCounters) {
+        self.try_batching_again();
         if run.bytes.is_empty() {
             return self.send_piece(run, &[], 1, counters);
         }
@@ -204,6 +213,22 @@ impl One {
         for piece in run.bytes.chunks(most) {
             let count = piece.len().div_ceil(run.segment.max(1)) as u64;
             self.send_piece(run, piece, count, counters);
+        }
+    }
+
+    fn try_batching_again(&mut self) {
+        if !self.can_batch || self.state.max_gso_segments() > 1 {
+            return;
+        }
+        self.single += 1;
+        if self.single < BATCHING_AGAIN {
+            return;
+        }
+        self.single = 0;
+        if let Ok(state) = UdpSocketState::new(UdpSockRef::from(&self.socket)) {
+            self.state = state;
+            // Making one has set this its own way.
+            let _ = discover_path_mtu(&self.socket, self.local.ip(), false);
         }
     }
 
@@ -278,6 +303,8 @@ fn bind(address: SocketAddr, kind: Kind) -> io::Result<One> {
     }
     let local = socket.local_addr()?;
     Ok(One {
+        can_batch: state.max_gso_segments() > 1,
+        single: 0,
         socket,
         state,
         kind,

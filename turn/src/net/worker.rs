@@ -37,6 +37,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// From so many datagrams a second on, they are waited for a little, so that a wake-up reads several
 /// and those to one destination leave together: below, there is nothing to gather.
 const GATHER_FROM_S: u64 = 4000;
+/// A pass that had so many is gathered enough.
+const GATHERED: u64 = 32;
 /// How long: no listener hears it, and it makes a few thousand wake-ups a second of any load.
 const GATHER: Duration = Duration::from_micros(250);
 /// The rate is looked at this often.
@@ -73,11 +75,21 @@ struct Rate {
     since: Instant,
     count: u64,
     is_high: bool,
+    /// The count after the last pass, and what that pass had.
+    last: u64,
+    pass: u64,
 }
 
 impl Rate {
+    /// Many come, and one or a few at a time.
+    const fn is_worth_a_pause(&self) -> bool {
+        self.is_high && self.pass < GATHERED
+    }
+
     /// Looks at the count of datagrams so far.
     fn look(&mut self, count: u64, now: Instant) {
+        self.pass = count - self.last;
+        self.last = count;
         let passed = now.saturating_duration_since(self.since);
         if passed < RATE_WINDOW {
             return;
@@ -149,6 +161,8 @@ impl Worker {
                 since: now,
                 count: 0,
                 is_high: false,
+                last: 0,
+                pass: 0,
             },
         })
     }
@@ -200,7 +214,7 @@ impl Worker {
         let busy = self.sockets.has_more() || self.carrier.streams.has_more() || self.more_of_sfu;
         if busy {
             timeout = Duration::ZERO;
-        } else if self.rate.is_high {
+        } else if self.rate.is_worth_a_pause() {
             std::thread::park_timeout(GATHER);
         }
         if !self.carrier.doors.may_sleep() {

@@ -56,7 +56,7 @@ impl Server {
             if !self.allocations.at(slot).is_some_and(same) {
                 return Err(Refusal::MISMATCH);
             }
-            self.tell_allocation(slot, message, caller, &Grant::default(), now);
+            self.tell_allocation(slot, message, caller, None, now);
             return Ok(());
         }
         let wish = wish(message)?;
@@ -69,6 +69,7 @@ impl Server {
             username: caller.username.clone(),
             key: caller.key,
             transaction: message.transaction,
+            reservation: grant.token,
             relays: grant.relays,
             made: now,
             expires: now + lifetime,
@@ -80,7 +81,7 @@ impl Server {
             outward: Budget::new(self.config.limits.allocation_bytes_s, now),
         };
         let id = self.enter(allocation);
-        self.tell_allocation(id.slot, message, caller, &grant, now);
+        self.tell_allocation(id.slot, message, caller, grant.missing, now);
         Ok(())
     }
 
@@ -226,24 +227,25 @@ impl Server {
         slot: u32,
         message: &Message<'_>,
         caller: &Caller,
-        grant: &Grant,
+        missing: Option<Refusal>,
         now: Instant,
     ) {
         let Some(allocation) = self.allocations.at(slot) else {
             return;
         };
         let (client, relays) = (allocation.client, allocation.relays);
+        let reservation = allocation.reservation;
         let left = allocation.expires.saturating_duration_since(now).as_secs();
         self.write(client, message, Some(caller), Class::Success, |writer| {
             for relay in relays.into_iter().flatten() {
                 writer.address(XOR_RELAYED_ADDRESS, relay);
             }
             writer.word(LIFETIME, left as u32);
-            if let Some(token) = grant.token {
+            if let Some(token) = reservation {
                 writer.bytes(RESERVATION_TOKEN, &token);
             }
             writer.address(XOR_MAPPED_ADDRESS, client.remote);
-            if let Some(missing) = grant.missing {
+            if let Some(missing) = missing {
                 let family = if relays[0].is_none() {
                     Family::V4
                 } else {

@@ -310,11 +310,17 @@ fn hundreds_of_participants_share_the_ports_evenly() {
 fn an_even_port_and_its_reserved_neighbour_are_given() {
     let mut world = World::new();
     let user = world.user("alice", "1.2.3.4:5");
-    let answer = world.ask(&user, Method::Allocate, |writer| {
+    let bytes = signed(&user, Method::Allocate, [8; 12], |writer| {
         writer
             .bytes(REQUESTED_TRANSPORT, &[17, 0, 0, 0])
             .bytes(EVEN_PORT, &[0x80]);
     });
+    let answer = world.say(user.client, &bytes).expect("an answer");
+    let again = world.say(user.client, &bytes).expect("an answer");
+    assert_eq!(
+        again.attribute(RESERVATION_TOKEN),
+        answer.attribute(RESERVATION_TOKEN)
+    );
     let (relayed, token) = (
         answer.relayed(),
         answer.attribute(RESERVATION_TOKEN).expect("a token"),
