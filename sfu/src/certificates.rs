@@ -126,6 +126,12 @@ impl Certificates {
         self.acceptor.accept(stream).await
     }
 
+    /// What a handshake goes by, for who shakes hands elsewhere: what it shows is always what is in use.
+    #[must_use]
+    pub fn settings(&self) -> Arc<ServerConfig> {
+        Arc::clone(self.acceptor.config())
+    }
+
     /// What the authority is to find on the main port below this token. (RFC 8555 §8.3)
     #[must_use]
     pub fn page(&self, token: &str) -> Option<String> {

@@ -74,7 +74,7 @@ fn usable(loaded: &Loaded) -> Option<ExitCode> {
 
 fn check(loaded: &Loaded) -> ExitCode {
     show::err(&show::complaints(&loaded.complaints));
-    let certificates = certificates::examine(&loaded.config.tls.pairs);
+    let certificates = certificates::examine(&loaded.config.certificates());
     for error in &certificates {
         show::err(&format!("error: {error}\n"));
     }

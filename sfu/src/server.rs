@@ -21,7 +21,7 @@ use crate::config::check::{Config, SHORT_SECRET};
 use crate::config::complaint::Complaints;
 use crate::config::ports;
 use crate::faults::Faults;
-use crate::handover::{self, Doors};
+use crate::handover::{self, Doors, Handed};
 use crate::http::admin::{self, Readiness};
 use crate::http::connection::Places;
 use crate::http::front::Front;
@@ -162,11 +162,12 @@ async fn serve(
     let rooms = Rooms::start(surroundings.clone());
     let (draining, is_draining) = watch::channel(false);
     let (policy, joins) = watch::channel(sections::policy(config));
-    let beside = (advertised.as_slice(), reach.udp_port);
+    let pairs = config.certificates();
+    let certificates = Certificates::start(&pairs, config.tls.acme.as_ref(), &metrics)?;
+    let beside = (advertised.as_slice(), reach.udp_port, &certificates);
     let relay = relay::start(config, beside, &surroundings, policy.clone())?;
     let front = sections::front(config, &surroundings, &rooms, (joins, is_draining));
     let listeners = Listeners::bind(config).await?;
-    let certificates = Certificates::start(&config.tls.pairs, config.tls.acme.as_ref(), &metrics)?;
     let bound = listen::addresses(&listeners.main);
     let stopping = stop::Stopping::default();
     let (proxies, trusted) = watch::channel(config.http.trusted_proxies.clone());
@@ -174,8 +175,9 @@ async fn serve(
     let places = Places::new(MAX_CONNECTIONS, metrics.clone());
     let port = Port::new(router, (&stopping, &places), trusted.clone(), &faults);
     let mut tasks = listen::spawn(listeners.main, &port);
-    let doors = accept_media(listeners.media, &surroundings);
-    let tls = (listeners.tls, doors);
+    let media = accept_media(listeners.media, &surroundings);
+    let turn = relay.entrance();
+    let tls = (listeners.tls, Doors { turn, media });
     tasks.extend(serve_tls(config, tls, &port, &certificates, &metrics));
     let check = reach.check.clone();
     let page = (metrics.clone(), readiness.clone(), Some(check.clone()));
@@ -256,7 +258,10 @@ fn serve_metrics(
 
 /// Takes media connections as long as the process lives: whoever stays to the end may need one. They may
 /// come by the port of TLS, too.
-fn accept_media(listeners: Vec<TcpListener>, surroundings: &Surroundings) -> Doors {
+fn accept_media(
+    listeners: Vec<TcpListener>,
+    surroundings: &Surroundings,
+) -> Option<mpsc::Sender<Handed>> {
     let (media, handed) = handover::queue();
     let mut handed = Some(handed);
     let takes = !listeners.is_empty();
@@ -269,10 +274,7 @@ fn accept_media(listeners: Vec<TcpListener>, surroundings: &Surroundings) -> Doo
         };
         tokio::spawn(accept::accept(comings, workers, metrics, faults));
     }
-    Doors {
-        turn: None,
-        media: takes.then_some(media),
-    }
+    takes.then_some(media)
 }
 
 /// The threads stop within one pass; joining them waits for no client.

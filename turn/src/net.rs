@@ -30,7 +30,7 @@ mod worker;
 pub use lane::{Batch, Door, LaneReceiver, LaneSender, Packet, lane};
 pub use settings::{Bound, Observation, Observe, Settings, SfuSide, Totals};
 pub use stream_limits::StreamLimits;
-pub use tcp::StreamCounters;
+pub use tcp::{Adopted, StreamCounters};
 pub use udp::UdpCounters;
 
 use crate::config::Own;
@@ -104,6 +104,14 @@ impl Turn {
         self.order(Order::Certificates(certificates));
     }
 
+    /// A client has come to another port. It is closed if there are too many, or too many wait.
+    pub fn adopt(&self, adopted: Adopted) {
+        match self.orders.try_send(Order::Adopt(adopted)) {
+            Ok(()) => self.wake(),
+            Err(_) => tracing::debug!("TURN: a connection found no place"),
+        }
+    }
+
     /// Ends the thread, and with it every allocation.
     pub fn stop(mut self) {
         self.end();
@@ -119,9 +127,12 @@ impl Turn {
     }
 
     fn order(&self, order: Order) {
-        if self.orders.send(order).is_err() {
-            return;
+        if self.orders.send(order).is_ok() {
+            self.wake();
         }
+    }
+
+    fn wake(&self) {
         if let Err(error) = self.waker.wake() {
             tracing::error!(%error, "the TURN thread cannot be woken");
         }

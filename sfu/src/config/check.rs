@@ -23,6 +23,7 @@ pub use app_service::AppService;
 pub use http::Http;
 pub use matrix::Matrix;
 pub use operation::{Level, Logging, Prometheus};
+pub use pair::Pair;
 pub use public::{Advertise, Public};
 pub use room::{Audio, Limit, Room, Video};
 pub use rtc::{NodeIp, PliThrottle, Rtc};
@@ -84,6 +85,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// Every certificate; the first is shown to whoever asks for none of them.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<Pair> {
+        let of_turn = self.turn.certificate.iter().filter(|_| self.turn.enabled);
+        self.tls.pairs.iter().chain(of_turn).cloned().collect()
+    }
+
     /// Every port this configuration listens on.
     #[must_use]
     pub fn ports(&self) -> Vec<PortUse> {
@@ -120,9 +128,11 @@ pub fn check(values: &mut Values, complaints: &mut Complaints) -> Config {
     matrix::apply(values);
     unbuilt(values, complaints);
     let development = values.flag("development");
+    let tls = Tls::read(values, complaints);
+    let certified = !tls.pairs.is_empty();
     let config = Config {
         http: Http::read(values, complaints),
-        tls: Tls::read(values, complaints),
+        tls,
         rtc: Rtc::read(values, complaints),
         room: Room::read(values, complaints),
         audio: Audio::read(values, complaints),
@@ -131,7 +141,7 @@ pub fn check(values: &mut Values, complaints: &mut Complaints) -> Config {
         logging: Logging::read(values, complaints),
         keys: keys(values, development, complaints),
         prometheus: Prometheus::read(values, complaints),
-        turn: Turn::read(values, complaints),
+        turn: Turn::read(values, certified, complaints),
         ice_servers: turn::others(values, complaints),
         matrix: Matrix::read(values, complaints),
         faults: operation::faults(values, complaints),

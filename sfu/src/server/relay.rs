@@ -4,8 +4,10 @@
 //! Decides nothing about a request. Called by `server` at start.
 
 use crate::addresses;
+use crate::certificates::Certificates;
 use crate::config::check::{Config, Turn};
 use crate::config::cidr::Cidr;
+use crate::handover::{self, Carried, Handed};
 use crate::ice_servers::{Credential, IceServer, Ours};
 use crate::media::message::PathTransport;
 use crate::media::transport::candidates::Candidate;
@@ -14,10 +16,11 @@ use crate::rooms::Surroundings;
 use crate::server::ServeError;
 use crate::signal::join::Policy;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
 use turn::config::{Own, Wall};
 use turn::credentials::{Credentials, Login, Secret};
 use turn::net::{self, Observation, Settings, SfuSide};
@@ -26,9 +29,14 @@ use turn::policy::{PeerPolicy, Prefix};
 /// The TURN server, if there is one, and those who tell clients of it.
 pub(super) struct Relay(Option<Running>);
 
+/// Where connections go that came to another port and turned out to be TURN.
+pub(super) type Entrance = mpsc::Sender<Handed>;
+
 struct Running {
-    server: net::Turn,
+    server: Arc<net::Turn>,
     settings: Turn,
+    /// The port clients are told that speaks everything over TLS; 0: none.
+    shared_port: u16,
     ours: Ours,
     policy: watch::Sender<Policy>,
     /// What clients are told now.
@@ -36,6 +44,18 @@ struct Running {
 }
 
 impl Relay {
+    /// Takes connections that came to another port.
+    pub(super) fn entrance(&self) -> Option<Entrance> {
+        let server = Arc::clone(&self.0.as_ref()?.server);
+        let (entrance, mut handed) = handover::queue();
+        tokio::spawn(async move {
+            while let Some(one) = handed.recv().await {
+                take(&server, one).await;
+            }
+        });
+        Some(entrance)
+    }
+
     /// Media has these candidates from now on: they are reached in process, and whoever joins is told
     /// of relays at their addresses.
     pub(super) fn follow(&mut self, candidates: &[Candidate]) {
@@ -50,7 +70,7 @@ impl Relay {
 
 impl Running {
     fn tell(&mut self, candidates: &[Candidate]) {
-        let urls = urls(&self.settings, candidates);
+        let urls = urls(&self.settings, self.shared_port, candidates);
         if urls == self.urls {
             return;
         }
@@ -76,7 +96,7 @@ impl Running {
 /// A port or a certificate that the operator named cannot be had.
 pub(super) fn start(
     config: &Config,
-    (candidates, udp_port): (&[Candidate], u16),
+    (candidates, udp_port, certificates): (&[Candidate], u16, &Certificates),
     surroundings: &Surroundings,
     policy: watch::Sender<Policy>,
 ) -> Result<Relay, ServeError> {
@@ -89,14 +109,16 @@ pub(super) fn start(
             doors: surroundings.workers.connect_relay(udp_port),
             steer: None,
         });
+        settings.certificates = Some(certificates.settings());
         settings.observe = observer(surroundings.metrics.clone());
         net::Turn::start(settings)
     });
     match started {
         Ok(server) => {
             let mut running = Running {
-                server,
+                server: Arc::new(server),
                 settings: turn.clone(),
+                shared_port: shared_port(config),
                 ours,
                 policy,
                 urls: Vec::new(),
@@ -149,9 +171,8 @@ fn settings(turn: &Turn, candidates: &[Candidate], ours: &Ours) -> io::Result<Se
     settings.tcp = listen(turn.tcp_port);
     if turn.external_tls {
         settings.tcp.extend(listen(turn.tls_port));
-    } else if let Some((cert, key)) = &turn.certificate {
+    } else {
         settings.tls = listen(turn.tls_port);
-        settings.certificates = Some(certificates(cert, key)?);
     }
     settings.relay = relays(turn);
     Ok(settings)
@@ -166,15 +187,6 @@ fn relays(turn: &Turn) -> Vec<IpAddr> {
     ips.sort_unstable_by_key(IpAddr::is_ipv6);
     ips.dedup_by_key(|ip| ip.is_ipv6());
     ips
-}
-
-fn certificates(cert: &str, key: &str) -> io::Result<net::tls::Certificates> {
-    let read = |name: &str| {
-        std::fs::read(name)
-            .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))
-    };
-    net::tls::certificates(&read(cert)?, &read(key)?)
-        .map_err(|error| io::Error::other(format!("{cert}, {key}: {error}")))
 }
 
 fn credentials(turn: &Turn, ours: Ours) -> Credentials {
@@ -231,7 +243,7 @@ fn prefix(block: &Cidr) -> Option<Prefix> {
 
 /// The URLs clients are told: addresses for UDP and TCP, the certificate's name for TLS. (LK: server
 /// ops §8.6)
-fn urls(turn: &Turn, candidates: &[Candidate]) -> Vec<String> {
+fn urls(turn: &Turn, shared_port: u16, candidates: &[Candidate]) -> Vec<String> {
     let mut urls = Vec::new();
     for (port, transport) in [(turn.udp_port, "udp"), (turn.tcp_port, "tcp")] {
         if port == 0 {
@@ -243,11 +255,70 @@ fn urls(turn: &Turn, candidates: &[Candidate]) -> Vec<String> {
             format!("turn:{at}?transport={transport}")
         }));
     }
-    if turn.tls_port != 0 && !turn.domain.is_empty() {
-        let (domain, port) = (&turn.domain, turn.advertised_tls_port);
-        urls.push(format!("turns:{domain}:{port}?transport=tcp"));
+    let own = if turn.tls_port == 0 {
+        0
+    } else {
+        turn.advertised_tls_port
+    };
+    let mut ports = vec![own, shared_port];
+    ports.dedup();
+    if !turn.domain.is_empty() {
+        let domain = &turn.domain;
+        let over_tls = ports.iter().filter(|port| **port != 0);
+        urls.extend(over_tls.map(|port| format!("turns:{domain}:{port}?transport=tcp")));
     }
     urls
+}
+
+/// The port of TLS as clients reach it; 0: there is none.
+fn shared_port(config: &Config) -> u16 {
+    if config.tls.port == 0 {
+        0
+    } else {
+        config.tls.advertised_port
+    }
+}
+
+/// Hands a connection to TURN. What came out of TLS goes on through a connection of this machine to
+/// itself, for TURN waits on sockets.
+async fn take(server: &Arc<net::Turn>, handed: Handed) {
+    let (remote, port) = (handed.remote, handed.local.port());
+    let stream = match handed.stream {
+        Carried::Plain(stream) => stream.into_std(),
+        Carried::Decrypted(mut decrypted) => match to_itself().await {
+            Ok((mut near, far)) => {
+                tokio::spawn(async move {
+                    // Either end closing ends both, as it should.
+                    let _ = tokio::io::copy_bidirectional(&mut decrypted, &mut near).await;
+                });
+                far.into_std()
+            }
+            Err(error) => Err(error),
+        },
+    };
+    match stream {
+        Ok(stream) => server.adopt(net::Adopted {
+            stream,
+            remote,
+            port,
+        }),
+        Err(error) => tracing::warn!(%error, "a TURN connection cannot be served"),
+    }
+}
+
+/// Both ends of a connection of this process to itself.
+async fn to_itself() -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let near = TcpStream::connect(listener.local_addr()?).await?;
+    let (far, peer) = listener.accept().await?;
+    // Somebody else on this machine may have been quicker.
+    if peer != near.local_addr()? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    for stream in [&near, &far] {
+        stream.set_nodelay(true)?;
+    }
+    Ok((near, far))
 }
 
 #[expect(
@@ -311,7 +382,7 @@ mod tests {
 
     #[test]
     fn clients_are_told_addresses_for_udp_and_tcp_and_the_real_port_for_tls() {
-        let plain = urls(&config("").turn, &udp());
+        let plain = urls(&config("").turn, 0, &udp());
         assert_eq!(
             plain,
             [
@@ -322,8 +393,10 @@ mod tests {
             ]
         );
         let tls = "turn: {domain: t.example, tls_port: 5350, external_tls: true}\n";
-        let only = urls(&config(tls).turn, &udp());
+        let only = urls(&config(tls).turn, 0, &udp());
         assert_eq!(only, ["turns:t.example:5350?transport=tcp"]);
+        let both = urls(&config(tls).turn, 443, &udp());
+        assert_eq!(both[1], "turns:t.example:443?transport=tcp");
     }
 
     #[test]
@@ -371,7 +444,8 @@ mod tests {
         let (policy, joins) = watch::channel(crate::server::sections::policy(&config));
         let server = turn::config::Config::new("r", wall());
         let mut relay = Relay(Some(Running {
-            server: net::Turn::start(Settings::new(server, [0; 32])).expect("a thread"),
+            server: Arc::new(net::Turn::start(Settings::new(server, [0; 32])).expect("a thread")),
+            shared_port: 0,
             settings: config.turn.clone(),
             ours: ours(&config).expect("a key"),
             policy,

@@ -8,7 +8,7 @@ use tests::certified::{Certified, ask, shown};
 use tests::client::{Client, PATIENCE};
 use tests::publication::Media;
 use tests::server::{Server, free_tcp_port};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, interval, timeout};
 
@@ -239,4 +239,64 @@ async fn whoever_sends_a_byte_a_second_is_closed_by_the_deadline_and_others_are_
     let answer = ask(&mut stream, "/healthz").await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     server.assert_calm();
+}
+
+/// A STUN binding request. (RFC 8489 §6)
+const BINDING: [u8; 20] = [
+    0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+];
+
+/// Asks who it is, and is told.
+async fn is_answered(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    stream.write_all(&BINDING).await.expect("sent");
+    let mut answer = [0; 20];
+    let read = timeout(PATIENCE, stream.read_exact(&mut answer)).await;
+    read.expect("in time").expect("an answer");
+    assert_eq!(answer[..2], [1, 1], "a success");
+    assert_eq!(answer[8..], BINDING[8..], "to this question");
+}
+
+#[tokio::test]
+async fn turn_is_served_by_the_port_of_tls_and_by_its_own_with_the_same_certificate() {
+    let own = SocketAddr::from((Ipv4Addr::LOCALHOST, free_tcp_port()));
+    let first = 28_000 + std::process::id() % 100 * 20;
+    let turn = format!(
+        "turn: {{tls_port: {}, domain: rtc.example.org, relay_range_start: {first}, relay_range_end: {}}}\n",
+        own.port(),
+        first + 3
+    );
+    let (server, certified, at) = start(&turn).await;
+    is_answered(TcpStream::connect(at).await.expect("it listens")).await;
+    for port in [at, own] {
+        is_answered(
+            certified
+                .connect(port, b"")
+                .await
+                .expect("hands are shaken"),
+        )
+        .await;
+    }
+    // HTTPS goes on beside it.
+    let mut https = certified.connect(at, b"").await.expect("hands are shaken");
+    let told = ask(&mut https, "/").await.expect("an answer");
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    counted(&server, "foci_turn_connections", "").await;
+    // Clients are told of both ports.
+    let log = server.log();
+    for port in [own.port(), at.port()] {
+        assert!(
+            log.contains(&format!("turns:rtc.example.org:{port}?transport=tcp")),
+            "{log}"
+        );
+    }
+    server.assert_calm();
+    // An open connection keeps the certificate it began with, and a new one gets the new one.
+    let open = certified.connect(own, b"").await.expect("hands are shaken");
+    let before = shown(&open);
+    certified.renew();
+    server.hang_up();
+    server.logs("certificate taken").await;
+    let after = certified.connect(own, b"").await.expect("hands are shaken");
+    assert_ne!(shown(&after), before);
+    is_answered(open).await;
 }

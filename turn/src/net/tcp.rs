@@ -52,6 +52,17 @@ pub struct StreamCounters {
     pub frames_late: u64,
 }
 
+/// A connection that another port has accepted, and that begins with a STUN message.
+#[derive(Debug)]
+pub struct Adopted {
+    /// The connection; it does not block. Its peer need not be the client.
+    pub stream: std::net::TcpStream,
+    /// The client, whose limits count.
+    pub remote: SocketAddr,
+    /// The port the client came to.
+    pub port: u16,
+}
+
 #[derive(Debug)]
 struct Listener {
     socket: TcpListener,
@@ -204,6 +215,17 @@ impl Streams {
                 }
             }
         }
+    }
+
+    /// Takes a connection that somebody else has accepted, under the same limits.
+    pub(super) fn adopt(&mut self, adopted: Adopted, registry: &Registry, now: Instant) {
+        let Adopted {
+            stream,
+            remote,
+            port,
+        } = adopted;
+        let socket = TcpStream::from_std(stream);
+        self.admit(socket, (Transport::Tcp, port, plain(remote)), registry, now);
     }
 
     fn admit(

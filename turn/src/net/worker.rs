@@ -3,7 +3,7 @@
 use super::carrier::{Carrier, Doors, Relays};
 use super::sends::Sends;
 use super::settings::{Bound, Observation, Observe, Settings, Totals};
-use super::tcp::{CONNECTIONS, Fault, Flow, LISTENERS, Streams};
+use super::tcp::{Adopted, CONNECTIONS, Fault, Flow, LISTENERS, Streams};
 use super::tls::Certificates;
 use super::udp::{Kind, Sockets};
 use crate::address::{Client, Family, RelayPort, Transport, plain};
@@ -51,6 +51,7 @@ pub(super) enum Order {
     Own(Own),
     Credentials(Credentials),
     Certificates(Certificates),
+    Adopt(Adopted),
 }
 
 /// The thread's belongings.
@@ -249,6 +250,10 @@ impl Worker {
                 Order::Credentials(credentials) => self.carrier.server.set_credentials(credentials),
                 Order::Certificates(certificates) => {
                     self.carrier.streams.set_certificates(certificates);
+                }
+                Order::Adopt(adopted) => {
+                    let streams = &mut self.carrier.streams;
+                    streams.adopt(adopted, self.poll.registry(), Instant::now());
                 }
             }
         }

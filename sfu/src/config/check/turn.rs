@@ -1,5 +1,6 @@
 //! The embedded TURN server and the servers of others that clients are told of.
 
+use crate::config::check::pair::Pair;
 use crate::config::cidr::Cidr;
 use crate::config::complaint::{Complaints, quoted};
 use crate::config::keys::Secret;
@@ -38,8 +39,8 @@ pub struct Turn {
     pub tls_port: u16,
     /// The port clients are told for TLS.
     pub advertised_tls_port: u16,
-    /// Certificate and key files.
-    pub certificate: Option<(String, String)>,
+    /// Its own certificate; without one, those of `tls` serve.
+    pub certificate: Option<Pair>,
     /// TLS ends at a balancer before us.
     pub external_tls: bool,
     /// Addresses it listens on; empty: all.
@@ -136,12 +137,13 @@ impl Turn {
             .collect()
     }
 
-    pub(super) fn read(values: &Values, complaints: &mut Complaints) -> Self {
+    /// `certified`: there are certificates of `tls`.
+    pub(super) fn read(values: &Values, certified: bool, complaints: &mut Complaints) -> Self {
         let (udp_port, tcp_port, tls_port) = listeners(values);
         let certificate = certificate(values, complaints);
         let external_tls = values.flag("turn.external_tls");
         let enabled = values.flag("turn.enabled");
-        let can_tls = certificate.is_some() || external_tls;
+        let can_tls = certificate.is_some() || external_tls || certified;
         if enabled && !can_tls && tls_port != 0 && values.is_set("turn.tls_port") {
             let cause = "TURN over TLS needs a certificate";
             let fix = "set turn.cert_file and turn.key_file, turn.external_tls if a proxy ends TLS, \
@@ -191,11 +193,18 @@ fn listeners(values: &Values) -> (u16, u16, u16) {
     (port(keys[0]), port(keys[1]), port(keys[2]))
 }
 
-fn certificate(values: &Values, complaints: &mut Complaints) -> Option<(String, String)> {
+fn certificate(values: &Values, complaints: &mut Complaints) -> Option<Pair> {
     let (cert, key) = (values.text("turn.cert_file"), values.text("turn.key_file"));
     let (missing, given) = match (cert.is_empty(), key.is_empty()) {
         (true, true) => return None,
-        (false, false) => return Some((cert, key)),
+        (false, false) => {
+            return Some(Pair {
+                key: "turn.cert_file",
+                cert_file: cert.into(),
+                key_file: key.into(),
+                awaited: false,
+            });
+        }
         (true, false) => ("turn.cert_file", "turn.key_file"),
         (false, true) => ("turn.key_file", "turn.cert_file"),
     };

@@ -39,7 +39,10 @@ fn it_runs_on_the_ports_of_the_house_and_without_a_certificate_not_over_tls() {
     let pair = "turn: {domain: t.example, cert_file: /c, key_file: /k}\n";
     let turn = good(pair).turn;
     assert_eq!((turn.tls_port, turn.advertised_tls_port), (5350, 5350));
-    assert_eq!(turn.certificate, Some(("/c".into(), "/k".into())));
+    let pair = turn.certificate.expect("a pair");
+    assert_eq!((pair.cert_file, pair.key_file), ("/c".into(), "/k".into()));
+    let shared = good("tls: {port: 7443, cert_file: /c, key_file: /k}\n").turn;
+    assert_eq!((shared.tls_port, shared.certificate), (5350, None));
 }
 
 #[test]
