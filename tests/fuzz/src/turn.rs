@@ -3,7 +3,7 @@
 use crate::input::Input;
 use crate::origin;
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 use turn::address::{AllocationId, Client, Family, RelayPort, Transport};
 use turn::config::{Config, Wall};
@@ -19,6 +19,7 @@ use turn::server::{Server, Way};
 const REALM_TEXT: &str = "r";
 const PORTS: (u16, u16) = (30_000, 30_002);
 const SFU: ([u8; 4], u16) = ([9, 9, 9, 9], 7882);
+const OWN_IPV6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2600, 0, 0, 0, 0, 0, 0, 9));
 
 /// Bytes as a message: raw, or with a right header and a signature.
 pub(crate) fn message(bytes: &[u8]) {
@@ -144,10 +145,7 @@ impl World {
             ..Credentials::default()
         };
         config.relay_ports = PORTS;
-        config.own.external = vec![
-            IpAddr::from([9, 9, 9, 9]),
-            IpAddr::from([0x2600, 0, 0, 0, 0, 0, 0, 9]),
-        ];
+        config.own.external = vec![IpAddr::from([9, 9, 9, 9]), OWN_IPV6];
         config.own.sfu = vec![SFU.into()];
         config.own.host = vec![IpAddr::from([9, 9, 9, 9])];
         config.limits.user_allocations = u32::from(form & 3);
@@ -338,11 +336,12 @@ impl World {
                 assert!(payload.end <= len && self.server.has_allocation(to));
                 assert!(head.bytes().len() >= 4 && head.padding().len() < 4);
                 let who = to.link as usize;
-                may(
-                    &self.let_in,
-                    who,
-                    peer.map_or(IpAddr::from(SFU.0), |peer| peer.ip()),
-                );
+                match (peer, sender) {
+                    (Some(peer), _) => may(&self.let_in, who, peer.ip()),
+                    // A neighbour, by the relay of either family.
+                    (None, Some(_)) if self.let_in.contains_key(&(who, OWN_IPV6)) => {}
+                    (None, _) => may(&self.let_in, who, IpAddr::from(SFU.0)),
+                }
             }
         }
     }
