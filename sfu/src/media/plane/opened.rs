@@ -87,6 +87,10 @@ impl Plane {
     /// Opens one datagram in place, and changes nothing but what keeps packets from being opened twice,
     /// and where those are known who have moved.
     pub fn open(&mut self, path: &Path, datagram: &mut [u8], now: Instant) -> Opened {
+        // An answer to port 0 cannot be sent, and trying makes the socket give up sending many at once.
+        if path.remote.port() == 0 {
+            return Opened::Refused(Reason::Foreign);
+        }
         let open: Open = match classify(datagram) {
             Kind::Stun => return Opened::Check,
             Kind::Dtls => return Opened::Handshake,

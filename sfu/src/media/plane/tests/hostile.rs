@@ -21,6 +21,19 @@ fn assert_unharmed(world: &mut World, publisher: usize, watcher: usize) {
     assert_eq!(world.take_media(watcher).len(), 3);
 }
 
+#[test]
+fn nobody_is_at_port_zero() {
+    let (mut world, publisher, watcher, hostile) = call();
+    let mut check = world.clients[hostile].check(true);
+    let mut path = world.clients[hostile].path;
+    path.remote.set_port(0);
+    world.plane.sent();
+    world.plane.handle_datagram(path, &mut check, world.now);
+    assert_eq!(world.plane.outgoing().count(), 0, "it is answered");
+    assert_eq!(world.plane.counters().dropped.not_ours, 1);
+    assert_unharmed(&mut world, publisher, watcher);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
