@@ -62,7 +62,7 @@ pub const TARGETS: &[Target] = &[
     target("greeting", greeting::greeting, 128 * KIB, 40),
     target("demux", datagram::demux, MIB, 10),
     target("srtp", datagram::srtp, 2 * MIB, 10),
-    target("framing", framing::framing, 2 * MIB, 40),
+    target("framing", framing::framing, 4 * MIB, 40),
     target("dcep", channels::dcep, 64 * KIB, 100),
     target("sctp", channels::sctp, 8 * MIB, 4),
     target("data_channels", channels::data_channels, 8 * MIB, 4),
