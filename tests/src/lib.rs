@@ -8,12 +8,14 @@ pub mod frames;
 pub mod token;
 
 pub mod replay;
+pub mod request;
 pub mod server;
 pub mod alone;
 pub mod certified;
 pub mod room_service;
 pub mod homeserver;
 pub mod synapse;
+pub mod laboratory;
 pub mod link;
 pub mod road;
 pub mod check;

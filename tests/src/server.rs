@@ -6,6 +6,7 @@
 
 use crate::artifacts;
 use crate::replay;
+pub use crate::request::{Answer, PATIENCE, request};
 use crate::token::{KEY, SECRET};
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -14,12 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, interval};
 
-/// How long a start, or an answer to a request, may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 /// What it says when it has started.
 const BANNER: &str = "starting Foci";
 /// How long after its first answer, at most.
@@ -63,17 +60,6 @@ fn head((node_ip, rtc): (&str, &[&str]), [http, udp, tcp, metrics]: [u16; 4]) ->
     )
 }
 
-/// An HTTP answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The status code.
-    pub status: u16,
-    /// The header block, as sent.
-    pub head: String,
-    /// The body.
-    pub body: String,
-}
-
 impl Server {
     /// Starts a server and waits until it answers.
     ///
@@ -114,6 +100,17 @@ impl Server {
     /// only.
     pub async fn start_at(ip: Ipv4Addr) -> Self {
         Self::launch(&ip.to_string(), "", &[]).await
+    }
+
+    /// The same with more lines of configuration.
+    pub async fn start_at_with(ip: Ipv4Addr, more: &str) -> Self {
+        Self::launch(&ip.to_string(), more, &[]).await
+    }
+
+    /// The same with another line below `rtc`.
+    pub async fn start_advertising(ip: Ipv4Addr, rtc: &str, more: &str) -> Self {
+        let rtc = ["use_external_ip: false", rtc];
+        Self::launch_reached(&ip.to_string(), &rtc, more, &[]).await
     }
 
     /// Starts a server whose media is reached over IPv4 and IPv6.
@@ -399,67 +396,6 @@ impl Server {
         let loud: Vec<_> = running.lines().filter(is_loud).collect();
         assert!(loud.is_empty(), "the log is not calm:\n{}", loud.join("\n"));
     }
-}
-
-/// One request with extra header lines, on a connection of its own.
-///
-/// # Errors
-/// No answer comes.
-pub async fn request(
-    host: SocketAddr,
-    method: &str,
-    path: &str,
-    headers: &str,
-    body: &str,
-) -> std::io::Result<Answer> {
-    let exchange = async {
-        let mut socket = TcpStream::connect(host).await?;
-        let length = match body.len() {
-            0 => String::new(),
-            length => format!("Content-Length: {length}\r\n"),
-        };
-        let text = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{length}{headers}\r\n{body}"
-        );
-        socket.write_all(text.as_bytes()).await?;
-        let mut answer = Vec::new();
-        socket.read_to_end(&mut answer).await?;
-        std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
-    };
-    let text = timeout(PATIENCE, exchange)
-        .await
-        .map_err(std::io::Error::other)??;
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
-    let body = if chunked {
-        unchunked(body)
-    } else {
-        body.to_owned()
-    };
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|code| code.parse().ok())
-        .unwrap_or(0);
-    Ok(Answer {
-        status,
-        head: head.to_owned(),
-        body,
-    })
-}
-
-/// A body in pieces, each after its length in hexadecimal. (RFC 9112 §7.1)
-fn unchunked(mut rest: &str) -> String {
-    let mut body = String::new();
-    while let Some((length, after)) = rest.split_once("\r\n") {
-        let piece = usize::from_str_radix(length, 16).ok();
-        let Some(piece) = piece.and_then(|length| after.get(..length)) else {
-            break;
-        };
-        body += piece;
-        rest = after[piece.len()..].trim_start_matches("\r\n");
-    }
-    body
 }
 
 impl Drop for Server {
