@@ -1,6 +1,7 @@
 //! Scripts in other languages against the real server: what they need is set up, what they print
 //! is shown, their exit code decides.
 
+use crate::laboratory::Laboratory;
 use crate::road::Road;
 use crate::server::Server;
 use crate::synapse::{Homeserver, Site};
@@ -155,6 +156,18 @@ pub async fn python_over(road: &Road, server: &Server, script: &str) {
     let mut command = in_python(program, script, &over(road, server));
     command.env("FOCI_ROAD", road.control());
     succeed(command, script).await;
+    server.assert_calm();
+}
+
+/// The same for a client behind routers.
+///
+/// # Panics
+/// When the script fails, or the server complains of anything.
+pub async fn python_in(laboratory: &Laboratory, server: &Server, script: &str) {
+    set_up("python").await;
+    let program = laboratory.command(&interpreter().to_string_lossy());
+    let url = format!("ws://{}:{}", laboratory.here(), server.http.port());
+    succeed(in_python(program, script, &url), script).await;
     server.assert_calm();
 }
 
