@@ -176,7 +176,7 @@ async fn serve(
     let port = Port::new(router, (&stopping, &places), trusted.clone(), &faults);
     let mut tasks = listen::spawn(listeners.main, &port);
     let media = accept_media(listeners.media, &surroundings);
-    let turn = relay.entrance();
+    let turn = relay.entrance(&metrics);
     let tls = (listeners.tls, Doors { turn, media });
     tasks.extend(serve_tls(config, tls, &port, &certificates, &metrics));
     let check = reach.check.clone();

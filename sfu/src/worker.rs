@@ -390,12 +390,13 @@ impl Worker {
             return;
         }
         self.next_report = started + REPORT_EVERY;
+        let lost_relay = self.relay.as_ref().map_or(0, |relay| relay.dropped());
         report::publish(
             &self.metrics,
             self.plane.counters(),
             self.plane.population(),
             self.mux.counters(),
-            (self.tcp.count(), self.tcp.counters()),
+            (self.tcp.count(), self.tcp.counters(), lost_relay),
         );
     }
 }

@@ -104,12 +104,14 @@ impl Turn {
         self.order(Order::Certificates(certificates));
     }
 
-    /// A client has come to another port. It is closed if there are too many, or too many wait.
-    pub fn adopt(&self, adopted: Adopted) {
-        match self.orders.try_send(Order::Adopt(adopted)) {
-            Ok(()) => self.wake(),
-            Err(_) => tracing::debug!("TURN: a connection found no place"),
+    /// A client has come to another port; false, and it is closed, if too many orders wait.
+    #[must_use]
+    pub fn adopt(&self, adopted: Adopted) -> bool {
+        let taken = self.orders.try_send(Order::Adopt(adopted)).is_ok();
+        if taken {
+            self.wake();
         }
+        taken
     }
 
     /// Ends the thread, and with it every allocation.

@@ -159,6 +159,8 @@ pub enum DropReason {
     SendLate,
     /// The TCP connection is gone.
     SendClosed,
+    /// TURN in this process had no place for it.
+    SendRelay,
     /// A data message whose receiver had no channel or no place for it.
     DataLate,
     /// A data message or channel beyond what a client may send or open.
@@ -167,7 +169,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason; a reason's place is its index in [`Counters::dropped`].
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::NotOurs,
         Self::BadStun,
         Self::UnknownAddress,
@@ -185,6 +187,7 @@ impl DropReason {
         Self::SendOther,
         Self::SendLate,
         Self::SendClosed,
+        Self::SendRelay,
         Self::DataLate,
         Self::DataRefused,
     ];
@@ -210,6 +213,7 @@ impl DropReason {
             Self::SendOther => "send_other",
             Self::SendLate => "send_late",
             Self::SendClosed => "send_closed",
+            Self::SendRelay => "send_relay",
             Self::DataLate => "data_late",
             Self::DataRefused => "data_refused",
         }

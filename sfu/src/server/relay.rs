@@ -45,12 +45,15 @@ struct Running {
 
 impl Relay {
     /// Takes connections that came to another port.
-    pub(super) fn entrance(&self) -> Option<Entrance> {
+    pub(super) fn entrance(&self, metrics: &Metrics) -> Option<Entrance> {
         let server = Arc::clone(&self.0.as_ref()?.server);
+        let metrics = metrics.clone();
         let (entrance, mut handed) = handover::queue();
         tokio::spawn(async move {
             while let Some(one) = handed.recv().await {
-                take(&server, one).await;
+                if !take(&server, one).await {
+                    metrics.limit_reached("turn_adopted");
+                }
             }
         });
         Some(entrance)
@@ -279,9 +282,9 @@ fn shared_port(config: &Config) -> u16 {
     }
 }
 
-/// Hands a connection to TURN. What came out of TLS goes on through a connection of this machine to
+/// Hands a connection to TURN; false if it finds no place. What came out of TLS goes on through a connection of this machine to
 /// itself, for TURN waits on sockets.
-async fn take(server: &Arc<net::Turn>, handed: Handed) {
+async fn take(server: &net::Turn, handed: Handed) -> bool {
     let (remote, port) = (handed.remote, handed.local.port());
     let stream = match handed.stream {
         Carried::Plain(stream) => stream.into_std(),
@@ -302,7 +305,10 @@ async fn take(server: &Arc<net::Turn>, handed: Handed) {
             remote,
             port,
         }),
-        Err(error) => tracing::warn!(%error, "a TURN connection cannot be served"),
+        Err(error) => {
+            tracing::warn!(%error, "a TURN connection cannot be served");
+            false
+        }
     }
 }
 

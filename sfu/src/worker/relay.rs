@@ -137,4 +137,28 @@ mod tests {
         assert_eq!(back, expected);
         assert_eq!(relay.dropped(), 0);
     }
+
+    #[test]
+    fn what_turn_has_no_place_for_is_counted() {
+        let (_turn_out, from_turn) = lane();
+        let (to_turn, turn_in) = lane();
+        let mut relay = Relay::new(to_turn, from_turn, 7882);
+        drop(turn_in);
+        let path = Path {
+            carrier: Carrier::Relay {
+                slot: 1,
+                generation: 1,
+            },
+            local: "192.0.2.1".parse().ok(),
+            remote: "192.0.2.1:30000".parse().expect("an address"),
+        };
+        relay.push(&Run {
+            to: path,
+            bytes: &[1, 2, 3],
+            segment: 2,
+            count: 2,
+        });
+        relay.flush();
+        assert_eq!(relay.dropped(), 2);
+    }
 }

@@ -12,7 +12,7 @@ pub(super) fn publish(
     counters: &Counters,
     population: Population,
     udp: UdpCounters,
-    (connections, tcp): (usize, TcpCounters),
+    (connections, tcp, lost_relay): (usize, TcpCounters, u64),
 ) {
     let traffic = &counters.traffic;
     metrics.received.packets.set(traffic.packets_in);
@@ -49,10 +49,15 @@ pub(super) fn publish(
     for (counter, total) in metrics.tcp.ended.iter().zip(tcp.ended) {
         counter.set(total);
     }
-    publish_drops(metrics, counters, udp, tcp);
+    publish_drops(metrics, counters, udp, (tcp, lost_relay));
 }
 
-fn publish_drops(metrics: &WorkerMetrics, counters: &Counters, udp: UdpCounters, tcp: TcpCounters) {
+fn publish_drops(
+    metrics: &WorkerMetrics,
+    counters: &Counters,
+    udp: UdpCounters,
+    (tcp, lost_relay): (TcpCounters, u64),
+) {
     let dropped = &counters.dropped;
     let all = [
         (DropReason::NotOurs, dropped.not_ours),
@@ -72,6 +77,7 @@ fn publish_drops(metrics: &WorkerMetrics, counters: &Counters, udp: UdpCounters,
         (DropReason::SendOther, udp.lost_other),
         (DropReason::SendLate, tcp.lost_late),
         (DropReason::SendClosed, tcp.lost_closed),
+        (DropReason::SendRelay, lost_relay),
         (DropReason::DataLate, dropped.data_late),
         (DropReason::DataRefused, dropped.data_refused),
     ];
