@@ -3,6 +3,7 @@
 //! Clients bind channels and send 172-byte payloads, each to a peer of its own, one packet at a time
 //! and paced, as calls do. Counted is the CPU time of the server's threads for each packet that
 //! arrived. Rounds alternate between the two, and the median counts. `turnserver` comes from apt.
+//! Words choose among the loads: `cargo bench -p turn --bench relay -- calls`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -11,11 +12,13 @@
 
 mod relay {
     pub(crate) mod client;
+    pub(crate) mod floor;
     pub(crate) mod load;
     pub(crate) mod memory;
     pub(crate) mod servers;
 }
 
+use relay::floor;
 use relay::load::{Cost, Direction, Load, run};
 use relay::servers::{Coturn, Ours, Sfu};
 
@@ -30,8 +33,16 @@ fn main() {
     if coturn.is_none() {
         println!("turnserver is not installed (apt-get install coturn): ours alone");
     }
-    for load in [Load::CALLS, Load::FRAMES, Load::FLOOD] {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let chosen = |load: &Load| {
+        let named = |word: &String| load.to_string().starts_with(word.as_str());
+        words.iter().all(|word| word.starts_with('-')) || words.iter().any(named)
+    };
+    let loads = [Load::CALLS, Load::FRAMES, Load::FLOOD];
+    for load in loads.into_iter().filter(chosen) {
         println!("\n{load}");
+        let floor = median((0..ROUNDS).map(|_| floor::run(load)).collect());
+        println!("  to a peer, no relay at all  {}", shown(floor));
         for direction in [Direction::ToPeer, Direction::FromPeer] {
             let mut theirs = Vec::new();
             let mut mine = Vec::new();

@@ -10,9 +10,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// An Opus packet of 60 kbit/s in SRTP.
-const PAYLOAD: usize = 172;
+pub(super) const PAYLOAD: usize = 172;
 /// Clients, each with a peer of its own.
-const CLIENTS: usize = 48;
+pub(super) const CLIENTS: usize = 48;
 /// The thread that receives.
 const SINK: &str = "sink";
 /// One round.
@@ -97,12 +97,12 @@ impl fmt::Display for Load {
 /// What a round cost.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cost {
-    arrived: u64,
-    sent: u64,
-    cpu_ns: u64,
+    pub(super) arrived: u64,
+    pub(super) sent: u64,
+    pub(super) cpu_ns: u64,
     /// What the peer's, or the SFU's, own thread spent on sending or receiving.
-    peer_ns: u64,
-    took: Duration,
+    pub(super) peer_ns: u64,
+    pub(super) took: Duration,
 }
 
 impl Cost {
@@ -131,6 +131,12 @@ impl fmt::Display for Cost {
             100.0 - 100.0 * self.arrived as f64 / self.sent.max(1) as f64
         )
     }
+}
+
+/// Nanoseconds that a thread has run, and it and the sink together.
+pub(super) fn cpu_and_whole(thread: &str) -> (u64, u64) {
+    let own = cpu_of(thread);
+    (own, own + cpu_of(SINK))
 }
 
 /// One round.
@@ -199,7 +205,8 @@ pub(crate) fn run(target: &Target, direction: Direction, load: Load) -> Cost {
     }
 }
 
-fn send(load: Load, mut one: impl FnMut(usize)) -> u64 {
+/// Sends as the load says, for one round; tells how much.
+pub(super) fn send(load: Load, mut one: impl FnMut(usize)) -> u64 {
     let began = Instant::now();
     let (mut sent, mut turn, mut due) = (0, 0, Duration::ZERO);
     while began.elapsed() < ROUND {
@@ -218,23 +225,23 @@ fn send(load: Load, mut one: impl FnMut(usize)) -> u64 {
     sent
 }
 
-fn bind(ip: Ipv4Addr) -> UdpSocket {
+pub(super) fn bind(ip: Ipv4Addr) -> UdpSocket {
     UdpSocket::bind(SocketAddr::new(ip.into(), 0)).expect("a socket")
 }
 
-fn clone(socket: &UdpSocket) -> UdpSocket {
+pub(super) fn clone(socket: &UdpSocket) -> UdpSocket {
     socket.try_clone().expect("a clone")
 }
 
 /// Reads sockets and counts, in batches.
-struct Sink {
+pub(super) struct Sink {
     arrived: Arc<AtomicU64>,
     ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Sink {
-    fn start(sockets: Vec<UdpSocket>) -> Self {
+    pub(super) fn start(sockets: Vec<UdpSocket>) -> Self {
         let arrived = Arc::new(AtomicU64::new(0));
         let ended = Arc::new(AtomicBool::new(false));
         let (count, end) = (Arc::clone(&arrived), Arc::clone(&ended));
@@ -247,7 +254,7 @@ impl Sink {
         }
     }
 
-    fn arrived(&self) -> u64 {
+    pub(super) fn arrived(&self) -> u64 {
         self.arrived.load(Ordering::Relaxed)
     }
 }

@@ -39,8 +39,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 const GATHER_FROM_S: u64 = 4000;
 /// A pass that had so many is gathered enough.
 const GATHERED: u64 = 32;
-/// How long: no listener hears it, and it makes a few thousand wake-ups a second of any load.
-const GATHER: Duration = Duration::from_micros(250);
+/// How long: no listener hears it, and it makes two thousand wake-ups a second of any load.
+const GATHER: Duration = Duration::from_micros(500);
 /// The rate is looked at this often.
 const RATE_WINDOW: Duration = Duration::from_millis(20);
 
