@@ -9,7 +9,7 @@ use crate::hash::{Keyed, Map};
 use crate::message::Transaction;
 use crate::message::integrity::Key;
 use crate::permission::Permissions;
-use crate::quota::Budget;
+use crate::quota::Budgets;
 use crate::stats::Traffic;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -20,6 +20,8 @@ pub(crate) struct Allocation {
     pub(crate) client: Client,
     /// Whose quota.
     pub(crate) user: Box<str>,
+    /// His place in [`crate::quota::Users`].
+    pub(crate) share: u32,
     /// The name it was made with: all later requests must have it.
     pub(crate) username: Box<str>,
     pub(crate) key: Key,
@@ -36,8 +38,7 @@ pub(crate) struct Allocation {
     pub(crate) permissions: Permissions,
     pub(crate) channels: Channels,
     pub(crate) traffic: Traffic,
-    pub(crate) inward: Budget,
-    pub(crate) outward: Budget,
+    pub(crate) budgets: Budgets,
 }
 
 impl Allocation {

@@ -27,7 +27,7 @@ use crate::message::{Class, Message, Method};
 use crate::outbox::Outbox;
 use crate::permission::Scope;
 use crate::ports::Ports;
-use crate::quota::Users;
+use crate::quota::{Bandwidth, Rates, Users};
 use crate::stats::Stats;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -94,6 +94,7 @@ pub struct Server {
     allocations: Allocations,
     users: Users,
     ports: Ports,
+    bandwidth: Bandwidth,
     /// Which allocation a peer's datagram is for.
     routes: Map<Route, u32>,
     /// When which allocation must be looked at; one entry each.
@@ -111,6 +112,11 @@ impl Server {
         let mut keyed = || Keyed::new([chance.word(), chance.word()]);
         let limits = config.limits;
         let (first, last) = config.relay_ports;
+        let rates = Rates {
+            allocation: limits.allocation_bytes_s,
+            user: limits.user_bytes_s,
+            total: limits.total_bytes_s,
+        };
         Self {
             nonces: Nonces::new(seed, config.lifetimes.nonce, now),
             limiter: Limiter::new(
@@ -120,7 +126,8 @@ impl Server {
                 now,
             ),
             allocations: Allocations::new(keyed()),
-            users: Users::new(keyed()),
+            users: Users::new(keyed(), rates.user),
+            bandwidth: Bandwidth::new(rates, now),
             ports: Ports::new(first, last),
             routes: Map::with_hasher(keyed()),
             timers: BTreeSet::new(),
@@ -328,7 +335,7 @@ impl Server {
             return;
         };
         self.timers.remove(&(allocation.wake, slot));
-        self.users.remove(&allocation.user, slot);
+        self.users.remove(allocation.share, slot, now);
         for port in allocation.ports() {
             self.ports.release(port);
         }

@@ -14,7 +14,7 @@ use crate::message::attribute::{
 use crate::message::{Class, Message};
 use crate::permission::Permissions;
 use crate::ports::Parity;
-use crate::quota::{Budget, Users};
+use crate::quota::Users;
 use crate::stats::Traffic;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -66,6 +66,7 @@ impl Server {
         let allocation = Allocation {
             client,
             user: caller.user.clone(),
+            share: 0,
             username: caller.username.clone(),
             key: caller.key,
             transaction: message.transaction,
@@ -77,16 +78,15 @@ impl Server {
             permissions: Permissions::default(),
             channels: Channels::default(),
             traffic: Traffic::default(),
-            inward: Budget::new(self.config.limits.allocation_bytes_s, now),
-            outward: Budget::new(self.config.limits.allocation_bytes_s, now),
+            budgets: self.bandwidth.of_allocation(now),
         };
-        let id = self.enter(allocation);
+        let id = self.enter(allocation, now);
         self.tell_allocation(id.slot, message, caller, grant.missing, now);
         Ok(())
     }
 
     /// Puts an allocation in its place, and tells of it.
-    fn enter(&mut self, allocation: Allocation) -> AllocationId {
+    fn enter(&mut self, allocation: Allocation, now: Instant) -> AllocationId {
         for port in allocation.ports() {
             self.ports.take(port);
         }
@@ -94,7 +94,10 @@ impl Server {
         let relayed = allocation.relays.into_iter().flatten().next();
         let wake = allocation.wake;
         let id = self.allocations.add(allocation);
-        self.users.add(&event.1, id.slot);
+        let share = self.users.add(&event.1, id.slot, now);
+        if let Some(allocation) = self.allocations.at_mut(id.slot) {
+            allocation.share = share;
+        }
         self.timers.insert((wake, id.slot));
         self.stats.allocated += 1;
         if let Some(relayed) = relayed {
@@ -118,7 +121,7 @@ impl Server {
         if limits.user_allocations > 0 && has >= limits.user_allocations as usize {
             return Err(Refusal::new(486, Reason::UserQuota));
         }
-        if self.allocations.len() >= limits.allocations as usize {
+        if limits.allocations > 0 && self.allocations.len() >= limits.allocations as usize {
             return Err(Refusal::new(508, Reason::TotalQuota));
         }
         Ok(())

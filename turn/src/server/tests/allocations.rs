@@ -252,6 +252,17 @@ fn expired_credentials_make_no_allocation_but_keep_the_one_they_made() {
     user.nonce = world.user_with(name, "", user.client).nonce;
     assert_eq!(world.refresh(&user, 600).code(), 0);
 }
+#[test]
+fn a_limit_of_0_is_no_limit() {
+    let mut world = World::with(|config| {
+        config.limits.user_allocations = 0;
+        config.limits.allocations = 0;
+    });
+    for port in 1..=15 {
+        world.allocated("alice", &format!("1.2.3.4:{port}"));
+    }
+}
+
 
 #[test]
 fn quotas_of_a_user_and_of_all_are_486_and_508_and_free_again() {
