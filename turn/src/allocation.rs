@@ -5,9 +5,9 @@
 
 use crate::address::{AllocationId, Client, Family, RelayPort};
 use crate::channel::Channels;
+use crate::credentials::Keys;
 use crate::hash::{Keyed, Map};
 use crate::message::Transaction;
-use crate::message::integrity::Key;
 use crate::permission::Permissions;
 use crate::quota::Budgets;
 use crate::stats::Traffic;
@@ -24,7 +24,7 @@ pub(crate) struct Allocation {
     pub(crate) share: u32,
     /// The name it was made with: all later requests must have it.
     pub(crate) username: Box<str>,
-    pub(crate) key: Key,
+    pub(crate) keys: Keys,
     /// Of the request that made it: sent again, it is answered again.
     pub(crate) transaction: Transaction,
     /// What keeps the next port, if that was asked for.

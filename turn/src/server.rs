@@ -18,7 +18,7 @@ use crate::address::{AllocationId, Client, Family, RelayPort, plain};
 use crate::allocation::Allocations;
 use crate::auth::{Chance, Nonces};
 use crate::config::{Config, Own, Wall};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Userhashes};
 use crate::event::{End, Event};
 use crate::hash::{Keyed, Map};
 use crate::limiter::Limiter;
@@ -90,11 +90,12 @@ struct Route {
 pub struct Server {
     config: Config,
     nonces: Nonces,
+    userhashes: Userhashes,
     limiter: Limiter,
     allocations: Allocations,
     users: Users,
-    ports: Ports,
     bandwidth: Bandwidth,
+    ports: Ports,
     /// Which allocation a peer's datagram is for.
     routes: Map<Route, u32>,
     /// When which allocation must be looked at; one entry each.
@@ -111,14 +112,16 @@ impl Server {
         let mut chance = Chance::new(seed);
         let mut keyed = || Keyed::new([chance.word(), chance.word()]);
         let limits = config.limits;
-        let (first, last) = config.relay_ports;
         let rates = Rates {
             allocation: limits.allocation_bytes_s,
             user: limits.user_bytes_s,
             total: limits.total_bytes_s,
         };
-        Self {
+        let (first, last) = config.relay_ports;
+        let credentials = config.credentials.clone();
+        let mut server = Self {
             nonces: Nonces::new(seed, config.lifetimes.nonce, now),
+            userhashes: Userhashes::default(),
             limiter: Limiter::new(
                 limits.unknown_answers_s,
                 limits.unknown_answers_burst,
@@ -135,7 +138,9 @@ impl Server {
             stats: Stats::default(),
             chance,
             config,
-        }
+        };
+        server.set_credentials(credentials);
+        server
     }
 
     /// A datagram, or a frame of a stream, from a client.
@@ -248,6 +253,9 @@ impl Server {
 
     /// Who may allocate has changed. Allocations live on.
     pub fn set_credentials(&mut self, credentials: Credentials) {
+        self.nonces
+            .announce_anonymity(credentials.can_be_anonymous());
+        self.userhashes = Userhashes::of(&credentials, &self.config.realm);
         self.config.credentials = credentials;
     }
 

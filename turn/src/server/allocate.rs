@@ -68,7 +68,7 @@ impl Server {
             user: caller.user.clone(),
             share: 0,
             username: caller.username.clone(),
-            key: caller.key,
+            keys: caller.keys,
             transaction: message.transaction,
             reservation: grant.token,
             relays: grant.relays,
