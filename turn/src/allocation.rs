@@ -29,6 +29,8 @@ pub(crate) struct Allocation {
     pub(crate) transaction: Transaction,
     /// What keeps the next port, if that was asked for.
     pub(crate) reservation: Option<[u8; 8]>,
+    /// The code with which a second family was not given.
+    pub(crate) missing: Option<u16>,
     /// The addresses told, by family.
     pub(crate) relays: [Option<SocketAddr>; 2],
     pub(crate) made: Instant,

@@ -270,9 +270,18 @@ impl Server {
                 return self.relay_indication(client, message, now);
             }
             (Some(Method::Binding), Class::Request) => self.answer_binding(client, message, now),
-            (Some(method), Class::Request) => self.answer_request(client, method, message, now),
+            (
+                Some(
+                    method @ (Method::Allocate
+                    | Method::Refresh
+                    | Method::CreatePermission
+                    | Method::ChannelBind),
+                ),
+                Class::Request,
+            ) => self.answer_request(client, method, message, now),
             // A Binding indication keeps a NAT open and wants nothing. (RFC 8489 §6.3.2)
             (Some(Method::Binding), Class::Indication) => {}
+            // Methods that are not ours, and classes that a method does not have. (RFC 8489 §6.3)
             _ => return self.drop_malformed(),
         }
         Way::Nowhere

@@ -50,7 +50,7 @@ impl Refusal {
 }
 
 /// The words of the RFCs. (RFC 8489 §14.8, RFC 8656 §19)
-const fn phrase(code: u16) -> &'static str {
+pub(super) const fn phrase(code: u16) -> &'static str {
     match code {
         400 => "Bad Request",
         401 => "Unauthorized",
@@ -120,6 +120,7 @@ impl Server {
             Method::Refresh => self.refresh(client, message, &caller, now),
             Method::CreatePermission => self.create_permission(client, message, &caller, now),
             Method::ChannelBind => self.bind_channel(client, message, &caller, now),
+            // Nobody asks for these: they are indications, or need no name.
             Method::Binding | Method::Send | Method::Data => Err(Refusal::BAD),
         };
         if let Err(refusal) = done {

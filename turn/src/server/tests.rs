@@ -1,6 +1,7 @@
 //! A client and a server in virtual time, and the rules of TURN they keep.
 
 mod allocations;
+mod codes;
 mod credentials;
 mod peers;
 mod relaying;
