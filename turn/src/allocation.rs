@@ -5,11 +5,11 @@
 
 use crate::address::{AllocationId, Client, Family, RelayPort};
 use crate::channel::Channels;
+use crate::credentials::Keys;
 use crate::hash::{Keyed, Map};
 use crate::message::Transaction;
-use crate::message::integrity::Key;
 use crate::permission::Permissions;
-use crate::quota::Budget;
+use crate::quota::Budgets;
 use crate::stats::Traffic;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -20,13 +20,17 @@ pub(crate) struct Allocation {
     pub(crate) client: Client,
     /// Whose quota.
     pub(crate) user: Box<str>,
+    /// His place in [`crate::quota::Users`].
+    pub(crate) share: u32,
     /// The name it was made with: all later requests must have it.
     pub(crate) username: Box<str>,
-    pub(crate) key: Key,
+    pub(crate) keys: Keys,
     /// Of the request that made it: sent again, it is answered again.
     pub(crate) transaction: Transaction,
     /// What keeps the next port, if that was asked for.
     pub(crate) reservation: Option<[u8; 8]>,
+    /// The code with which a second family was not given.
+    pub(crate) missing: Option<u16>,
     /// The addresses told, by family.
     pub(crate) relays: [Option<SocketAddr>; 2],
     pub(crate) made: Instant,
@@ -36,8 +40,7 @@ pub(crate) struct Allocation {
     pub(crate) permissions: Permissions,
     pub(crate) channels: Channels,
     pub(crate) traffic: Traffic,
-    pub(crate) inward: Budget,
-    pub(crate) outward: Budget,
+    pub(crate) budgets: Budgets,
 }
 
 impl Allocation {

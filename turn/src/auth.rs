@@ -1,8 +1,10 @@
 //! What comes of the seed: nonces, told to clients and known again without being kept (RFC 8489
 //! §5, §9.2), and numbers that nobody can guess.
 //!
-//! Owns the keys they are made with; decides nothing, the server asks it. A nonce is the second it was made in and a signature over that
-//! and the client's address, so that one client's is no good for another.
+//! Owns the keys they are made with; decides nothing, the server asks it. A nonce is the cookie of
+//! RFC 8489 with the features we have, the second it was made in, and a signature over that and the
+//! client's address, so that one client's is no good for another. What was changed of its features on
+//! the way makes it another nonce, which is none of ours.
 
 use crate::address::Client;
 use aws_lc_rs::{constant_time, hmac};
@@ -10,8 +12,14 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Characters of a nonce: hexadecimal, so that every client can quote it.
-pub(crate) const NONCE: usize = 32;
+/// The nonce cookie and the features behind it, 24 bits in base64: bit 0 is that there are password
+/// algorithms, bit 1 that names may be hashed. The lowest bit is the first: §18.1 says the opposite, which
+/// is an error. (RFC 8489 §9.2, erratum 6290)
+const COOKIES: [&[u8; COOKIE]; 2] = [b"obMatJos2AAAB", b"obMatJos2AAAD"];
+/// Characters of either.
+const COOKIE: usize = 13;
+/// Characters of a nonce: hexadecimal after the cookie, so that every client can quote it.
+pub(crate) const NONCE: usize = COOKIE + 32;
 /// Characters of its time.
 const TIME: usize = 8;
 
@@ -20,6 +28,7 @@ pub(crate) struct Nonces {
     key: hmac::Key,
     began: Instant,
     lifetime: Duration,
+    cookie: &'static [u8; COOKIE],
 }
 
 impl fmt::Debug for Nonces {
@@ -36,7 +45,13 @@ impl Nonces {
             key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()),
             began: now,
             lifetime,
+            cookie: COOKIES[0],
         }
+    }
+
+    /// Whether clients are told that they may hash their names. Nonces that said otherwise are old.
+    pub(crate) const fn announce_anonymity(&mut self, hashed: bool) {
+        self.cookie = if hashed { COOKIES[1] } else { COOKIES[0] };
     }
 
     /// A nonce for a client.
@@ -48,7 +63,7 @@ impl Nonces {
     /// Whether it was told this client, and not too long ago.
     pub(crate) fn is_fresh(&self, nonce: &[u8], client: &Client, now: Instant) -> bool {
         let time = nonce
-            .get(..TIME)
+            .get(COOKIE..COOKIE + TIME)
             .and_then(|time| std::str::from_utf8(time).ok());
         let Some(second) = time.and_then(|time| u32::from_str_radix(time, 16).ok()) else {
             return false;
@@ -71,9 +86,11 @@ impl Nonces {
         context.update(&[client.transport as u8]);
         let tag = context.sign();
         let mut nonce = [b'0'; NONCE];
+        let (cookie, rest) = nonce.split_at_mut(COOKIE);
+        cookie.copy_from_slice(self.cookie);
         let time = second.to_be_bytes();
         let bytes = time.iter().chain(tag.as_ref());
-        for (pair, byte) in nonce.chunks_exact_mut(2).zip(bytes) {
+        for (pair, byte) in rest.chunks_exact_mut(2).zip(bytes) {
             pair[0] = digit(byte >> 4);
             pair[1] = digit(byte & 0xF);
         }
@@ -150,8 +167,25 @@ mod tests {
         assert!(!nonces.is_fresh(&nonce, &client(2), at(6)));
         let other = Nonces::new(&[8; 32], Duration::from_secs(600), now);
         assert!(!other.is_fresh(&nonce, &client(1), at(6)));
-        for text in [&b""[..], b"0000", &[0xFF; 32], &nonce[..31]] {
+        for text in [&b""[..], b"0000", &[0xFF; NONCE], &nonce[..NONCE - 1]] {
             assert!(!nonces.is_fresh(text, &client(1), at(6)));
         }
+    }
+
+    #[test]
+    fn a_nonce_says_what_we_can_and_is_none_of_ours_when_that_was_changed() {
+        #[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
+        let now = Instant::now();
+        let mut nonces = Nonces::new(&[7; 32], Duration::from_secs(600), now);
+        let plain = nonces.issue(&client(1), now);
+        assert!(plain.starts_with(b"obMatJos2AAAB"));
+        for (at, byte) in [(12, b'A'), (12, b'D'), (0, b'x')] {
+            let mut changed = plain;
+            changed[at] = byte;
+            assert!(!nonces.is_fresh(&changed, &client(1), now));
+        }
+        nonces.announce_anonymity(true);
+        assert!(nonces.issue(&client(1), now).starts_with(b"obMatJos2AAAD"));
+        assert!(!nonces.is_fresh(&plain, &client(1), now));
     }
 }

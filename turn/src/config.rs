@@ -151,10 +151,14 @@ pub struct Limits {
     /// Allocations of one user; 0: no limit. A participant with two peer connections over three
     /// networks has six.
     pub user_allocations: u32,
-    /// Allocations in all. Each has about a kilobyte; this bounds what a stolen secret can take.
+    /// Allocations in all; 0: no limit. Each has about a kilobyte; this bounds what a stolen secret can take.
     pub allocations: u32,
     /// Bytes a second of one allocation, each way; 0: no limit. What is more is dropped.
     pub allocation_bytes_s: u64,
+    /// Likewise of all allocations of one user.
+    pub user_bytes_s: u64,
+    /// Likewise of all there are: what the line should keep for others.
+    pub total_bytes_s: u64,
     /// Permissions of one allocation: a client has one for each candidate of its peers.
     pub permissions: usize,
     /// Channels of one allocation.
@@ -172,6 +176,8 @@ impl Default for Limits {
             user_allocations: 12,
             allocations: 10_000,
             allocation_bytes_s: 0,
+            user_bytes_s: 0,
+            total_bytes_s: 0,
             permissions: 64,
             channels: 64,
             unknown_answers_s: 50,

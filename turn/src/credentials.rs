@@ -3,9 +3,12 @@
 //! Owns how a username becomes a password and an end of validity; knows nothing of nonces or
 //! messages. The server asks it when an allocation is made, and never again for that allocation.
 
+use crate::message::algorithm::Algorithm;
+use crate::message::integrity::{Key, userhash};
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -94,6 +97,12 @@ impl Credentials {
         self.of_shared(username)
     }
 
+    /// Whether a hash of a name tells us whose it is. Names of a shared secret and of the embedder are
+    /// unknown until they are said, and no hash can be turned back.
+    pub(crate) fn can_be_anonymous(&self) -> bool {
+        !self.fixed.is_empty() && self.shared.is_empty() && self.lookup.is_none()
+    }
+
     fn of_shared(&self, username: &str) -> Vec<Login> {
         let (expiry, user) = match username.split_once(':') {
             Some((expiry, user)) if !user.is_empty() => (expiry, user),
@@ -109,6 +118,50 @@ impl Credentials {
             expires_unix_s: Some(expires),
         });
         logins.collect()
+    }
+}
+
+/// The keys of a name and its password, by each algorithm: a client chooses anew with each challenge.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keys {
+    md5: Key,
+    sha256: Key,
+}
+
+impl Keys {
+    pub(crate) fn new(username: &str, realm: &str, password: &Secret) -> Self {
+        let made = |with| Key::made_with(with, username, realm, password.expose());
+        Self {
+            md5: made(Algorithm::Md5),
+            sha256: made(Algorithm::Sha256),
+        }
+    }
+
+    pub(crate) const fn by(&self, algorithm: Algorithm) -> &Key {
+        match algorithm {
+            Algorithm::Md5 => &self.md5,
+            Algorithm::Sha256 => &self.sha256,
+        }
+    }
+}
+
+/// Names by their hash, as clients that hide them say them. (RFC 8489 §14.4)
+#[derive(Debug, Default)]
+pub(crate) struct Userhashes(BTreeMap<[u8; 32], Box<str>>);
+
+impl Userhashes {
+    /// Of all names that are known beforehand: time-limited ones are not.
+    pub(crate) fn of(credentials: &Credentials, realm: &str) -> Self {
+        let names = credentials.fixed.iter().map(|(name, _)| name.as_str());
+        Self(
+            names
+                .map(|name| (userhash(name, realm), name.into()))
+                .collect(),
+        )
+    }
+
+    pub(crate) fn name(&self, hash: &[u8; 32]) -> Option<&str> {
+        self.0.get(hash).map(|name| &**name)
     }
 }
 

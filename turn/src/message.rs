@@ -3,6 +3,7 @@
 //! Owns the format, MESSAGE-INTEGRITY and FINGERPRINT. It decides nothing: who may ask and what is
 //! answered is the server's, its caller. Reading never allocates.
 
+pub mod algorithm;
 pub mod attribute;
 pub mod integrity;
 pub mod writer;

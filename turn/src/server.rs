@@ -18,7 +18,7 @@ use crate::address::{AllocationId, Client, Family, RelayPort, plain};
 use crate::allocation::Allocations;
 use crate::auth::{Chance, Nonces};
 use crate::config::{Config, Own, Wall};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Userhashes};
 use crate::event::{End, Event};
 use crate::hash::{Keyed, Map};
 use crate::limiter::Limiter;
@@ -27,7 +27,7 @@ use crate::message::{Class, Message, Method};
 use crate::outbox::Outbox;
 use crate::permission::Scope;
 use crate::ports::Ports;
-use crate::quota::Users;
+use crate::quota::{Bandwidth, Rates, Users};
 use crate::stats::Stats;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -90,9 +90,11 @@ struct Route {
 pub struct Server {
     config: Config,
     nonces: Nonces,
+    userhashes: Userhashes,
     limiter: Limiter,
     allocations: Allocations,
     users: Users,
+    bandwidth: Bandwidth,
     ports: Ports,
     /// Which allocation a peer's datagram is for.
     routes: Map<Route, u32>,
@@ -110,9 +112,16 @@ impl Server {
         let mut chance = Chance::new(seed);
         let mut keyed = || Keyed::new([chance.word(), chance.word()]);
         let limits = config.limits;
+        let rates = Rates {
+            allocation: limits.allocation_bytes_s,
+            user: limits.user_bytes_s,
+            total: limits.total_bytes_s,
+        };
         let (first, last) = config.relay_ports;
-        Self {
+        let credentials = config.credentials.clone();
+        let mut server = Self {
             nonces: Nonces::new(seed, config.lifetimes.nonce, now),
+            userhashes: Userhashes::default(),
             limiter: Limiter::new(
                 limits.unknown_answers_s,
                 limits.unknown_answers_burst,
@@ -120,7 +129,8 @@ impl Server {
                 now,
             ),
             allocations: Allocations::new(keyed()),
-            users: Users::new(keyed()),
+            users: Users::new(keyed(), rates.user),
+            bandwidth: Bandwidth::new(rates, now),
             ports: Ports::new(first, last),
             routes: Map::with_hasher(keyed()),
             timers: BTreeSet::new(),
@@ -128,7 +138,9 @@ impl Server {
             stats: Stats::default(),
             chance,
             config,
-        }
+        };
+        server.set_credentials(credentials);
+        server
     }
 
     /// A datagram, or a frame of a stream, from a client.
@@ -241,6 +253,9 @@ impl Server {
 
     /// Who may allocate has changed. Allocations live on.
     pub fn set_credentials(&mut self, credentials: Credentials) {
+        self.nonces
+            .announce_anonymity(credentials.can_be_anonymous());
+        self.userhashes = Userhashes::of(&credentials, &self.config.realm);
         self.config.credentials = credentials;
     }
 
@@ -255,9 +270,18 @@ impl Server {
                 return self.relay_indication(client, message, now);
             }
             (Some(Method::Binding), Class::Request) => self.answer_binding(client, message, now),
-            (Some(method), Class::Request) => self.answer_request(client, method, message, now),
+            (
+                Some(
+                    method @ (Method::Allocate
+                    | Method::Refresh
+                    | Method::CreatePermission
+                    | Method::ChannelBind),
+                ),
+                Class::Request,
+            ) => self.answer_request(client, method, message, now),
             // A Binding indication keeps a NAT open and wants nothing. (RFC 8489 §6.3.2)
             (Some(Method::Binding), Class::Indication) => {}
+            // Methods that are not ours, and classes that a method does not have. (RFC 8489 §6.3)
             _ => return self.drop_malformed(),
         }
         Way::Nowhere
@@ -328,7 +352,7 @@ impl Server {
             return;
         };
         self.timers.remove(&(allocation.wake, slot));
-        self.users.remove(&allocation.user, slot);
+        self.users.remove(allocation.share, slot, now);
         for port in allocation.ports() {
             self.ports.release(port);
         }

@@ -49,6 +49,10 @@ pub struct Drops {
     pub unpermitted: u64,
     /// More than the bandwidth of its allocation.
     pub bandwidth: u64,
+    /// More than the bandwidth of its user.
+    pub user_bandwidth: u64,
+    /// More than the bandwidth of all.
+    pub total_bandwidth: u64,
     /// Answers to an address that asks too often without proof of who it is.
     pub unknown_answers: u64,
     /// Answers that found the outbox full.

@@ -163,7 +163,11 @@ fn settings(turn: &Turn, candidates: &[Candidate], ours: &Ours) -> io::Result<Se
     server.lifetimes.nonce = turn.nonce_lifetime;
     server.limits.user_allocations = turn.limits.user_allocations;
     server.limits.allocations = turn.limits.allocations;
-    server.limits.allocation_bytes_s = turn.limits.bps / 8;
+    // Rounded up: 0 would be no limit.
+    let bytes_s = |bps: u64| bps.div_ceil(8);
+    server.limits.allocation_bytes_s = bytes_s(turn.limits.bps);
+    server.limits.user_bytes_s = bytes_s(turn.limits.user_bps);
+    server.limits.total_bytes_s = bytes_s(turn.limits.total_bps);
     let mut settings = Settings::new(server, rand::random());
     let listen = |port: u16| match turn.bind_addresses.as_slice() {
         _ if port == 0 => Vec::new(),

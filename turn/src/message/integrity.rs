@@ -1,10 +1,11 @@
-//! Keys and signatures: long-term keys, MESSAGE-INTEGRITY in both forms, the CRC of FINGERPRINT.
+//! Keys and signatures: long-term keys, hashes of names, MESSAGE-INTEGRITY in both forms, the CRC of FINGERPRINT.
 //!
 //! The only file that names `md5`. It never keeps a password, and shows no key.
 
 use super::HEADER;
+use super::algorithm::Algorithm;
 use super::attribute::{HEAD, MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256};
-use aws_lc_rs::{constant_time, hmac};
+use aws_lc_rs::{constant_time, digest, hmac};
 use md5::{Digest, Md5};
 use std::fmt;
 
@@ -17,25 +18,55 @@ const SHA256_MIN: usize = 16;
 
 /// A long-term credential's key. (RFC 8489 §9.2.2)
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Key([u8; 16]);
+pub struct Key {
+    bytes: [u8; SHA256],
+    len: u8,
+}
 
 impl Key {
     /// MD5 of `username:realm:password`.
     #[must_use]
     pub fn long_term(username: &str, realm: &str, password: &str) -> Self {
-        let mut digest = Md5::new();
-        for part in [username, ":", realm, ":", password] {
-            digest.update(part.as_bytes());
+        Self::made_with(Algorithm::Md5, username, realm, password)
+    }
+
+    /// The hash of `username:realm:password` by an algorithm. (RFC 8489 §18.5.1)
+    #[must_use]
+    pub fn made_with(algorithm: Algorithm, username: &str, realm: &str, password: &str) -> Self {
+        let parts = [username, ":", realm, ":", password];
+        match algorithm {
+            Algorithm::Md5 => {
+                let mut hash = Md5::new();
+                for part in parts {
+                    hash.update(part.as_bytes());
+                }
+                Self::of(&hash.finalize())
+            }
+            Algorithm::Sha256 => Self::of(&sha256(&parts)),
         }
-        Self(digest.finalize().into())
+    }
+
+    fn of(hash: &[u8]) -> Self {
+        let mut bytes = [0; SHA256];
+        for (place, byte) in bytes.iter_mut().zip(hash) {
+            *place = *byte;
+        }
+        Self {
+            bytes,
+            len: hash.len().min(SHA256) as u8,
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 
     /// HMAC-SHA1 over a message that ends where the attribute is to begin.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> [u8; SHA1] {
         let mut out = [0; SHA1];
-        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &self.0);
-        out.copy_from_slice(digest(&key, message, SHA1).as_ref());
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, self.bytes());
+        out.copy_from_slice(tag(&key, message, SHA1).as_ref());
         out
     }
 
@@ -43,8 +74,8 @@ impl Key {
     #[must_use]
     pub fn sign_sha256(&self, message: &[u8]) -> [u8; SHA256] {
         let mut out = [0; SHA256];
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
-        out.copy_from_slice(digest(&key, message, SHA256).as_ref());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.bytes());
+        out.copy_from_slice(tag(&key, message, SHA256).as_ref());
         out
     }
 }
@@ -55,8 +86,24 @@ impl fmt::Debug for Key {
     }
 }
 
+/// What USERHASH has instead of a name. (RFC 8489 §14.4)
+#[must_use]
+pub fn userhash(username: &str, realm: &str) -> [u8; SHA256] {
+    sha256(&[username, ":", realm])
+}
+
+fn sha256(parts: &[&str]) -> [u8; SHA256] {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        hash.update(part.as_bytes());
+    }
+    let mut out = [0; SHA256];
+    out.copy_from_slice(hash.finish().as_ref());
+    out
+}
+
 /// The header counts as if it already told a length up to the end of the attribute. (RFC 8489 §14.5)
-fn digest(key: &hmac::Key, message: &[u8], size: usize) -> hmac::Tag {
+fn tag(key: &hmac::Key, message: &[u8], size: usize) -> hmac::Tag {
     let mut context = hmac::Context::with_key(key);
     if let Some((header, body)) = message.split_first_chunk::<4>() {
         let len = (message.len() + HEAD + size).saturating_sub(HEADER) as u16;
@@ -105,8 +152,8 @@ impl Signature {
             }
             Self::Sha256(claimed, len) => {
                 let len = usize::from(*len);
-                let key = hmac::Key::new(hmac::HMAC_SHA256, &key.0);
-                let right = digest(&key, covered, len);
+                let key = hmac::Key::new(hmac::HMAC_SHA256, key.bytes());
+                let right = tag(&key, covered, len);
                 let (Some(right), Some(claimed)) = (right.as_ref().get(..len), claimed.get(..len))
                 else {
                     return false;

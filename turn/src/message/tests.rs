@@ -1,7 +1,11 @@
-//! The vectors of RFC 5769, and what holds of any bytes.
+//! The vectors of RFC 5769 and RFC 8489, and what holds of any bytes.
 
-use super::attribute::{DATA, LIFETIME, SOFTWARE, USERNAME, XOR_MAPPED_ADDRESS, XOR_PEER_ADDRESS};
-use super::integrity::Key;
+use super::algorithm::{Algorithm, OFFERED};
+use super::attribute::{
+    DATA, LIFETIME, NONCE, PASSWORD_ALGORITHM, REALM, SOFTWARE, USERHASH, USERNAME,
+    XOR_MAPPED_ADDRESS, XOR_PEER_ADDRESS,
+};
+use super::integrity::{Key, userhash};
 use super::writer::{Head, Writer};
 use super::*;
 use proptest::prelude::*;
@@ -27,6 +31,21 @@ const RESPONSE: &[u8] = &[
     0x2a, 0xf9, 0xba, 0x53, 0xf0, 0x6b, 0xe7, 0xd7, 0x80, 0x28, 0x00, 0x04, 0xc0, 0x7d, 0x4c, 0x96,
 ];
 
+/// RFC 8489 B.1 as erratum 6268 has it: a request with a hashed name, signed by SHA-256 alone.
+const ANONYMOUS: &[u8] = &[
+    0x00, 0x01, 0x00, 0x90, 0x21, 0x12, 0xa4, 0x42, 0x78, 0xad, 0x34, 0x33, 0xc6, 0xad, 0x72, 0xc0,
+    0x29, 0xda, 0x41, 0x2e, 0x00, 0x1e, 0x00, 0x20, 0x4a, 0x3c, 0xf3, 0x8f, 0xef, 0x69, 0x92, 0xbd,
+    0xa9, 0x52, 0xc6, 0x78, 0x04, 0x17, 0xda, 0x0f, 0x24, 0x81, 0x94, 0x15, 0x56, 0x9e, 0x60, 0xb2,
+    0x05, 0xc4, 0x6e, 0x41, 0x40, 0x7f, 0x17, 0x04, 0x00, 0x15, 0x00, 0x29, 0x6f, 0x62, 0x4d, 0x61,
+    0x74, 0x4a, 0x6f, 0x73, 0x32, 0x41, 0x41, 0x41, 0x43, 0x66, 0x2f, 0x2f, 0x34, 0x39, 0x39, 0x6b,
+    0x39, 0x35, 0x34, 0x64, 0x36, 0x4f, 0x4c, 0x33, 0x34, 0x6f, 0x4c, 0x39, 0x46, 0x53, 0x54, 0x76,
+    0x79, 0x36, 0x34, 0x73, 0x41, 0x00, 0x00, 0x00, 0x00, 0x14, 0x00, 0x0b, 0x65, 0x78, 0x61, 0x6d,
+    0x70, 0x6c, 0x65, 0x2e, 0x6f, 0x72, 0x67, 0x00, 0x00, 0x1d, 0x00, 0x04, 0x00, 0x02, 0x00, 0x00,
+    0x00, 0x1c, 0x00, 0x20, 0xb5, 0xc7, 0xbf, 0x00, 0x5b, 0x6c, 0x52, 0xa2, 0x1c, 0x51, 0xc5, 0xe8,
+    0x92, 0xf8, 0x19, 0x24, 0x13, 0x62, 0x96, 0xcb, 0x92, 0x7c, 0x43, 0x14, 0x93, 0x09, 0x27, 0x8c,
+    0xc6, 0x51, 0x8e, 0x65,
+];
+
 fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
@@ -45,6 +64,44 @@ fn the_long_term_vector_of_rfc_5769_is_right_and_another_password_is_not() {
     assert!(message.is_signed() && message.verify(&right));
     assert!(!message.verify(&Key::long_term(username, "example.org", "TheMatrix")));
     assert!(!message.is_signed_sha256() && !message.has_fingerprint);
+}
+
+#[test]
+fn the_vector_of_rfc_8489_with_a_hashed_name_is_read_and_written() {
+    let (name, realm) = ("マトリックス", "example.org");
+    let message = Message::parse(ANONYMOUS).expect("a message");
+    let hash = userhash(name, realm);
+    assert_eq!(message.attribute(USERHASH), Some(&hash[..]));
+    let algorithm = message.attribute(PASSWORD_ALGORITHM).expect("there");
+    assert_eq!(Algorithm::of_value(algorithm), Some(Algorithm::Sha256));
+    let key = |algorithm| Key::made_with(algorithm, name, realm, "TheMatrIX");
+    let right = key(Algorithm::Sha256);
+    assert!(message.is_signed_sha256() && message.verify(&right));
+    assert!(!message.verify(&key(Algorithm::Md5)));
+    assert!(!message.verify(&Key::made_with(Algorithm::Sha256, name, realm, "TheMatrix")));
+    let mut out = Vec::new();
+    Writer::new(
+        &mut out,
+        Method::Binding,
+        Class::Request,
+        &message.transaction,
+    )
+    .bytes(USERHASH, &hash)
+    .bytes(NONCE, b"obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA")
+    .bytes(REALM, realm.as_bytes())
+    .bytes(PASSWORD_ALGORITHM, &Algorithm::Sha256.value())
+    .sign(&right, true)
+    .finish(false);
+    assert_eq!(out, ANONYMOUS);
+}
+
+#[test]
+fn algorithms_that_are_not_offered_are_none() {
+    for value in [&[][..], &[0, 2], &[0, 3, 0, 0], &[0, 2, 0, 4, 1, 2, 3, 4]] {
+        assert_eq!(Algorithm::of_value(value), None);
+    }
+    let all = [Algorithm::Sha256.value(), Algorithm::Md5.value()].concat();
+    assert_eq!(all, OFFERED);
 }
 
 #[test]

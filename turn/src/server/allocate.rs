@@ -1,7 +1,7 @@
 //! Allocate: what is asked for, whether it may be had, which port it is told. (RFC 8656 §7)
 
 use super::Server;
-use super::answer::Refusal;
+use super::answer::{Refusal, phrase};
 use super::authenticate::Caller;
 use crate::address::{AllocationId, Client, Family, RelayPort};
 use crate::allocation::{Allocation, Allocations};
@@ -14,7 +14,7 @@ use crate::message::attribute::{
 use crate::message::{Class, Message};
 use crate::permission::Permissions;
 use crate::ports::Parity;
-use crate::quota::{Budget, Users};
+use crate::quota::Users;
 use crate::stats::Traffic;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -56,20 +56,22 @@ impl Server {
             if !self.allocations.at(slot).is_some_and(same) {
                 return Err(Refusal::MISMATCH);
             }
-            self.tell_allocation(slot, message, caller, None, now);
+            self.tell_allocation(slot, message, caller, now);
             return Ok(());
         }
-        let wish = wish(message)?;
+        let (wish, asked) = (wish(message)?, asked_lifetime(message)?);
         self.check_quota(caller, now)?;
         let grant = self.grant(&wish, &client, caller, now)?;
-        let lifetime = self.lifetime(message);
+        let lifetime = self.lifetime(asked);
         let allocation = Allocation {
             client,
             user: caller.user.clone(),
+            share: 0,
             username: caller.username.clone(),
-            key: caller.key,
+            keys: caller.keys,
             transaction: message.transaction,
             reservation: grant.token,
+            missing: grant.missing.map(|refusal| refusal.code),
             relays: grant.relays,
             made: now,
             expires: now + lifetime,
@@ -77,16 +79,15 @@ impl Server {
             permissions: Permissions::default(),
             channels: Channels::default(),
             traffic: Traffic::default(),
-            inward: Budget::new(self.config.limits.allocation_bytes_s, now),
-            outward: Budget::new(self.config.limits.allocation_bytes_s, now),
+            budgets: self.bandwidth.of_allocation(now),
         };
-        let id = self.enter(allocation);
-        self.tell_allocation(id.slot, message, caller, grant.missing, now);
+        let id = self.enter(allocation, now);
+        self.tell_allocation(id.slot, message, caller, now);
         Ok(())
     }
 
     /// Puts an allocation in its place, and tells of it.
-    fn enter(&mut self, allocation: Allocation) -> AllocationId {
+    fn enter(&mut self, allocation: Allocation, now: Instant) -> AllocationId {
         for port in allocation.ports() {
             self.ports.take(port);
         }
@@ -94,7 +95,10 @@ impl Server {
         let relayed = allocation.relays.into_iter().flatten().next();
         let wake = allocation.wake;
         let id = self.allocations.add(allocation);
-        self.users.add(&event.1, id.slot);
+        let share = self.users.add(&event.1, id.slot, now);
+        if let Some(allocation) = self.allocations.at_mut(id.slot) {
+            allocation.share = share;
+        }
         self.timers.insert((wake, id.slot));
         self.stats.allocated += 1;
         if let Some(relayed) = relayed {
@@ -118,16 +122,16 @@ impl Server {
         if limits.user_allocations > 0 && has >= limits.user_allocations as usize {
             return Err(Refusal::new(486, Reason::UserQuota));
         }
-        if self.allocations.len() >= limits.allocations as usize {
+        if limits.allocations > 0 && self.allocations.len() >= limits.allocations as usize {
             return Err(Refusal::new(508, Reason::TotalQuota));
         }
         Ok(())
     }
 
     /// How long an allocation shall live. (RFC 8656 §7.2: between the default and the maximum)
-    pub(super) fn lifetime(&self, message: &Message<'_>) -> Duration {
+    pub(super) fn lifetime(&self, asked: Option<u32>) -> Duration {
         let lifetimes = &self.config.lifetimes;
-        let asked = message.attribute(LIFETIME).and_then(word).unwrap_or(0);
+        let asked = asked.unwrap_or(0);
         let most = lifetimes.allocation_max.max(lifetimes.allocation);
         Duration::from_secs(u64::from(asked)).clamp(lifetimes.allocation, most)
     }
@@ -222,19 +226,12 @@ impl Server {
         Ok(SocketAddr::new(external, at.port))
     }
 
-    fn tell_allocation(
-        &mut self,
-        slot: u32,
-        message: &Message<'_>,
-        caller: &Caller,
-        missing: Option<Refusal>,
-        now: Instant,
-    ) {
+    fn tell_allocation(&mut self, slot: u32, message: &Message<'_>, caller: &Caller, now: Instant) {
         let Some(allocation) = self.allocations.at(slot) else {
             return;
         };
         let (client, relays) = (allocation.client, allocation.relays);
-        let reservation = allocation.reservation;
+        let (reservation, missing) = (allocation.reservation, allocation.missing);
         let left = allocation.expires.saturating_duration_since(now).as_secs();
         self.write(client, message, Some(caller), Class::Success, |writer| {
             for relay in relays.into_iter().flatten() {
@@ -245,13 +242,13 @@ impl Server {
                 writer.bytes(RESERVATION_TOKEN, &token);
             }
             writer.address(XOR_MAPPED_ADDRESS, client.remote);
-            if let Some(missing) = missing {
+            if let Some(code) = missing {
                 let family = if relays[0].is_none() {
                     Family::V4
                 } else {
                     Family::V6
                 };
-                writer.address_error(family, missing.code, "Address Family not Supported");
+                writer.address_error(family, code, phrase(code));
             }
         });
     }
@@ -279,6 +276,14 @@ fn rank(
     Some(rank)
 }
 
+/// The lifetime that is asked for, if one is.
+pub(super) fn asked_lifetime(message: &Message<'_>) -> Result<Option<u32>, Refusal> {
+    let value = message.attribute(LIFETIME);
+    value
+        .map(|value| word(value).ok_or(Refusal::BAD))
+        .transpose()
+}
+
 /// Reads what is asked for. (RFC 8656 §7.2, the checks in its order)
 fn wish(message: &Message<'_>) -> Result<Wish, Refusal> {
     let first = |kind| message.attribute(kind).map(|value| value.first().copied());
@@ -289,6 +294,7 @@ fn wish(message: &Message<'_>) -> Result<Wish, Refusal> {
     }
     let parity = match first(EVEN_PORT) {
         None => Parity::Any,
+        Some(None) => return Err(Refusal::BAD),
         Some(Some(flags)) if flags & 0x80 != 0 => Parity::EvenAndNext,
         Some(_) => Parity::Even,
     };
@@ -308,9 +314,10 @@ fn wish(message: &Message<'_>) -> Result<Wish, Refusal> {
     }
     let family = match requested {
         None => Family::V4,
-        Some(number) => number
-            .and_then(Family::from_number)
-            .ok_or(Refusal::new(440, Reason::FamilyUnsupported))?,
+        Some(None) => return Err(Refusal::BAD),
+        Some(Some(number)) => {
+            Family::from_number(number).ok_or(Refusal::new(440, Reason::FamilyUnsupported))?
+        }
     };
     Ok(Wish {
         family,

@@ -4,10 +4,11 @@ use super::Server;
 use super::authenticate::{Caller, Denial};
 use crate::address::Client;
 use crate::event::{Event, Reason};
+use crate::message::algorithm::OFFERED;
 use crate::message::attribute::{
-    CHANNEL_NUMBER, DATA, DONT_FRAGMENT, EVEN_PORT, LIFETIME, NONCE, REALM,
-    REQUESTED_ADDRESS_FAMILY, REQUESTED_TRANSPORT, RESERVATION_TOKEN, SOFTWARE, USERNAME,
-    XOR_MAPPED_ADDRESS, XOR_PEER_ADDRESS,
+    CHANNEL_NUMBER, DATA, DONT_FRAGMENT, EVEN_PORT, LIFETIME, NONCE, PASSWORD_ALGORITHM,
+    PASSWORD_ALGORITHMS, REALM, REQUESTED_ADDRESS_FAMILY, REQUESTED_TRANSPORT, RESERVATION_TOKEN,
+    SOFTWARE, USERHASH, USERNAME, XOR_MAPPED_ADDRESS, XOR_PEER_ADDRESS,
 };
 use crate::message::writer::Writer;
 use crate::message::{Class, Message, Method, Unknown};
@@ -15,8 +16,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// What must be understood and is.
-const KNOWN: [u16; 12] = [
+const KNOWN: [u16; 14] = [
     USERNAME,
+    USERHASH,
+    PASSWORD_ALGORITHM,
     REALM,
     NONCE,
     CHANNEL_NUMBER,
@@ -47,7 +50,7 @@ impl Refusal {
 }
 
 /// The words of the RFCs. (RFC 8489 §14.8, RFC 8656 §19)
-const fn phrase(code: u16) -> &'static str {
+pub(super) const fn phrase(code: u16) -> &'static str {
     match code {
         400 => "Bad Request",
         401 => "Unauthorized",
@@ -97,7 +100,7 @@ impl Server {
         message: &Message<'_>,
         now: Instant,
     ) {
-        let caller = match self.authenticate(&client, method, message, now) {
+        let caller = match self.authenticate(&client, message, now) {
             Ok(caller) => caller,
             Err(denial) => return self.deny(client, message, denial, now),
         };
@@ -108,11 +111,16 @@ impl Server {
                 writer.error(420, phrase(420)).unknown(&unknown);
             });
         }
+        if method != Method::Allocate && !self.is_of(&client, &caller) {
+            let refusal = Refusal::new(441, Reason::WrongCredentials);
+            return self.refuse(client, message, &caller, refusal, now);
+        }
         let done = match method {
             Method::Allocate => self.allocate(client, message, &caller, now),
             Method::Refresh => self.refresh(client, message, &caller, now),
             Method::CreatePermission => self.create_permission(client, message, &caller, now),
             Method::ChannelBind => self.bind_channel(client, message, &caller, now),
+            // Nobody asks for these: they are indications, or need no name.
             Method::Binding | Method::Send | Method::Data => Err(Refusal::BAD),
         };
         if let Err(refusal) = done {
@@ -155,7 +163,6 @@ impl Server {
             Denial::Unsigned | Denial::Stale => None,
             Denial::Incomplete => Some((400, Reason::BadRequest)),
             Denial::Wrong => Some((401, Reason::WrongPassword)),
-            Denial::OtherName => Some((441, Reason::WrongCredentials)),
         };
         if let Some((code, reason)) = told {
             self.stats.denied += 1;
@@ -171,9 +178,6 @@ impl Server {
             Denial::Incomplete => self.write(client, message, None, Class::Error, |writer| {
                 writer.error(400, phrase(400));
             }),
-            Denial::OtherName => self.write(client, message, None, Class::Error, |writer| {
-                writer.error(441, phrase(441));
-            }),
         }
     }
 
@@ -185,7 +189,8 @@ impl Server {
             writer
                 .error(code, phrase(code))
                 .bytes(REALM, realm.as_bytes())
-                .bytes(NONCE, &nonce);
+                .bytes(NONCE, &nonce)
+                .bytes(PASSWORD_ALGORITHMS, &OFFERED);
         });
     }
 
@@ -209,7 +214,7 @@ impl Server {
                 writer.bytes(SOFTWARE, software);
             }
             if let Some(caller) = caller {
-                writer.sign(&caller.key, message.is_signed_sha256());
+                writer.sign(caller.key(), caller.algorithm.is_some());
             }
             writer.finish(message.has_fingerprint);
         });

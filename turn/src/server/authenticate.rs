@@ -1,13 +1,18 @@
-//! Who sends a request: the long-term credential of RFC 8489 §9.2.
+//! Who sends a request: the long-term credential of RFC 8489 §9.2, and of RFC 5389 for clients that
+//! know no password algorithms.
 //!
 //! A wrong password is 401, whatever the nonce; a right one with an old nonce is 438. An allocation
-//! keeps its key: its later requests are known by it even when the credential has expired.
+//! keeps its keys: its later requests are known by them even when the credential has expired.
 
 use super::Server;
 use crate::address::Client;
-use crate::message::attribute::{NONCE, REALM, USERNAME};
-use crate::message::integrity::Key;
-use crate::message::{Message, Method};
+use crate::credentials::Keys;
+use crate::message::Message;
+use crate::message::algorithm::{Algorithm, OFFERED};
+use crate::message::attribute::{
+    NONCE, PASSWORD_ALGORITHM, PASSWORD_ALGORITHMS, REALM, USERHASH, USERNAME,
+};
+use crate::message::integrity::{Key, userhash};
 use std::time::Instant;
 
 /// Somebody who has proved that he knows a password.
@@ -16,9 +21,18 @@ pub(super) struct Caller {
     pub(super) username: Box<str>,
     /// Whose quota.
     pub(super) user: Box<str>,
-    pub(super) key: Key,
+    pub(super) keys: Keys,
+    /// What he chose. Who chose nothing is answered as RFC 5389 has it. (RFC 8489 §9.2.4)
+    pub(super) algorithm: Option<Algorithm>,
     /// Unix seconds from which he makes no new allocation.
     pub(super) expires_unix_s: Option<u64>,
+}
+
+impl Caller {
+    /// What he signs with, and is answered with.
+    pub(super) const fn key(&self) -> &Key {
+        self.keys.by(chosen(self.algorithm))
+    }
 }
 
 /// Why somebody has not.
@@ -26,77 +40,132 @@ pub(super) struct Caller {
 pub(super) enum Denial {
     /// No integrity: the way every client begins.
     Unsigned,
-    /// An integrity without name, realm or nonce.
+    /// An integrity without name, realm or nonce, or with a choice of algorithms that is none.
     Incomplete,
     /// A name nobody knows, or a wrong password.
     Wrong,
     /// Right, but with a nonce that is too old or another's.
     Stale,
-    /// Not the name of the allocation. (RFC 8656 §5)
-    OtherName,
+}
+
+/// What a request says of its sender; nothing of it is proved.
+#[derive(Debug, Clone, Copy)]
+struct Claim<'a> {
+    name: Name<'a>,
+    realm: &'a str,
+    nonce: &'a [u8],
+    algorithm: Option<Algorithm>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Name<'a> {
+    Said(&'a str),
+    Hashed(&'a [u8; 32]),
+}
+
+/// Reads the claim; `None` if it is not whole. (RFC 8489 §9.2.4, the checks that end with 400)
+fn claim<'a>(message: &Message<'a>) -> Option<Claim<'a>> {
+    let text = |kind| {
+        let value = message.attribute(kind)?;
+        std::str::from_utf8(value).ok()
+    };
+    let name = match (message.attribute(USERNAME), message.attribute(USERHASH)) {
+        (Some(_), None) => Name::Said(text(USERNAME)?),
+        (None, Some(hash)) => Name::Hashed(hash.try_into().ok()?),
+        // Of two names nobody could say which was meant.
+        _ => return None,
+    };
+    let offered = message.attribute(PASSWORD_ALGORITHMS);
+    let algorithm = match (offered, message.attribute(PASSWORD_ALGORITHM)) {
+        (None, None) => None,
+        // The whole list comes back, or somebody cut it to have a weaker one chosen.
+        (Some(offered), Some(value)) if offered == OFFERED => Some(Algorithm::of_value(value)?),
+        _ => return None,
+    };
+    Some(Claim {
+        name,
+        realm: text(REALM)?,
+        nonce: message.attribute(NONCE)?,
+        algorithm,
+    })
+}
+
+const fn chosen(algorithm: Option<Algorithm>) -> Algorithm {
+    match algorithm {
+        Some(algorithm) => algorithm,
+        None => Algorithm::Md5,
+    }
 }
 
 impl Server {
     pub(super) fn authenticate(
         &self,
         client: &Client,
-        method: Method,
         message: &Message<'_>,
         now: Instant,
     ) -> Result<Caller, Denial> {
         if !message.is_signed() {
             return Err(Denial::Unsigned);
         }
-        let text = |kind| {
-            let value = message.attribute(kind)?;
-            std::str::from_utf8(value).ok()
-        };
-        let (Some(username), Some(realm), Some(nonce)) =
-            (text(USERNAME), text(REALM), message.attribute(NONCE))
-        else {
-            return Err(Denial::Incomplete);
-        };
-        if *realm != *self.config.realm {
+        let claim = claim(message).ok_or(Denial::Incomplete)?;
+        if *claim.realm != *self.config.realm {
             return Err(Denial::Wrong);
         }
-        let held = self.holder(client).filter(|held| {
-            // Who has allocated may have got a new credential in the meantime, for a new allocation.
-            method != Method::Allocate || *held.username == *username
-        });
+        let held = self.holder(client, &claim);
         let caller = match held {
-            Some(held) if *held.username != *username => return Err(Denial::OtherName),
-            Some(held) => Some(held).filter(|held| message.verify(&held.key)),
-            None => self.known(username, message),
+            Some(held) => Some(held).filter(|held| message.verify(held.key())),
+            None => self.known(&claim, message),
         };
         let caller = caller.ok_or(Denial::Wrong)?;
-        if self.nonces.is_fresh(nonce, client, now) {
+        if self.nonces.is_fresh(claim.nonce, client, now) {
             Ok(caller)
         } else {
             Err(Denial::Stale)
         }
     }
 
-    /// Whoever has this client's allocation.
-    fn holder(&self, client: &Client) -> Option<Caller> {
+    /// Whether this client's allocation, if there is one, was made with the caller's name. (RFC 8656
+    /// §5)
+    pub(super) fn is_of(&self, client: &Client, caller: &Caller) -> bool {
+        let slot = self.allocations.of_client(client);
+        let allocation = slot.and_then(|slot| self.allocations.at(slot));
+        allocation.is_none_or(|allocation| allocation.username == caller.username)
+    }
+
+    /// Whoever has this client's allocation, if that is who is claimed.
+    fn holder(&self, client: &Client, claim: &Claim<'_>) -> Option<Caller> {
         let slot = self.allocations.of_client(client)?;
         let allocation = self.allocations.at(slot)?;
-        Some(Caller {
-            username: allocation.username.clone(),
+        let username = &allocation.username;
+        let is_meant = match claim.name {
+            Name::Said(name) => **username == *name,
+            Name::Hashed(hash) => userhash(username, &self.config.realm) == *hash,
+        };
+        is_meant.then(|| Caller {
+            username: username.clone(),
             user: allocation.user.clone(),
-            key: allocation.key,
+            keys: allocation.keys,
+            algorithm: claim.algorithm,
             expires_unix_s: None,
         })
     }
 
     /// Whoever the name belongs to, if the message is signed with his password.
-    fn known(&self, username: &str, message: &Message<'_>) -> Option<Caller> {
+    fn known(&self, claim: &Claim<'_>, message: &Message<'_>) -> Option<Caller> {
+        let username = match claim.name {
+            Name::Said(name) => name,
+            Name::Hashed(hash) => self.userhashes.name(hash)?,
+        };
+        let realm = &self.config.realm;
         let logins = self.config.credentials.logins(username);
         logins.into_iter().find_map(|login| {
-            let key = Key::long_term(username, &self.config.realm, login.password.expose());
-            message.verify(&key).then(|| Caller {
+            let keys = Keys::new(username, realm, &login.password);
+            let proved = message.verify(keys.by(chosen(claim.algorithm)));
+            proved.then(|| Caller {
                 username: username.into(),
                 user: login.user.into(),
-                key,
+                keys,
+                algorithm: claim.algorithm,
                 expires_unix_s: login.expires_unix_s,
             })
         })

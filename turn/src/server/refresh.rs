@@ -1,11 +1,12 @@
 //! Refresh: an allocation lives on, or ends. (RFC 8656 §8)
 
 use super::Server;
+use super::allocate::asked_lifetime;
 use super::answer::Refusal;
 use super::authenticate::Caller;
 use crate::address::{Client, Family};
 use crate::event::{End, Reason};
-use crate::message::attribute::{LIFETIME, REQUESTED_ADDRESS_FAMILY, word};
+use crate::message::attribute::{LIFETIME, REQUESTED_ADDRESS_FAMILY};
 use crate::message::{Class, Message};
 use std::time::Instant;
 
@@ -22,8 +23,9 @@ impl Server {
             .of_client(&client)
             .ok_or(Refusal::MISMATCH)?;
         let family = self.family_meant(slot, message)?;
-        let ends = message.attribute(LIFETIME).and_then(word) == Some(0);
-        let lifetime = self.lifetime(message);
+        let asked = asked_lifetime(message)?;
+        let ends = asked == Some(0);
+        let lifetime = self.lifetime(asked);
         let told = match family {
             // One of two relays goes and the other stays.
             Some(family) if ends => {

@@ -8,6 +8,7 @@ use crate::message::Message;
 use crate::message::attribute::{DATA, DONT_FRAGMENT, XOR_PEER_ADDRESS};
 use crate::message::writer::Head;
 use crate::permission::Scope;
+use crate::quota::{Direction, Load, Spent};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Instant;
@@ -84,7 +85,6 @@ impl Server {
         let to_relay = !to_sfu && self.is_relay(peer);
         let scope = Scope::of(peer, self.config.own.has(peer.ip()));
         let id = self.allocations.id(slot);
-        let rate = self.config.limits.allocation_bytes_s;
         let Some(allocation) = self.allocations.at_mut(slot) else {
             return Way::Nowhere;
         };
@@ -101,9 +101,17 @@ impl Server {
         let Some(relay) = relay.filter(|_| allocation.expires > now) else {
             return self.drop_unpermitted();
         };
-        if !allocation.outward.take(payload.len(), rate, now) {
-            self.stats.drops.bandwidth += 1;
-            return Way::Nowhere;
+        let load = Load {
+            direction: Direction::Outward,
+            bytes: payload.len(),
+            at: now,
+        };
+        let (share, users) = (allocation.share, &mut self.users);
+        let taken = self
+            .bandwidth
+            .take(&mut allocation.budgets, users, share, load);
+        if let Err(spent) = taken {
+            return self.drop_spent(spent);
         }
         allocation.traffic.packets_in += 1;
         allocation.traffic.bytes_in += payload.len() as u64;
@@ -129,6 +137,17 @@ impl Server {
             payload,
             dont_fragment: outward.dont_fragment,
         }
+    }
+
+    const fn drop_spent(&mut self, spent: Spent) -> Way {
+        let drops = &mut self.stats.drops;
+        let count = match spent {
+            Spent::Allocation => &mut drops.bandwidth,
+            Spent::User => &mut drops.user_bandwidth,
+            Spent::Total => &mut drops.total_bandwidth,
+        };
+        *count += 1;
+        Way::Nowhere
     }
 
     /// To another allocation of ours, without a socket between.
@@ -160,7 +179,6 @@ impl Server {
         let len = payload.len();
         let from_sfu = self.config.own.is_sfu(peer);
         let scope = Scope::of(peer, self.config.own.has(peer.ip()));
-        let rate = self.config.limits.allocation_bytes_s;
         let Some(allocation) = self.allocations.at_mut(slot) else {
             return Way::Nowhere;
         };
@@ -172,9 +190,17 @@ impl Server {
         if !open || allocation.expires <= now || len > PAYLOAD_MAX {
             return self.drop_unpermitted();
         }
-        if !allocation.inward.take(len, rate, now) {
-            self.stats.drops.bandwidth += 1;
-            return Way::Nowhere;
+        let load = Load {
+            direction: Direction::Inward,
+            bytes: len,
+            at: now,
+        };
+        let (share, users) = (allocation.share, &mut self.users);
+        let taken = self
+            .bandwidth
+            .take(&mut allocation.budgets, users, share, load);
+        if let Err(spent) = taken {
+            return self.drop_spent(spent);
         }
         allocation.traffic.packets_out += 1;
         allocation.traffic.bytes_out += len as u64;

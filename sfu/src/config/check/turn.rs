@@ -15,6 +15,8 @@ const TTL_MAX: u64 = 86_400;
 const SHARED_TTL: u64 = 14_400;
 /// A shared secret of fewer characters can be guessed from one name and its password.
 const GOOD_SECRET: usize = 16;
+/// A limit below this lets not even a call without pictures through: it was meant in other units.
+const FEW_BPS: u64 = 50_000;
 /// First and last relay port when nothing is said.
 const RELAYS: (u16, u16) = (30_000, 30_020);
 /// Ports from which on an allocation may have to share: told at the start.
@@ -70,6 +72,10 @@ pub struct TurnLimits {
     pub allocations: u32,
     /// Bits a second of one allocation in each direction.
     pub bps: u64,
+    /// Of all allocations of one user.
+    pub user_bps: u64,
+    /// Of all.
+    pub total_bps: u64,
 }
 
 /// A STUN or TURN server of somebody else, or several that take the same credentials.
@@ -170,7 +176,9 @@ impl Turn {
             limits: TurnLimits {
                 user_allocations: values.count("turn.per_user_relay_allocation_limit"),
                 allocations: values.count("turn.total_allocation_limit"),
-                bps: values.uint("turn.max_bps_per_allocation"),
+                bps: bps("turn.max_bps_per_allocation", values, complaints),
+                user_bps: bps("turn.max_bps_per_user", values, complaints),
+                total_bps: bps("turn.max_bps_total", values, complaints),
             },
             nonce_lifetime: values.duration("turn.nonce_lifetime"),
             allow_peers: super::rtc::blocks("turn.allow_restricted_peer_cidrs", values, complaints),
@@ -191,6 +199,15 @@ fn listeners(values: &Values) -> (u16, u16, u16) {
         }
     };
     (port(keys[0]), port(keys[1]), port(keys[2]))
+}
+
+fn bps(key: &'static str, values: &Values, complaints: &mut Complaints) -> u64 {
+    let bps = values.uint(key);
+    if (1..FEW_BPS).contains(&bps) {
+        let cause = format!("{bps} bits a second let hardly a voice through");
+        complaints.warning(key, values.place(key), cause, "write bits a second, or 0");
+    }
+    bps
 }
 
 fn certificate(values: &Values, complaints: &mut Complaints) -> Option<Pair> {

@@ -273,6 +273,37 @@ fn bandwidth_of_an_allocation_is_bounded_each_way() {
 }
 
 #[test]
+fn bandwidth_of_a_user_and_of_all_is_bounded_however_many_allocations_there_are() {
+    let mut world = World::with(|config| {
+        config.limits.user_bytes_s = 1000;
+        config.limits.total_bytes_s = 1500;
+    });
+    let alice = ["1.2.3.4:5", "1.2.3.4:6"].map(|at| world.allocated("alice", at));
+    let bob = world.allocated("bob", "1.2.3.5:5");
+    for (user, _) in alice.iter().chain([&bob]) {
+        assert_eq!(world.permit(user, &["1.1.1.1:7"]), 0);
+    }
+    let sent = send_indication(address("1.1.1.1:7"), &[0; 100]);
+    let mut pass = |user: &User, relayed, count: usize| {
+        let mut passed = (0, 0);
+        for _ in 0..count {
+            let way = world.server.handle_client(user.client, &sent, world.now);
+            passed.0 += usize::from(way != Way::Nowhere);
+            let peer = address("1.1.1.1:7");
+            let way = world.server.handle_peer(at(relayed), peer, 100, world.now);
+            passed.1 += usize::from(way != Way::Nowhere);
+        }
+        let drops = world.server.stats().drops;
+        (passed, drops.user_bandwidth, drops.total_bandwidth)
+    };
+    let [first, second] = &alice;
+    assert_eq!(pass(&first.0, first.1, 7), ((7, 7), 0, 0));
+    assert_eq!(pass(&second.0, second.1, 7), ((3, 3), 8, 0));
+    assert_eq!(pass(&bob.0, bob.1, 7), ((5, 5), 8, 4));
+    assert_eq!(world.server.stats().drops.bandwidth, 0);
+}
+
+#[test]
 fn relaying_allocates_nothing() {
     let mut world = World::new();
     let (user, relayed) = world.allocated("alice", "1.2.3.4:5");

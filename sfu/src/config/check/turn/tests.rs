@@ -98,6 +98,28 @@ fn a_short_secret_is_warned_of_and_never_shown() {
 }
 
 #[test]
+fn bandwidths_are_read_and_one_in_other_units_is_warned_of() {
+    let keys =
+        "max_bps_per_allocation: 8000000, max_bps_per_user: 9000000, max_bps_total: 50000000";
+    let limits = good(&format!("turn: {{{keys}}}\n")).turn.limits;
+    let all = (limits.bps, limits.user_bps, limits.total_bps);
+    assert_eq!(all, (8_000_000, 9_000_000, 50_000_000));
+    let none = good("").turn.limits;
+    assert_eq!((none.bps, none.user_bps, none.total_bps), (0, 0, 0));
+    for key in [
+        "max_bps_per_allocation",
+        "max_bps_per_user",
+        "max_bps_total",
+    ] {
+        let line = complaint(&format!("turn: {{{key}: 3000}}\n"));
+        assert!(
+            line.contains(key) && line.contains("bits a second"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn servers_of_others_become_urls_with_what_they_want_to_know() {
     let config = good(
         "rtc:\n  stun_servers: [stun.example:3478]\n  turn_servers:\n    \

@@ -84,6 +84,19 @@ pub(super) const KEYS: &[Key] = &[
         "Bits a second of one allocation in each direction, what is more is dropped; 0 for no limit.",
     ),
     Key::built(
+        "turn.max_bps_per_user",
+        Uint(1_000_000_000_000),
+        "0",
+        "Likewise of all allocations of one participant or user together.",
+    ),
+    Key::built(
+        "turn.max_bps_total",
+        Uint(1_000_000_000_000),
+        "0",
+        "Likewise of everything the TURN server carries, calls on this server included: what the line \
+         should keep for others. Whoever sends much takes it from all; bound users, too.",
+    ),
+    Key::built(
         "turn.ttl_seconds",
         COUNT,
         "86400",
