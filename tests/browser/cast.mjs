@@ -68,6 +68,22 @@ export class Cast {
     for (const [listener, speaker] of this.pairs) await this.hears(listener, speaker);
   }
 
+  /** One whose signalling is cut takes his session up again; nobody sees him leave, and all goes on. */
+  async resume(name) {
+    for (const each of this.names) await this.ask(each, 'forget');
+    await this.ask(name, 'simulate', 'signal-reconnect');
+    await until(`${name} is back`, async () => {
+      const events = await this.ask(name, 'events');
+      return { ok: events.includes('reconnected') && (await this.ask(name, 'state')) === 'connected', events };
+    });
+    for (const each of this.names) {
+      const left = (await this.ask(each, 'events')).includes('participantDisconnected');
+      if (left) throw new Error(`to ${each} a resume is a leave`);
+    }
+    await this.allSee('all see each other again', 30);
+    await this.allHear();
+  }
+
   /** Waits until a tile has this width, and still shows what it should. */
   async width(what, viewer, publisher, wanted, source, colour) {
     await until(what, async () => {

@@ -7,20 +7,6 @@ import { firefox, run, serve, until } from './stage.mjs';
 
 const url = process.argv[2] ?? 'ws://127.0.0.1:7880';
 
-async function resume(cast, name) {
-  for (const each of cast.names) await cast.ask(each, 'forget');
-  await cast.ask(name, 'simulate', 'signal-reconnect');
-  await until(`${name} is back`, async () => {
-    const events = await cast.ask(name, 'events');
-    return { ok: events.includes('reconnected') && (await cast.ask(name, 'state')) === 'connected', events };
-  });
-  if ((await cast.ask('b', 'events')).includes('participantDisconnected')) {
-    throw new Error('a resume was seen as a leave');
-  }
-  await cast.allSee('all see each other', 30);
-  await cast.allHear();
-}
-
 await run('firefox', 240, async (browser) => {
   const stage = await serve();
   const fox = await firefox();
@@ -35,8 +21,8 @@ await run('firefox', 240, async (browser) => {
     await cast.shot('a', 'firefox-sees');
     await cast.shot('b', 'firefox-is-seen');
     for (const name of cast.names) await greeting(cast, name, `hello from ${name}`);
-    await resume(cast, 'a');
-    await resume(cast, 'c');
+    await cast.resume('a');
+    await cast.resume('c');
     await cast.ask('a', 'leave');
     await until('b sees a leave', async () => (await cast.ask('b', 'others')).join() === 'c');
   } finally {

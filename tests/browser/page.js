@@ -119,12 +119,16 @@ window.call = {
       const stats = await connection.getStats();
       const all = [...stats.values()];
       const transport = all.find(({ type }) => type === 'transport');
-      const pair = stats.get(transport?.selectedCandidatePairId);
+      // Firefox tells at the pair itself.
+      const pair = stats.get(transport?.selectedCandidatePairId) ?? all.find(({ selected }) => selected);
       const local = pair && stats.get(pair.localCandidateId);
       return local && `${local.candidateType} ${local.relayProtocol ?? local.protocol}`;
     });
     return (await Promise.all(paths)).filter(Boolean);
   },
+
+  /** The STUN and TURN servers we were told of. */
+  relays: () => room.engine.latestJoinResponse.iceServers.flatMap(({ urls }) => urls),
 
   async publish(colour, { width = 960, height = 540, ...options } = {}) {
     await room.localParticipant.setMicrophoneEnabled(true);

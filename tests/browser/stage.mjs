@@ -2,8 +2,9 @@
 //
 // Node modules live outside the tree: FOCI_NODE_MODULES names their folder (`tests/run` sets it).
 
+import { execFileSync } from 'node:child_process';
 import { createHmac } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import { createRequire } from 'node:module';
 import { homedir, tmpdir } from 'node:os';
@@ -43,10 +44,35 @@ function installed(what, files) {
   return found;
 }
 
+/** A folder that goes when we end. */
+function folder(name) {
+  const made = mkdtempSync(path.join(tmpdir(), `foci-${name}-`));
+  process.on('exit', () => rmSync(made, { recursive: true, force: true, maxRetries: 5 }));
+  return made;
+}
+
+/** Has whoever keeps certificates in this folder trust the authority of the test, if it has one. */
+function trusting(at) {
+  const authority = process.env.FOCI_AUTHORITY;
+  if (!authority) return at;
+  mkdirSync(at, { recursive: true });
+  const database = ['-d', `sql:${at}`];
+  execFileSync('certutil', [...database, '-N', '--empty-password']);
+  execFileSync('certutil', [...database, '-A', '-n', 'authority', '-t', 'C,,', '-i', authority]);
+  return at;
+}
+
 /** One Chromium; each participant gets a window of its own, so that none is hidden. */
 export async function chromium() {
   const files = [process.env.FOCI_CHROMIUM, '/usr/bin/chromium', '/usr/bin/google-chrome'];
-  return puppeteer.launch({ executablePath: installed('Chromium', files), args: FLAGS, headless: true });
+  const home = folder('chromium');
+  trusting(path.join(home, '.pki/nssdb'));
+  return puppeteer.launch({
+    executablePath: installed('Chromium', files),
+    args: FLAGS,
+    headless: true,
+    env: { ...process.env, HOME: home },
+  });
 }
 
 /** A stock Firefox, driven by WebDriver BiDi; only its microphone and its questions are replaced. */
@@ -56,6 +82,7 @@ export async function firefox() {
     browser: 'firefox',
     executablePath: installed('Firefox', files),
     headless: true,
+    userDataDir: trusting(folder('firefox')),
     extraPrefsFirefox: {
       'media.navigator.streams.fake': true,
       'media.navigator.permission.disabled': true,

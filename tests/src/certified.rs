@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -19,6 +19,9 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// The host of all of them.
 pub const HOST: &str = "rtc.example.org";
+
+/// What the authority's certificate is called in its folder.
+const ROOT: &str = "authority.pem";
 
 /// An authority, and a folder with what it has signed; both go when it goes.
 pub struct Certified {
@@ -40,9 +43,12 @@ impl Default for Certified {
         fs::create_dir_all(&folder).expect("the temporary folder takes one");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Browsers look an issuer up by its name.
+        let name = "An authority of Foci's tests";
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
         let authority = CertifiedIssuer::self_signed(params, key).expect("signed");
-        fs::write(folder.join("authority.pem"), authority.pem()).expect("written");
+        fs::write(folder.join(ROOT), authority.pem()).expect("written");
         Self { authority, folder }
     }
 }
@@ -52,6 +58,12 @@ impl Certified {
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// The certificate of the authority, for clients of others.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.file(ROOT)
     }
 
     /// A new pair for [`HOST`] in place of what is in `cert.pem` and `key.pem`, each exchanged at one blow;
@@ -87,8 +99,14 @@ impl Certified {
     /// Lines of configuration that open a port of TLS with what is in the folder.
     #[must_use]
     pub fn config(&self, port: u16) -> String {
+        format!("tls: {{port: {port}, {}}}\n", self.keys())
+    }
+
+    /// The keys of a section that name the pair.
+    #[must_use]
+    pub fn keys(&self) -> String {
         format!(
-            "tls:\n  port: {port}\n  cert_file: {}\n  key_file: {}\n",
+            "cert_file: {}, key_file: {}",
             self.file("cert.pem").display(),
             self.file("key.pem").display()
         )

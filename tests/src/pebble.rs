@@ -114,7 +114,7 @@ impl Pebble {
              ca_file: {}\n{more}",
             self.storage().display(),
             self.port,
-            self.certified.file("authority.pem").display(),
+            self.certified.root().display(),
         )
     }
 

@@ -1,6 +1,7 @@
 //! Scripts in other languages against the real server: what they need is set up, what they print
 //! is shown, their exit code decides.
 
+use crate::certified::Certified;
 use crate::laboratory::Laboratory;
 use crate::road::Road;
 use crate::server::Server;
@@ -56,6 +57,18 @@ pub async fn set_up(kind: &str) {
 pub async fn node(server: &Server, script: &str) {
     set_up("browser").await;
     let command = in_node(Command::new("node"), "browser", script, &url(server));
+    succeed(command, script).await;
+    server.assert_calm();
+}
+
+/// The same for browsers that trust an authority.
+///
+/// # Panics
+/// When the script fails, or the server complains of anything.
+pub async fn node_trusting(authority: &Certified, server: &Server, script: &str) {
+    set_up("browser").await;
+    let mut command = in_node(Command::new("node"), "browser", script, &url(server));
+    command.env("FOCI_AUTHORITY", authority.root());
     succeed(command, script).await;
     server.assert_calm();
 }

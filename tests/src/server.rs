@@ -123,18 +123,14 @@ impl Server {
         Self::launch("", "", &[]).await
     }
 
-    /// Starts a server whose TURN server is reached at every address of this machine by this
-    /// transport alone, and whose media is reached through it.
-    pub async fn start_relayed(transport: &str) -> Self {
-        let port = match transport {
-            "udp" => free_udp_port(),
-            _ => free_tcp_port(),
-        };
+    /// Starts a server whose TURN server, of these keys, is reached at every address of this machine,
+    /// and whose media is reached through it; with more lines of configuration.
+    pub async fn start_with_relays(turn: &str, more: &str) -> Self {
         // Below the ports that systems draw from, and apart for tests that run side by side.
         let first = 20_000 + std::process::id() % 400 * 20;
         let last = first + 19;
         let turn = format!(
-            "turn: {{enabled: true, {transport}_port: {port}, relay_range_start: {first}, \
+            "{more}turn: {{enabled: true, {turn}, relay_range_start: {first}, \
              relay_range_end: {last}}}\n"
         );
         Self::launch("", &turn, &[]).await
@@ -530,7 +526,12 @@ fn free_tcp_ports<const N: usize>() -> [u16; N] {
     held.map(|socket| socket.local_addr().expect("a bound socket").port())
 }
 
-fn free_udp_port() -> u16 {
+/// The same for UDP.
+///
+/// # Panics
+/// When none is free.
+#[must_use]
+pub fn free_udp_port() -> u16 {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     socket.local_addr().expect("a bound socket").port()
 }

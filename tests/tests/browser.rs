@@ -3,8 +3,9 @@
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
+use tests::certified::Certified;
 use tests::script;
-use tests::server::Server;
+use tests::server::{Server, free_tcp_port, free_udp_port};
 use tests::stun::Stun;
 use tokio::time::interval;
 
@@ -27,18 +28,47 @@ async fn three_participants_call_where_no_udp_is() {
     assert!(by_tcp.len() >= 3 && others.is_empty(), "{others:?}");
 }
 
+/// Every participant who got in came through the relay.
+fn assert_all_relayed(server: &Server) {
+    let log = server.log();
+    let active = log
+        .lines()
+        .filter(|line| line.contains("participant active"));
+    let (relayed, others): (Vec<_>, Vec<_>) =
+        active.partition(|line| line.contains("connectionType=\"turn\""));
+    assert!(relayed.len() >= 3 && others.is_empty(), "{others:?}");
+    // Nobody is refused anything: each asks as he should, and has room for all he asks.
+    assert!(!log.contains("TURN request refused"), "{log}");
+}
+
 #[tokio::test]
-async fn three_participants_call_through_the_relay_alone() {
-    for transport in ["udp", "tcp"] {
-        let server = Server::start_relayed(transport).await;
-        script::node(&server, &format!("relayed.mjs {transport}")).await;
-        let log = server.log();
-        let active = log
-            .lines()
-            .filter(|line| line.contains("participant active"));
-        let (relayed, others): (Vec<_>, Vec<_>) =
-            active.partition(|line| line.contains("connectionType=\"turn\""));
-        assert!(relayed.len() >= 3 && others.is_empty(), "{others:?}");
+async fn chromium_and_firefox_call_through_the_relay_alone() {
+    for (transport, port, dual) in [
+        ("udp", free_udp_port(), "chromium"),
+        ("tcp", free_tcp_port(), "firefox"),
+    ] {
+        let server = Server::start_with_relays(&format!("{transport}_port: {port}"), "").await;
+        script::node(&server, &format!("relayed.mjs {transport} {port} {dual}")).await;
+        assert_all_relayed(&server);
+    }
+}
+
+#[tokio::test]
+async fn chromium_and_firefox_call_through_the_relay_over_tls_alone() {
+    let certified = Certified::default();
+    certified.renew();
+    let port = free_tcp_port();
+    let own = format!("domain: localhost, tls_port: {port}, {}", certified.keys());
+    let shared = "domain: localhost, tls_port: 0";
+    let port_of_tls = certified.config(port);
+    for (turn, more, dual) in [
+        (own.as_str(), "", "chromium"),
+        (shared, port_of_tls.as_str(), "firefox"),
+    ] {
+        let server = Server::start_with_relays(turn, more).await;
+        let script = format!("relayed.mjs tls {port} {dual}");
+        script::node_trusting(&certified, &server, &script).await;
+        assert_all_relayed(&server);
     }
 }
 

@@ -148,8 +148,10 @@ impl Default for Lifetimes {
 /// How much there may be. Zero: no limit, where it says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Allocations of one user; 0: no limit. A participant with two peer connections over three
-    /// networks has six.
+    /// Allocations of one user; 0: no limit. A browser makes one for each peer connection, network and
+    /// address it is told of (up to eight for a connection on one network of both families), and after an
+    /// ICE restart all anew while it still has those of before: two connections on two such networks
+    /// come to 64.
     pub user_allocations: u32,
     /// Allocations in all; 0: no limit. Each has about a kilobyte; this bounds what a stolen secret can take.
     pub allocations: u32,
@@ -173,7 +175,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            user_allocations: 12,
+            user_allocations: 64,
             allocations: 10_000,
             allocation_bytes_s: 0,
             user_bytes_s: 0,

@@ -68,8 +68,10 @@ pub(super) const KEYS: &[Key] = &[
     Key::built(
         "turn.per_user_relay_allocation_limit",
         COUNT,
-        "12",
-        "Allocations of one participant or user; 0 for no limit.",
+        "64",
+        "Allocations of one participant or user; 0 for no limit. Browsers make up to eight for each peer \
+         connection and network, and as many again when they change networks. (LiveKit: 12, but it tells \
+         them of fewer ways to it.)",
     ),
     Key::built(
         "turn.total_allocation_limit",
