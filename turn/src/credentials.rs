@@ -31,6 +31,11 @@ impl Secret {
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
+
+    /// The key of this password.
+    pub(crate) fn key(&self, algorithm: Algorithm, username: &str, realm: &str) -> Key {
+        Key::made_with(algorithm, username, realm, &self.0)
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -130,10 +135,9 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn new(username: &str, realm: &str, password: &Secret) -> Self {
-        let made = |with| Key::made_with(with, username, realm, password.expose());
         Self {
-            md5: made(Algorithm::Md5),
-            sha256: made(Algorithm::Sha256),
+            md5: password.key(Algorithm::Md5, username, realm),
+            sha256: password.key(Algorithm::Sha256, username, realm),
         }
     }
 

@@ -277,7 +277,7 @@ impl<'a> Message<'a> {
     /// Is its integrity the one with SHA-256? The answer is then signed alike.
     #[must_use]
     pub const fn is_signed_sha256(&self) -> bool {
-        matches!(self.signature, Some((_, Signature::Sha256(..))))
+        matches!(self.signature, Some((_, Signature::Sha256(_))))
     }
 
     /// Was it signed with this key?

@@ -9,8 +9,9 @@ use turn::address::{AllocationId, Client, Family, RelayPort, Transport};
 use turn::config::{Config, Wall};
 use turn::credentials::{Credentials, Secret};
 use turn::frame::{FRAME_MAX, Frame, next};
+use turn::message::algorithm::{Algorithm, OFFERED};
 use turn::message::attribute::*;
-use turn::message::integrity::Key;
+use turn::message::integrity::{Key, userhash};
 use turn::message::writer::{Head, Writer};
 use turn::message::{Class, Message, Method};
 use turn::policy::PeerPolicy;
@@ -105,7 +106,30 @@ struct User {
     client: Client,
     name: &'static str,
     key: Key,
+    /// The algorithm that is chosen, if the client knows that it may.
+    algorithm: Option<Algorithm>,
+    /// The client hides its name.
+    hashed: bool,
     nonce: Vec<u8>,
+}
+
+impl User {
+    fn sign(&self, writer: &mut Writer<'_>) {
+        if self.hashed {
+            writer.bytes(USERHASH, &userhash(self.name, REALM_TEXT));
+        } else {
+            writer.bytes(USERNAME, self.name.as_bytes());
+        }
+        writer
+            .bytes(REALM, REALM_TEXT.as_bytes())
+            .bytes(NONCE, &self.nonce);
+        if let Some(algorithm) = self.algorithm {
+            writer
+                .bytes(PASSWORD_ALGORITHMS, &OFFERED)
+                .bytes(PASSWORD_ALGORITHM, &algorithm.value());
+        }
+        writer.sign(&self.key, self.algorithm.is_some());
+    }
 }
 
 /// A server, those who use it, and what they were let do.
@@ -153,6 +177,9 @@ impl World {
         config.limits.channels = 3;
         config.limits.unknown_answers_burst = 100_000;
         config.limits.allocation_bytes_s = if form & 4 == 0 { 0 } else { 1000 };
+        config.limits.user_bytes_s = if form & 8 == 0 { 0 } else { 1500 };
+        config.limits.total_bytes_s = if form & 16 == 0 { 0 } else { 2000 };
+        let algorithm = [Algorithm::Md5, Algorithm::Sha256][usize::from(form >> 5 & 1)];
         let user = |n: u16| {
             let name = if n.is_multiple_of(2) { "a" } else { "b" };
             User {
@@ -163,11 +190,14 @@ impl World {
                     link: u32::from(n),
                 },
                 name,
-                key: Key::long_term(
+                key: Key::made_with(
+                    algorithm,
                     name,
                     REALM_TEXT,
                     if n.is_multiple_of(2) { "1" } else { "2" },
                 ),
+                algorithm: (form & 96 != 0).then_some(algorithm),
+                hashed: form & 128 != 0,
                 nonce: Vec::new(),
             }
         };
@@ -244,11 +274,7 @@ impl World {
         }
         let user = &self.users[who];
         if !user.nonce.is_empty() {
-            writer
-                .bytes(USERNAME, user.name.as_bytes())
-                .bytes(REALM, REALM_TEXT.as_bytes())
-                .bytes(NONCE, &user.nonce)
-                .sign(&user.key, false);
+            user.sign(&mut writer);
         }
         writer.finish(false);
         let Some(answer) = self.hand(who, &out) else {
@@ -256,6 +282,11 @@ impl World {
         };
         let answer = Message::parse(&answer).expect("an answer is a message");
         assert_eq!(answer.transaction, transaction);
+        if answer.is_signed() {
+            let user = &self.users[who];
+            assert!(answer.verify(&user.key));
+            assert_eq!(answer.is_signed_sha256(), user.algorithm.is_some());
+        }
         if let Some(nonce) = answer.attribute(NONCE) {
             self.users[who].nonce = nonce.to_vec();
         }

@@ -1,7 +1,7 @@
 //! Clients that are wrong, greedy, slow or not there at all.
 
 use super::client::{Client, channel_data};
-use super::server::{Peer, SFU, Server};
+use super::server::{Peer, REALM, SFU, Server};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -45,7 +45,7 @@ fn a_quota_is_486() {
 }
 
 #[test]
-fn wrong_passwords_and_names_are_401_and_a_spoilt_nonce_438() {
+fn wrong_passwords_names_and_realms_are_401_and_a_spoilt_nonce_438() {
     let server = Server::start();
     assert_eq!(
         Client::udp(server.udp(), "alice", "bob-password")
@@ -59,6 +59,9 @@ fn wrong_passwords_and_names_are_401_and_a_spoilt_nonce_438() {
     );
     let mut client = Client::udp(server.udp(), "alice", "alice-password");
     client.greet();
+    client.realm = "elsewhere.example".into();
+    assert_eq!(client.allocate().code(), 401);
+    client.realm = REALM.into();
     client.spoil_nonce();
     assert_eq!(client.allocate().code(), 438);
     client.greet();

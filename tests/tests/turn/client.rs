@@ -32,6 +32,7 @@ impl<T: Read + Write + Send> Stream for T {}
 pub(crate) struct Client {
     road: Road,
     name: String,
+    pub(crate) realm: String,
     key: Key,
     nonce: Vec<u8>,
     count: u64,
@@ -106,6 +107,7 @@ impl Client {
         Self {
             road,
             name: name.into(),
+            realm: REALM.into(),
             key: Key::long_term(name, REALM, password),
             nonce: Vec::new(),
             count: 0,
@@ -163,7 +165,7 @@ impl Client {
         if !self.nonce.is_empty() {
             writer
                 .bytes(USERNAME, self.name.as_bytes())
-                .bytes(REALM_ATTRIBUTE, REALM.as_bytes())
+                .bytes(REALM_ATTRIBUTE, self.realm.as_bytes())
                 .bytes(NONCE, &self.nonce)
                 .sign(&self.key, false);
         }

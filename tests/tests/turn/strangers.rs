@@ -178,21 +178,38 @@ fn beside(
 
 #[test]
 fn aioice_relays_over_every_transport_and_its_agents_meet() {
-    set_up();
     let server = Server::start();
     let ip: IpAddr = Ipv4Addr::LOCALHOST.into();
     let peer = Peer::start(ip).address;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/turn/relay.py");
+    let ports = [server.udp(), server.tcp(), server.tls(), peer].map(|at| at.port().to_string());
+    run("relay.py", &ports);
+}
+
+/// Runs a script of `tests/turn`, which ends well if all went well.
+fn run(script: &str, arguments: &[String]) {
+    set_up();
     #[expect(
         clippy::disallowed_methods,
         reason = "a test harness is configured from outside"
     )]
     let cache = std::env::var("FOCI_CACHE")
         .unwrap_or_else(|_| format!("{}/.cache/foci", std::env::var("HOME").unwrap_or_default()));
-    let ports = [server.udp(), server.tcp(), server.tls(), peer].map(|at| at.port().to_string());
     let status = Command::new(format!("{cache}/turn/bin/python"))
-        .arg(script)
-        .args(ports)
+        .arg(format!("{}/turn/{script}", env!("CARGO_MANIFEST_DIR")))
+        .args(arguments)
         .status();
-    assert!(status.is_ok_and(|status| status.success()));
+    assert!(status.is_ok_and(|status| status.success()), "{script}");
+}
+
+#[test]
+fn a_client_of_rfc_8489_written_apart_chooses_sha_256_and_hides_its_name_where_it_may() {
+    for (names, forget) in [("named", false), ("hidden", true)] {
+        let server = Server::with(|settings| {
+            if forget {
+                settings.server.credentials.shared.clear();
+            }
+        });
+        let port = server.udp().port().to_string();
+        run("sha256.py", &[port, names.into()]);
+    }
 }

@@ -13,8 +13,6 @@ use std::fmt;
 pub(crate) const SHA1: usize = 20;
 /// Bytes of an HMAC-SHA256.
 pub(crate) const SHA256: usize = 32;
-/// A shorter SHA-256 may be sent, down to this. (RFC 8489 §14.6)
-const SHA256_MIN: usize = 16;
 
 /// A long-term credential's key. (RFC 8489 §9.2.2)
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -119,29 +117,22 @@ fn tag(key: &hmac::Key, message: &[u8], size: usize) -> hmac::Tag {
 pub(crate) enum Signature {
     /// MESSAGE-INTEGRITY.
     Sha1([u8; SHA1]),
-    /// MESSAGE-INTEGRITY-SHA256 and its length.
-    Sha256([u8; SHA256], u8),
+    /// MESSAGE-INTEGRITY-SHA256. Whole: only a usage of STUN that says so may cut it, and TURN says
+    /// nothing. (RFC 8489 §14.6)
+    Sha256([u8; SHA256]),
 }
 
 impl Signature {
     pub(crate) fn read(kind: u16, value: &[u8]) -> Option<Self> {
         match kind {
             MESSAGE_INTEGRITY => value.try_into().ok().map(Self::Sha1),
-            MESSAGE_INTEGRITY_SHA256 => {
-                let sized =
-                    (SHA256_MIN..=SHA256).contains(&value.len()) && value.len().is_multiple_of(4);
-                let mut tag = [0; SHA256];
-                tag.get_mut(..value.len())
-                    .filter(|_| sized)?
-                    .copy_from_slice(value);
-                Some(Self::Sha256(tag, value.len() as u8))
-            }
+            MESSAGE_INTEGRITY_SHA256 => value.try_into().ok().map(Self::Sha256),
             _ => None,
         }
     }
 
     pub(crate) const fn is_stronger(&self, other: &Self) -> bool {
-        matches!((self, other), (Self::Sha256(..), Self::Sha1(_)))
+        matches!((self, other), (Self::Sha256(_), Self::Sha1(_)))
     }
 
     pub(crate) fn verify(&self, key: &Key, covered: &[u8]) -> bool {
@@ -150,15 +141,9 @@ impl Signature {
                 let right = key.sign(covered);
                 constant_time::verify_slices_are_equal(&right, claimed).is_ok()
             }
-            Self::Sha256(claimed, len) => {
-                let len = usize::from(*len);
-                let key = hmac::Key::new(hmac::HMAC_SHA256, key.bytes());
-                let right = tag(&key, covered, len);
-                let (Some(right), Some(claimed)) = (right.as_ref().get(..len), claimed.get(..len))
-                else {
-                    return false;
-                };
-                constant_time::verify_slices_are_equal(right, claimed).is_ok()
+            Self::Sha256(claimed) => {
+                let right = key.sign_sha256(covered);
+                constant_time::verify_slices_are_equal(&right, claimed).is_ok()
             }
         }
     }

@@ -157,6 +157,21 @@ fn what_is_written_is_read_again_signed_either_way() {
 }
 
 #[test]
+fn a_signature_that_was_cut_is_none() {
+    let key = Key::long_term("a", "b", "c");
+    for (kind, len) in [(MESSAGE_INTEGRITY, 16), (MESSAGE_INTEGRITY_SHA256, 16)] {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, Method::Refresh, Class::Request, &[7; 12]);
+        writer.bytes(kind, &vec![1; len]).finish(false);
+        assert_eq!(Message::parse(&out).err(), Some(Malformed::Attribute));
+    }
+    let mut out = Vec::new();
+    let mut writer = Writer::new(&mut out, Method::Refresh, Class::Request, &[7; 12]);
+    writer.sign(&key, true).sign(&key, true).finish(false);
+    assert!(Message::parse(&out).is_ok_and(|message| message.verify(&key)));
+}
+
+#[test]
 fn attributes_after_the_integrity_do_not_count() {
     let key = Key::long_term("a", "b", "c");
     let mut out = Vec::new();
