@@ -62,7 +62,7 @@ fn an_old_nonce_is_438_with_a_new_one_that_is_good() {
     let (mut user, _) = world.allocated("alice", "1.2.3.4:5");
     world.pass(seconds(599));
     assert_eq!(world.refresh(&user, 600).code(), 0);
-    world.pass(seconds(1));
+    world.pass(seconds(2));
     let stale = world.refresh(&user, 600);
     assert_eq!(stale.code(), 438);
     user.nonce = stale.attribute(NONCE).expect("a nonce");
