@@ -2,6 +2,10 @@
 //!
 //! A wrong password is 401, whatever the nonce; a right one with an old nonce is 438. An allocation
 //! keeps its key: its later requests are known by it even when the credential has expired.
+//!
+//! RFC 8656 §5 wants the name that made an allocation in all requests for it, so that nobody takes it over.
+//! Names that lapse are followed by others of the same user, by which a client may go on signing: what must
+//! be the same is the user.
 
 use super::Server;
 use crate::address::Client;
@@ -32,7 +36,7 @@ pub(super) enum Denial {
     Wrong,
     /// Right, but with a nonce that is too old or another's.
     Stale,
-    /// Not the name of the allocation. (RFC 8656 §5)
+    /// Not the name of the allocation, nor a later one of its user. (RFC 8656 §5)
     OtherName,
 }
 
@@ -64,8 +68,15 @@ impl Server {
             method != Method::Allocate || *held.username == *username
         });
         let caller = match held {
-            Some(held) if *held.username != *username => return Err(Denial::OtherName),
-            Some(held) => Some(held).filter(|held| message.verify(&held.key)),
+            Some(held) if *held.username == *username => {
+                Some(held).filter(|held| message.verify(&held.key))
+            }
+            Some(held) => {
+                let renewed = self
+                    .known(username, message)
+                    .filter(|caller| caller.user == held.user && !self.has_expired(caller, now));
+                Some(renewed.ok_or(Denial::OtherName)?)
+            }
             None => self.known(username, message),
         };
         let caller = caller.ok_or(Denial::Wrong)?;
@@ -74,6 +85,12 @@ impl Server {
         } else {
             Err(Denial::Stale)
         }
+    }
+
+    /// Whether he makes no new allocation any more.
+    pub(super) fn has_expired(&self, caller: &Caller, now: Instant) -> bool {
+        let unix_s = self.config.wall.unix_s(now);
+        caller.expires_unix_s.is_some_and(|end| end <= unix_s)
     }
 
     /// Whoever has this client's allocation.

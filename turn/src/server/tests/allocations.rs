@@ -254,6 +254,31 @@ fn expired_credentials_make_no_allocation_but_keep_the_one_they_made() {
 }
 
 #[test]
+fn a_later_name_of_the_same_user_is_good_for_his_allocation_and_nobody_else_s() {
+    let mut world = World::new();
+    let at = client("1.2.3.4:5");
+    let mut named = |world: &mut World, name: &str| {
+        let password = crate::credentials::password_of(&Secret::new("north"), name);
+        world.user_with(name, password.expose(), at)
+    };
+    let first = named(&mut world, "1700000100:@a:example");
+    assert_eq!(world.allocate(&first).code(), 0);
+    let later = named(&mut world, "1700000200:@a:example");
+    assert_eq!(world.refresh(&later, 600).code(), 0);
+    assert_eq!(world.permit(&later, &["1.1.1.1:1"]), 0);
+    assert_eq!(world.bind(&later, 0x4000, "1.1.1.1:1"), 0);
+    assert_eq!(world.refresh(&first, 600).code(), 0);
+    let forged = world.user_with("1700000200:@a:example", "guessed", at);
+    let neighbour = named(&mut world, "1700000200:@b:example");
+    let lapsed = named(&mut world, "1700000000:@a:example");
+    for other in [forged, neighbour, lapsed] {
+        assert_eq!(world.refresh(&other, 600).code(), 441, "{}", other.name);
+    }
+    assert_eq!(world.refresh(&later, 0).code(), 0);
+    assert_eq!(world.server.stats().released, 1);
+}
+
+#[test]
 fn quotas_of_a_user_and_of_all_are_486_and_508_and_free_again() {
     let mut world = World::with(|config| {
         config.limits.user_allocations = 2;
