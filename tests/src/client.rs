@@ -115,6 +115,8 @@ pub struct Join {
     pub via: Option<SocketAddr>,
     /// Two peer connections: the parameters to join with.
     pub dual: Option<&'static str>,
+    /// By nothing but the relays the server tells of.
+    pub relayed: bool,
 }
 
 impl Join {
@@ -130,6 +132,7 @@ impl Join {
             only: None,
             via: None,
             dual: None,
+            relayed: false,
         }
     }
 
@@ -147,6 +150,14 @@ impl Join {
     pub fn dual(mut self) -> Self {
         self.dual = Some(DUAL);
         self
+    }
+
+    /// By relays alone. With two peer connections: one that is offered in the request to join would be
+    /// before it knows of any.
+    #[must_use]
+    pub fn relayed(mut self) -> Self {
+        self.relayed = true;
+        self.dual()
     }
 
     /// With one more grant.
@@ -236,6 +247,7 @@ impl Client {
             again: None,
             candidates: Some(Vec::new()),
             detour: how.via.map(|relay| (place(server.udp), place(relay))),
+            relayed: how.relayed,
         };
         tokio::spawn(driver.run(inbox));
         let mut client = Self {

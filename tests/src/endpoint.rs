@@ -1,7 +1,7 @@
 //! One peer connection of the `webrtc` crate, laid out as the single-connection clients do, and
 //! what it receives. It knows no signalling.
 
-use proto::livekit::signal_response;
+use proto::livekit::{self, signal_response};
 use rtc::peer_connection::configuration::media_engine::{
     MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_PCMA, MIME_TYPE_PCMU, MIME_TYPE_VP8,
 };
@@ -14,7 +14,8 @@ use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit};
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 use webrtc::peer_connection::{
     MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
-    RTCIceGatheringState, RTCPeerConnectionState, Registry, SettingEngineBuilder,
+    RTCConfiguration, RTCConfigurationBuilder, RTCIceGatheringState, RTCIceServer,
+    RTCIceTransportPolicy, RTCPeerConnectionState, Registry, SettingEngineBuilder,
     SrtpProtectionProfile, register_default_interceptors,
 };
 use webrtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
@@ -262,6 +263,20 @@ async fn connection(
             .await?,
     );
     Ok((peer, gathered))
+}
+
+/// To use nothing but the relays of these servers.
+#[must_use]
+pub fn relayed(servers: &[livekit::IceServer]) -> RTCConfiguration {
+    let servers = servers.iter().map(|server| RTCIceServer {
+        urls: server.urls.clone(),
+        username: server.username.clone(),
+        credential: server.credential.clone(),
+    });
+    RTCConfigurationBuilder::new()
+        .with_ice_servers(servers.collect())
+        .with_ice_transport_policy(RTCIceTransportPolicy::Relay)
+        .build()
 }
 
 /// Adds sections to receive in.

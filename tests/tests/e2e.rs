@@ -15,6 +15,7 @@ mod e2e {
     mod observed;
     mod record;
     mod refusals;
+    mod relayed;
     mod reload;
     mod sessions;
     mod tcp;

@@ -3,10 +3,12 @@
 
 mod turn {
     pub(crate) mod client;
+    pub(crate) mod road;
     pub(crate) mod server;
 
     mod abuse;
     mod relaying;
     mod rotation;
     mod strangers;
+    mod webrtc;
 }

@@ -60,7 +60,8 @@ impl Nonces {
         self.make(client, second)
     }
 
-    /// Whether it was told this client, and not too long ago.
+    /// Whether it was told this client, and not too long ago: it counts from the end of the second it was
+    /// made in, so that none is stale before its time.
     pub(crate) fn is_fresh(&self, nonce: &[u8], client: &Client, now: Instant) -> bool {
         let time = nonce
             .get(COOKIE..COOKIE + TIME)
@@ -71,7 +72,7 @@ impl Nonces {
         let right = self.make(client, second);
         let age = now
             .saturating_duration_since(self.began)
-            .saturating_sub(Duration::from_secs(u64::from(second)));
+            .saturating_sub(Duration::from_secs(u64::from(second) + 1));
         constant_time::verify_slices_are_equal(&right, nonce).is_ok() && age < self.lifetime
     }
 
@@ -155,6 +156,19 @@ mod tests {
     }
 
     #[test]
+    fn a_nonce_that_is_made_late_in_its_second_is_good_for_all_its_time() {
+        #[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
+        let now = Instant::now();
+        let nonces = Nonces::new(&[7; 32], Duration::from_secs(1), now);
+        let late = now + Duration::from_millis(5_990);
+        let nonce = nonces.issue(&client(1), late);
+        let after = |ms| late + Duration::from_millis(ms);
+        assert!(nonces.is_fresh(&nonce, &client(1), late));
+        assert!(nonces.is_fresh(&nonce, &client(1), after(990)));
+        assert!(!nonces.is_fresh(&nonce, &client(1), after(1_100)));
+    }
+
+    #[test]
     fn a_nonce_is_good_for_its_client_and_its_time() {
         #[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
         let now = Instant::now();
@@ -163,7 +177,7 @@ mod tests {
         let at = |seconds| now + Duration::from_secs(seconds);
         assert!(nonces.is_fresh(&nonce, &client(1), at(6)));
         assert!(nonces.is_fresh(&nonce, &client(1), at(604)));
-        assert!(!nonces.is_fresh(&nonce, &client(1), at(605)));
+        assert!(!nonces.is_fresh(&nonce, &client(1), at(606)));
         assert!(!nonces.is_fresh(&nonce, &client(2), at(6)));
         let other = Nonces::new(&[8; 32], Duration::from_secs(600), now);
         assert!(!other.is_fresh(&nonce, &client(1), at(6)));

@@ -1,7 +1,8 @@
 //! Who may allocate: static names, time-limited names of a shared secret, names the embedder knows.
 //!
 //! Owns how a username becomes a password and an end of validity; knows nothing of nonces or
-//! messages. The server asks it when an allocation is made, and never again for that allocation.
+//! messages. The server asks it when an allocation is made, and for that allocation again only when it is
+//! spoken of under another name.
 
 use crate::message::algorithm::Algorithm;
 use crate::message::integrity::{Key, userhash};
@@ -55,8 +56,8 @@ pub struct Login {
     pub expires_unix_s: Option<u64>,
 }
 
-/// Usernames that the embedder knows. Called once for each request to allocate that is signed: it
-/// must be quick, and must not wait.
+/// Usernames that the embedder knows. Called for each signed request to allocate, and for those whose name
+/// is not that of the client's allocation: it must be quick, and must not wait.
 pub type Lookup = Arc<dyn Fn(&str) -> Option<Login> + Send + Sync>;
 
 /// All there are.

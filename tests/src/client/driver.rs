@@ -40,6 +40,8 @@ pub(super) struct Driver {
     pub(super) candidates: Option<Vec<RTCIceCandidateInit>>,
     /// The server's place in candidates, and what is read instead.
     pub(super) detour: Option<(String, String)>,
+    /// It uses the relays it is told of, and nothing else.
+    pub(super) relayed: bool,
 }
 
 /// An address as a candidate line has it.
@@ -163,6 +165,8 @@ impl Driver {
         };
         let Some(message) = message else { return };
         match &message {
+            signal_response::Message::Join(join) => self.relays(&join.ice_servers).await,
+            signal_response::Message::Reconnect(again) => self.relays(&again.ice_servers).await,
             signal_response::Message::Trickle(trickle) => {
                 self.candidate(trickle.target(), &trickle.candidate_init)
                     .await
@@ -180,6 +184,22 @@ impl Driver {
             _ => {}
         }
         self.seen.send_modify(|seen| seen.messages.push(message));
+    }
+
+    /// The server tells of relays.
+    async fn relays(&self, servers: &[livekit::IceServer]) {
+        if !self.relayed {
+            return;
+        }
+        let configured = async {
+            let configuration = || endpoint::relayed(servers);
+            self.peer.set_configuration(configuration()).await?;
+            match &self.receiver {
+                Some(receiver) => receiver.configure(configuration()).await,
+                None => Ok(()),
+            }
+        };
+        configured.await.expect("servers the crate understands");
     }
 
     /// A text with the server's address replaced, if there is a detour.

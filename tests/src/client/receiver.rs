@@ -1,7 +1,9 @@
 //! The connection a client receives by, where it sends by another: the server offers, it answers.
 
 use std::sync::Arc;
-use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDescription};
+use webrtc::peer_connection::{
+    PeerConnection, RTCConfiguration, RTCIceCandidateInit, RTCSessionDescription,
+};
 
 /// The connection.
 pub(super) struct Receiver {
@@ -50,6 +52,14 @@ impl Receiver {
                 .await
                 .expect("a valid candidate"),
         }
+    }
+
+    /// Tells it of servers.
+    pub(super) async fn configure(
+        &self,
+        configuration: RTCConfiguration,
+    ) -> webrtc::error::Result<()> {
+        self.peer.set_configuration(configuration).await
     }
 
     /// Ends it.

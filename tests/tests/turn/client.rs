@@ -1,13 +1,10 @@
 //! A small client of TURN over any transport: it waits for every answer, and can misbehave.
 
+use super::road::Road;
 use super::server::REALM;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use turn::message::attribute::{
     CHANNEL_NUMBER, ERROR_CODE, LIFETIME, NONCE, REALM as REALM_ATTRIBUTE,
     REQUESTED_ADDRESS_FAMILY, REQUESTED_TRANSPORT, USERNAME, XOR_PEER_ADDRESS, XOR_RELAYED_ADDRESS,
@@ -15,18 +12,6 @@ use turn::message::attribute::{
 use turn::message::integrity::Key;
 use turn::message::writer::Writer;
 use turn::message::{Class, Message, Method};
-
-/// An answer comes within this, or the test has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The way to the server.
-enum Road {
-    Udp(UdpSocket),
-    Stream(Box<dyn Stream>),
-}
-
-trait Stream: Read + Write + Send {}
-impl<T: Read + Write + Send> Stream for T {}
 
 /// A client.
 pub(crate) struct Client {
@@ -36,7 +21,6 @@ pub(crate) struct Client {
     key: Key,
     nonce: Vec<u8>,
     count: u64,
-    pending: Vec<u8>,
 }
 
 /// An answer, or data.
@@ -63,24 +47,11 @@ impl Received {
 
 impl Client {
     pub(crate) fn udp(server: SocketAddr, name: &str, password: &str) -> Self {
-        let any = if server.is_ipv4() {
-            "127.0.0.1:0"
-        } else {
-            "[::1]:0"
-        };
-        Self::udp_from(any, server, name, password)
-    }
-
-    pub(crate) fn udp_from(from: &str, server: SocketAddr, name: &str, password: &str) -> Self {
-        let socket = UdpSocket::bind(from).expect("a socket");
-        socket.connect(server).expect("an address");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        Self::new(Road::Udp(socket), name, password)
+        Self::new(Road::udp(server), name, password)
     }
 
     pub(crate) fn tcp(server: SocketAddr, name: &str, password: &str) -> Self {
-        let stream = connect(server);
-        Self::new(Road::Stream(Box::new(stream)), name, password)
+        Self::new(Road::tcp(server), name, password)
     }
 
     /// Over TLS; puts the server's certificate where it can be looked at.
@@ -90,17 +61,7 @@ impl Client {
         password: &str,
         seen: &Arc<Mutex<Vec<u8>>>,
     ) -> Self {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Looking(Arc::clone(seen))))
-            .with_no_client_auth();
-        let name_of_server = ServerName::try_from("localhost").expect("a name");
-        let session = ClientConnection::new(Arc::new(config), name_of_server).expect("a session");
-        let stream = StreamOwned::new(session, connect(server));
-        Self::new(Road::Stream(Box::new(stream)), name, password)
+        Self::new(Road::tls(server, seen), name, password)
     }
 
     fn new(road: Road, name: &str, password: &str) -> Self {
@@ -111,43 +72,17 @@ impl Client {
             key: Key::long_term(name, REALM, password),
             nonce: Vec::new(),
             count: 0,
-            pending: Vec::new(),
         }
     }
 
     /// Sends bytes as they are; a stream must be told of padding by the caller.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.road {
-            Road::Udp(socket) => socket.send(bytes).map(drop),
-            Road::Stream(stream) => {
-                stream.write_all(bytes)?;
-                stream.flush()
-            }
-        }
+        self.road.send(bytes)
     }
 
     /// The next message or datagram.
     pub(crate) fn receive(&mut self) -> io::Result<Received> {
-        match &mut self.road {
-            Road::Udp(socket) => {
-                let mut bytes = vec![0; 65_536];
-                let len = socket.recv(&mut bytes)?;
-                bytes.truncate(len);
-                Ok(Received(bytes))
-            }
-            Road::Stream(stream) => loop {
-                if let turn::frame::Frame::Whole { len, taken } = turn::frame::next(&self.pending) {
-                    let frame = self.pending[..len].to_vec();
-                    self.pending.drain(..taken);
-                    return Ok(Received(frame));
-                }
-                let mut bytes = [0; 16_384];
-                match stream.read(&mut bytes)? {
-                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    len => self.pending.extend_from_slice(&bytes[..len]),
-                }
-            },
-        }
+        self.road.receive().map(Received)
     }
 
     /// A request of these attributes, signed once a nonce is known.
@@ -242,59 +177,10 @@ impl Client {
     }
 }
 
-fn connect(server: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(server).expect("a connection");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    stream.set_nodelay(true).expect("an option");
-    stream
-}
-
 /// ChannelData, padded as a stream wants it.
 pub(crate) fn channel_data(number: u16, payload: &[u8]) -> Vec<u8> {
     let len = (payload.len() as u16).to_be_bytes();
     let mut out = [&number.to_be_bytes()[..], &len, payload].concat();
     out.resize(out.len().next_multiple_of(4), 0);
     out
-}
-
-/// Takes any certificate, and remembers it.
-#[derive(Debug)]
-struct Looking(Arc<Mutex<Vec<u8>>>);
-
-impl ServerCertVerifier for Looking {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        *self.0.lock().expect("nobody panicked") = end_entity.to_vec();
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
 }

@@ -114,8 +114,7 @@ impl Server {
 
     fn check_quota(&self, caller: &Caller, now: Instant) -> Result<(), Refusal> {
         let limits = &self.config.limits;
-        let unix_s = self.config.wall.unix_s(now);
-        if caller.expires_unix_s.is_some_and(|end| end <= unix_s) {
+        if self.has_expired(caller, now) {
             return Err(Refusal::new(401, Reason::CredentialExpired));
         }
         let has = self.users.allocations(&caller.user).len();

@@ -111,7 +111,7 @@ impl Server {
                 writer.error(420, phrase(420)).unknown(&unknown);
             });
         }
-        if method != Method::Allocate && !self.is_of(&client, &caller) {
+        if method != Method::Allocate && !self.is_of(&client, &caller, now) {
             let refusal = Refusal::new(441, Reason::WrongCredentials);
             return self.refuse(client, message, &caller, refusal, now);
         }

@@ -3,6 +3,10 @@
 //!
 //! A wrong password is 401, whatever the nonce; a right one with an old nonce is 438. An allocation
 //! keeps its keys: its later requests are known by them even when the credential has expired.
+//!
+//! RFC 8656 §5 wants the name that made an allocation in all requests for it, so that nobody takes it over.
+//! Names that lapse are followed by others of the same user, by which a client may go on signing: what must
+//! be the same is the user.
 
 use super::Server;
 use crate::address::Client;
@@ -124,12 +128,21 @@ impl Server {
         }
     }
 
-    /// Whether this client's allocation, if there is one, was made with the caller's name. (RFC 8656
-    /// §5)
-    pub(super) fn is_of(&self, client: &Client, caller: &Caller) -> bool {
+    /// Whether this client's allocation, if there is one, was made with the caller's name, or with an
+    /// earlier one of his. (RFC 8656 §5)
+    pub(super) fn is_of(&self, client: &Client, caller: &Caller, now: Instant) -> bool {
         let slot = self.allocations.of_client(client);
         let allocation = slot.and_then(|slot| self.allocations.at(slot));
-        allocation.is_none_or(|allocation| allocation.username == caller.username)
+        allocation.is_none_or(|allocation| {
+            allocation.username == caller.username
+                || allocation.user == caller.user && !self.has_expired(caller, now)
+        })
+    }
+
+    /// Whether he makes no new allocation any more.
+    pub(super) fn has_expired(&self, caller: &Caller, now: Instant) -> bool {
+        let unix_s = self.config.wall.unix_s(now);
+        caller.expires_unix_s.is_some_and(|end| end <= unix_s)
     }
 
     /// Whoever has this client's allocation, if that is who is claimed.

@@ -19,6 +19,9 @@ const GOOD_SECRET: usize = 16;
 const FEW_BPS: u64 = 50_000;
 /// First and last relay port when nothing is said.
 const RELAYS: (u16, u16) = (30_000, 30_020);
+/// Browsers give up when the challenge they have just got is stale, and one that is lost on its way comes
+/// again within half a minute. (RFC 8489 §6.2.1)
+const NONCE_LEAST: Duration = Duration::from_secs(60);
 /// Ports from which on an allocation may have to share: told at the start.
 const FEW_RELAYS: u32 = 2;
 
@@ -180,7 +183,7 @@ impl Turn {
                 user_bps: bps("turn.max_bps_per_user", values, complaints),
                 total_bps: bps("turn.max_bps_total", values, complaints),
             },
-            nonce_lifetime: values.duration("turn.nonce_lifetime"),
+            nonce_lifetime: nonce_lifetime(values, complaints),
             allow_peers: super::rtc::blocks("turn.allow_restricted_peer_cidrs", values, complaints),
             deny_peers: super::rtc::blocks("turn.deny_peer_cidrs", values, complaints),
         }
@@ -253,6 +256,21 @@ fn relay_ports(values: &Values, complaints: &mut Complaints) -> PortRange {
             usual
         }
     }
+}
+
+fn nonce_lifetime(values: &Values, complaints: &mut Complaints) -> Duration {
+    const KEY: &str = "turn.nonce_lifetime";
+    let lifetime = values.duration(KEY);
+    if lifetime < NONCE_LEAST {
+        let cause = "browsers give up on a challenge that is stale when they answer it";
+        complaints.error(
+            KEY,
+            values.place(KEY),
+            cause,
+            "set 1m or more, or leave it out",
+        );
+    }
+    lifetime
 }
 
 fn static_auth_secret(values: &Values, complaints: &mut Complaints) -> Option<Secret> {

@@ -62,7 +62,7 @@ fn an_old_nonce_is_438_with_a_new_one_that_is_good() {
     let (mut user, _) = world.allocated("alice", "1.2.3.4:5");
     world.pass(seconds(599));
     assert_eq!(world.refresh(&user, 600).code(), 0);
-    world.pass(seconds(1));
+    world.pass(seconds(2));
     let stale = world.refresh(&user, 600);
     assert_eq!(stale.code(), 438);
     user.nonce = stale.attribute(NONCE).expect("a nonce");
@@ -233,6 +233,31 @@ fn expired_credentials_make_no_allocation_but_keep_the_one_they_made() {
     user.client = client("1.2.3.4:5");
     user.nonce = world.user_with(name, "", user.client).nonce;
     assert_eq!(world.refresh(&user, 600).code(), 0);
+}
+
+#[test]
+fn a_later_name_of_the_same_user_is_good_for_his_allocation_and_nobody_else_s() {
+    let mut world = World::new();
+    let at = client("1.2.3.4:5");
+    let named = |world: &mut World, name: &str| {
+        let password = crate::credentials::password_of(&Secret::new("north"), name);
+        world.user_with(name, password.expose(), at)
+    };
+    let first = named(&mut world, "1700000100:@a:example");
+    assert_eq!(world.allocate(&first).code(), 0);
+    let later = named(&mut world, "1700000200:@a:example");
+    assert_eq!(world.refresh(&later, 600).code(), 0);
+    assert_eq!(world.permit(&later, &["1.1.1.1:1"]), 0);
+    assert_eq!(world.bind(&later, 0x4000, "1.1.1.1:1"), 0);
+    assert_eq!(world.refresh(&first, 600).code(), 0);
+    let forged = world.user_with("1700000200:@a:example", "guessed", at);
+    let neighbour = named(&mut world, "1700000200:@b:example");
+    let lapsed = named(&mut world, "1700000000:@a:example");
+    for (other, code) in [(forged, 401), (neighbour, 441), (lapsed, 441)] {
+        assert_eq!(world.refresh(&other, 600).code(), code, "{}", other.name);
+    }
+    assert_eq!(world.refresh(&later, 0).code(), 0);
+    assert_eq!(world.server.stats().released, 1);
 }
 
 #[test]

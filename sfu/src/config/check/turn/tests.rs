@@ -154,3 +154,14 @@ fn a_server_without_host_is_refused_and_an_odd_protocol_told() {
     let line = complaint("rtc: {turn_servers: [{host: t, port: 3478, protocol: quic}]}\n");
     assert!(line.contains("taken for tcp"), "{line}");
 }
+
+#[test]
+fn a_challenge_that_is_stale_before_a_browser_can_answer_it_is_refused() {
+    for text in ["0", "59s"] {
+        let line = complaint(&format!("turn: {{nonce_lifetime: {text}}}\n"));
+        assert!(line.contains("turn.nonce_lifetime"), "{line}");
+        assert!(line.contains("set 1m or more"), "{line}");
+    }
+    let turn = good("turn: {nonce_lifetime: 1m}\n").turn;
+    assert_eq!(turn.nonce_lifetime, Duration::from_secs(60));
+}

@@ -109,7 +109,7 @@ pub(super) const KEYS: &[Key] = &[
         "turn.nonce_lifetime",
         Duration,
         "10m",
-        "How long a challenge is good for.",
+        "How long a challenge is good for, at least 1m.",
     ),
     Key::built(
         "turn.static_auth_secret",
