@@ -39,6 +39,8 @@ struct Running {
     shared_port: u16,
     ours: Ours,
     policy: watch::Sender<Policy>,
+    /// The port of our media on this machine.
+    udp_port: u16,
     /// What clients are told now.
     urls: Vec<String>,
 }
@@ -63,7 +65,7 @@ impl Relay {
     /// of relays at their addresses.
     pub(super) fn follow(&mut self, candidates: &[Candidate]) {
         let Some(running) = &mut self.0 else { return };
-        match own(candidates) {
+        match own(candidates, running.udp_port) {
             Ok(own) => running.server.set_own(own),
             Err(error) => tracing::error!(%error, "TURN does not learn of new addresses"),
         }
@@ -107,9 +109,9 @@ pub(super) fn start(
     let Some(ours) = ours(config).filter(|_| turn.enabled) else {
         return Ok(Relay(None));
     };
-    let started = settings(turn, candidates, &ours).and_then(|mut settings| {
+    let started = settings(turn, (candidates, udp_port), &ours).and_then(|mut settings| {
         settings.sfu = Some(SfuSide {
-            doors: surroundings.workers.connect_relay(udp_port),
+            doors: surroundings.workers.connect_relay(),
             steer: None,
         });
         settings.certificates = Some(certificates.settings());
@@ -124,6 +126,7 @@ pub(super) fn start(
                 shared_port: shared_port(config),
                 ours,
                 policy,
+                udp_port,
                 urls: Vec::new(),
             };
             running.tell(candidates);
@@ -150,12 +153,16 @@ fn ours(config: &Config) -> Option<Ours> {
     })
 }
 
-fn settings(turn: &Turn, candidates: &[Candidate], ours: &Ours) -> io::Result<Settings> {
+fn settings(
+    turn: &Turn,
+    (candidates, udp_port): (&[Candidate], u16),
+    ours: &Ours,
+) -> io::Result<Settings> {
     let mut server = turn::config::Config::new(turn.realm.as_str(), wall());
     server.software = "Foci".into();
     server.credentials = credentials(turn, ours.clone());
     server.relay_ports = (turn.relay_ports.first(), turn.relay_ports.last());
-    server.own = own(candidates)?;
+    server.own = own(candidates, udp_port)?;
     server.peers = PeerPolicy {
         allow: turn.allow_peers.iter().filter_map(prefix).collect(),
         deny: turn.deny_peers.iter().filter_map(prefix).collect(),
@@ -215,9 +222,10 @@ fn credentials(turn: &Turn, ours: Ours) -> Credentials {
     }
 }
 
-/// The addresses clients are told are the SFU's, and so are those of the machine with its port. Relays
-/// are told of at the first of each family, a public one if there is one.
-fn own(candidates: &[Candidate]) -> io::Result<Own> {
+/// The addresses clients are told are the SFU's, and so are those of the machine with the port it has
+/// there, which a router may call otherwise outside. Relays are told of at the first of each family, a
+/// public one if there is one.
+fn own(candidates: &[Candidate], udp_port: u16) -> io::Result<Own> {
     let host = addresses::of_machine()?;
     let mut udp: Vec<&Candidate> = candidates.iter().filter(|one| is_udp(one)).collect();
     udp.sort_by_key(|one| one.internal);
@@ -228,8 +236,8 @@ fn own(candidates: &[Candidate]) -> io::Result<Own> {
         }
     }
     let mut sfu: Vec<SocketAddr> = udp.iter().map(|one| one.at).collect();
-    if let Some(port) = sfu.first().map(SocketAddr::port) {
-        sfu.extend(host.iter().map(|ip| SocketAddr::new(*ip, port)));
+    if !sfu.is_empty() {
+        sfu.extend(host.iter().map(|ip| SocketAddr::new(*ip, udp_port)));
     }
     sfu.sort_unstable();
     sfu.dedup();
@@ -439,13 +447,22 @@ mod tests {
                 ..Candidate::udp("10.0.0.7:7882".parse().expect("an address"))
             },
         );
-        let own = own(&candidates).expect("interfaces");
+        let own = own(&candidates, 7882).expect("interfaces");
         let told: Vec<IpAddr> = udp().iter().map(|one| one.at.ip()).collect();
         assert_eq!(own.external, told, "the public ones");
         for at in ["127.0.0.1:7882", "10.0.0.7:7882", "192.0.2.1:7882"] {
             assert!(own.is_sfu(at.parse().expect("an address")), "{at}");
         }
         assert!(!own.is_sfu("127.0.0.1:7880".parse().expect("an address")));
+    }
+
+    #[test]
+    fn a_router_may_forward_another_port_to_the_sfu_than_it_has_on_this_machine() {
+        let told = Candidate::udp("192.0.2.1:40000".parse().expect("an address"));
+        let own = own(&[told], 7882).expect("interfaces");
+        let is_sfu = |at: &str| own.is_sfu(at.parse().expect("an address"));
+        assert!(is_sfu("192.0.2.1:40000") && is_sfu("127.0.0.1:7882"));
+        assert!(!is_sfu("127.0.0.1:40000"), "somebody else may have it");
     }
 
     #[test]
@@ -459,6 +476,7 @@ mod tests {
             settings: config.turn.clone(),
             ours: ours(&config).expect("a key"),
             policy,
+            udp_port: 7882,
             urls: Vec::new(),
         }));
         let told = || -> Vec<String> {
