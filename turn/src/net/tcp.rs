@@ -323,12 +323,12 @@ impl Streams {
         Some((client, flow))
     }
 
-    /// Keeps what is left of a frame that is not whole.
-    pub(super) fn keep(&mut self, slot: u32, rest: &[u8], now: Instant) {
+    /// Keeps what is left of a frame that is not whole, and came behind `more` that were.
+    pub(super) fn keep(&mut self, slot: u32, rest: &[u8], more: bool, now: Instant) {
         let Some(Some(connection)) = self.connections.get_mut(slot as usize) else {
             return;
         };
-        connection.keep(rest, now);
+        connection.keep(rest, more, now);
         if connection.has_begun_frame() {
             self.look_by(slot, now + self.limits.frame);
         }

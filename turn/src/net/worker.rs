@@ -308,18 +308,20 @@ impl Worker {
     /// The frames in the buffer, one after the other.
     fn take_frames(&mut self, slot: u32, client: Client, len: usize, now: Instant) {
         let mut rest = self.buffer.get(..len).unwrap_or_default();
+        let mut whole = false;
         loop {
             match frame::next(rest) {
                 Frame::Whole { len, taken } => {
                     let bytes = rest.get(..len).unwrap_or_default();
                     self.carrier.handle_client(client, bytes, now);
                     rest = rest.get(taken..).unwrap_or_default();
+                    whole = true;
                 }
                 Frame::Partial => break,
                 Frame::Broken => return self.carrier.close(slot, Fault::Broken, now),
             }
         }
-        self.carrier.streams.keep(slot, rest, now);
+        self.carrier.streams.keep(slot, rest, whole, now);
         let allocated = self.carrier.server.has_allocation(&client);
         self.carrier.streams.set_allocated(slot, allocated, now);
     }
