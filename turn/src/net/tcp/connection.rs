@@ -141,7 +141,7 @@ impl Connection {
     /// Writes what waits, as far as the socket takes it.
     pub(super) fn flush(&mut self, now: Instant) -> io::Result<()> {
         loop {
-            let wrote = match self.write_some() {
+            let wrote = match self.write_some(now) {
                 Ok(wrote) => wrote,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -150,18 +150,18 @@ impl Connection {
             if !wrote {
                 return Ok(());
             }
-            self.progress = now;
         }
     }
 
-    /// Whether something was written.
-    fn write_some(&mut self) -> io::Result<bool> {
+    /// Whether something was written, and there may be more to write.
+    fn write_some(&mut self, now: Instant) -> io::Result<bool> {
         let Some(session) = &mut self.session else {
             if self.outgoing.waiting() == 0 {
                 return Ok(false);
             }
             let count = self.socket.write(self.outgoing.next())?;
             self.outgoing.advance(count);
+            self.progress = now;
             return Ok(count > 0);
         };
         // A frame a record: there are clients that take one for the other.
@@ -174,8 +174,12 @@ impl Connection {
             self.outgoing.advance(count);
             sealed += count;
         }
-        let wrote = session.flush(&mut self.socket)?;
-        Ok(wrote || sealed > 0)
+        // A socket that is full now has taken something before.
+        let (wrote, done) = session.flush(&mut self.socket);
+        if wrote {
+            self.progress = now;
+        }
+        done.map(|()| wrote || sealed > 0)
     }
 
     /// Something waits that the socket does not take.
