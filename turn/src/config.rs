@@ -165,8 +165,9 @@ pub struct Limits {
     pub permissions: usize,
     /// Channels of one allocation.
     pub channels: usize,
-    /// Answers a second to one address that has not proved who it is. All clients behind one NAT
-    /// share it; each needs three to begin.
+    /// Answers a second to one address that has not proved who it is: as many to Binding requests, to
+    /// requests without a name, and to those who came by a connection. All clients behind one NAT share
+    /// them; each needs three to begin.
     pub unknown_answers_s: u32,
     /// Of those, how many at once.
     pub unknown_answers_burst: u32,
