@@ -76,8 +76,9 @@ pub struct Own {
     /// What our SFU advertises, and what it may be called besides: traffic to these is handed over
     /// in process, whatever the policy says.
     pub sfu: Vec<SocketAddr>,
-    /// Addresses of this machine: as peers they are refused, for what listens here may trust the
-    /// machine itself. The SFU, the relays and what the policy lets in by name are excepted.
+    /// Addresses of this machine: as peers they are refused, and so are the others here, for what listens
+    /// behind them may trust the machine itself. The SFU, the relays and what the policy lets in by name
+    /// are excepted.
     pub host: Vec<IpAddr>,
 }
 

@@ -86,7 +86,9 @@ impl Reach {
                 .run(rtc.public.check_every, move |change, reachable| {
                     readiness.set_reachable(reachable);
                     let _ = owed.take_if(|change| tell(change, &workers, &rooms));
-                    let Some(change) = change else { return };
+                    let Some(change) = change else {
+                        return relay.look();
+                    };
                     announce(&change.candidates);
                     relay.follow(&change.candidates);
                     count(&change, true);

@@ -41,6 +41,9 @@ struct Running {
     policy: watch::Sender<Policy>,
     /// The port of our media on this machine.
     udp_port: u16,
+    /// What media was told last, and what TURN made of it.
+    candidates: Vec<Candidate>,
+    own: Option<Own>,
     /// What clients are told now.
     urls: Vec<String>,
 }
@@ -65,15 +68,31 @@ impl Relay {
     /// of relays at their addresses.
     pub(super) fn follow(&mut self, candidates: &[Candidate]) {
         let Some(running) = &mut self.0 else { return };
-        match own(candidates, running.udp_port) {
-            Ok(own) => running.server.set_own(own),
-            Err(error) => tracing::error!(%error, "TURN does not learn of new addresses"),
-        }
+        running.candidates = candidates.to_vec();
+        running.look();
         running.tell(candidates);
+    }
+
+    /// The machine may have got other addresses, though media has the same: they are no peers.
+    pub(super) fn look(&mut self) {
+        if let Some(running) = &mut self.0 {
+            running.look();
+        }
     }
 }
 
 impl Running {
+    fn look(&mut self) {
+        match own(&self.candidates, self.udp_port) {
+            Ok(own) if self.own.as_ref() == Some(&own) => {}
+            Ok(own) => {
+                self.server.set_own(own.clone());
+                self.own = Some(own);
+            }
+            Err(error) => tracing::error!(%error, "TURN does not learn of new addresses"),
+        }
+    }
+
     fn tell(&mut self, candidates: &[Candidate]) {
         let urls = urls(&self.settings, self.shared_port, candidates);
         if urls == self.urls {
@@ -127,6 +146,8 @@ pub(super) fn start(
                 ours,
                 policy,
                 udp_port,
+                candidates: candidates.to_vec(),
+                own: None,
                 urls: Vec::new(),
             };
             running.tell(candidates);
@@ -477,6 +498,8 @@ mod tests {
             ours: ours(&config).expect("a key"),
             policy,
             udp_port: 7882,
+            candidates: Vec::new(),
+            own: None,
             urls: Vec::new(),
         }));
         let told = || -> Vec<String> {

@@ -113,7 +113,8 @@ impl Server {
         let own = &self.config.own;
         let scope = Scope::of(peer, own.has(peer.ip()));
         let policy = &self.config.peers;
-        let ours = own.is_host(peer.ip()) && !policy.excepts(peer.ip());
+        // What listens at an address of the machine, or of its router, may trust who comes from within.
+        let ours = own.has(peer.ip()) && !policy.excepts(peer.ip());
         let allowed = self.is_relay(peer) || !ours && policy.allows(peer.ip());
         if own.is_sfu(peer) || !allowed && own.is_sfu_ip(peer.ip()) {
             return Ok(Leave { scope, port: None });

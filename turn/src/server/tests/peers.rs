@@ -69,9 +69,28 @@ fn an_address_of_the_machine_is_403_where_the_sfu_has_none() {
 }
 
 #[test]
-fn a_neighbour_behind_our_router_is_reached_by_its_exact_address() {
-    // The external address is the router's, not the machine's.
-    let mut world = World::with(|config| config.own.host = vec![ip("192.168.1.9")]);
+fn what_our_router_leads_to_is_403_but_for_the_sfu_and_the_relays() {
+    // The external address is the router's, not the machine's; the SFU has another.
+    let mut world = World::with(|config| {
+        config.own.host = vec![ip("192.168.1.9")];
+        config.own.sfu.retain(|at| at.ip() != ip("9.9.9.9"));
+    });
+    let (alice, _) = world.allocated("alice", "1.2.3.4:5");
+    let (bob, relayed) = world.allocated("bob", "1.2.3.4:6");
+    for peer in ["9.9.9.9:80", "9.9.9.9:3479", "9.9.9.9:40000"] {
+        assert_eq!(world.permit(&alice, &[peer]), 403, "{peer}");
+        assert_eq!(world.bind(&alice, 0x4000, peer), 403, "{peer}");
+    }
+    assert_eq!(world.permit(&alice, &[&relayed.to_string()]), 0);
+    assert_eq!(world.permit(&bob, &["192.168.1.9:7882"]), 0);
+}
+
+#[test]
+fn a_neighbour_behind_our_router_is_reached_by_its_exact_address_where_that_is_let_in() {
+    let mut world = World::with(|config| {
+        config.own.host = vec![ip("192.168.1.9")];
+        config.peers.allow = vec![Prefix::new(ip("9.9.9.9"), 32).expect("a prefix")];
+    });
     let (alice, relayed) = world.allocated("alice", "1.2.3.4:5");
     assert_eq!(world.permit(&alice, &["9.9.9.9:40000"]), 0);
     let way = world
