@@ -22,7 +22,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use turn::config::{Own, Wall};
-use turn::credentials::{Credentials, Login, Secret};
+use turn::credentials::{Credentials, Login, Reach, Secret};
 use turn::net::{self, Observation, Settings, SfuSide};
 use turn::policy::{PeerPolicy, Prefix};
 
@@ -226,6 +226,11 @@ fn relays(turn: &Turn) -> Vec<IpAddr> {
 
 fn credentials(turn: &Turn, ours: Ours) -> Credentials {
     let secret = turn.static_auth_secret.as_ref();
+    let reach = if turn.participants_reach_peers {
+        Reach::Peers
+    } else {
+        Reach::Ours
+    };
     Credentials {
         fixed: Vec::new(),
         shared: secret
@@ -238,6 +243,7 @@ fn credentials(turn: &Turn, ours: Ours) -> Credentials {
                 password: Secret::new(ticket.password.reveal()),
                 user: ticket.participant,
                 expires_unix_s: Some(ticket.expires_unix_s),
+                reach,
             })
         })),
     }
@@ -456,6 +462,28 @@ mod tests {
         assert_eq!(login.password, Secret::new(told.credential));
         assert_eq!(credentials.logins("1700000000:@a:example").len(), 1);
         assert!(credentials.logins("mallory").is_empty());
+    }
+
+    #[test]
+    fn participants_reach_us_alone_unless_it_is_said_and_users_of_the_homeserver_all_peers() {
+        let reaches = |more: &str| {
+            let secret = "static_auth_secret: 0123456789abcdef";
+            let config = config(&format!("turn: {{{secret}, {more}}}\n"));
+            let ours = ours(&config).expect("a key");
+            let server = IceServer {
+                urls: Vec::new(),
+                credential: Credential::Ours(ours.clone()),
+            };
+            let told = server.for_participant("PA_1", 1_700_000_000);
+            let credentials = credentials(&config.turn, ours);
+            [told.username.as_str(), "1700000000:@a:example"].map(|name| {
+                let logins = credentials.logins(name);
+                logins.first().map(|login| login.reach)
+            })
+        };
+        let (ours, peers) = (Some(Reach::Ours), Some(Reach::Peers));
+        assert_eq!(reaches("udp_port: 3479"), [ours, peers]);
+        assert_eq!(reaches("participants_reach_peers: true"), [peers, peers]);
     }
 
     #[test]

@@ -69,6 +69,7 @@ impl Server {
             share: 0,
             username: caller.username.clone(),
             keys: caller.keys,
+            reach: caller.reach,
             transaction: message.transaction,
             reservation: grant.token,
             missing: grant.missing.map(|refusal| refusal.code),

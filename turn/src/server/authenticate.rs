@@ -6,7 +6,7 @@
 
 use super::Server;
 use crate::address::Client;
-use crate::credentials::Keys;
+use crate::credentials::{Keys, Reach};
 use crate::message::Message;
 use crate::message::algorithm::{Algorithm, OFFERED};
 use crate::message::attribute::{
@@ -26,6 +26,8 @@ pub(super) struct Caller {
     pub(super) algorithm: Option<Algorithm>,
     /// Unix seconds from which he makes no new allocation.
     pub(super) expires_unix_s: Option<u64>,
+    /// Which peers he may talk with.
+    pub(super) reach: Reach,
 }
 
 impl Caller {
@@ -147,6 +149,7 @@ impl Server {
             keys: allocation.keys,
             algorithm: claim.algorithm,
             expires_unix_s: None,
+            reach: allocation.reach,
         })
     }
 
@@ -167,6 +170,7 @@ impl Server {
                 keys,
                 algorithm: claim.algorithm,
                 expires_unix_s: login.expires_unix_s,
+                reach: login.reach,
             })
         })
     }

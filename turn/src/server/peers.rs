@@ -8,6 +8,7 @@ use super::authenticate::Caller;
 use super::{Route, Server};
 use crate::address::{Client, Family, plain};
 use crate::channel::Unbound;
+use crate::credentials::Reach;
 use crate::event::Reason;
 use crate::message::attribute::{CHANNEL_NUMBER, XOR_PEER_ADDRESS};
 use crate::message::{Class, Message, unmask};
@@ -115,7 +116,8 @@ impl Server {
         let policy = &self.config.peers;
         // What listens at an address of the machine, or of its router, may trust who comes from within.
         let ours = own.has(peer.ip()) && !policy.excepts(peer.ip());
-        let allowed = self.is_relay(peer) || !ours && policy.allows(peer.ip());
+        let may = allocation.reach == Reach::Peers && !ours && policy.allows(peer.ip());
+        let allowed = self.is_relay(peer) || may;
         if own.is_sfu(peer) || !allowed && own.is_sfu_ip(peer.ip()) {
             return Ok(Leave { scope, port: None });
         }

@@ -51,6 +51,8 @@ pub struct Turn {
     pub relay_ports: PortRange,
     /// How long a participant's name is good for.
     pub ttl: Duration,
+    /// Participants may reach any peer that is let in, and not only us.
+    pub participants_reach_peers: bool,
     /// Secret shared with a homeserver.
     pub static_auth_secret: Option<Secret>,
     /// How much there may be.
@@ -172,6 +174,7 @@ impl Turn {
             bind_addresses: super::addresses("turn.bind_addresses", values, complaints),
             relay_ports: relay_ports(values, complaints),
             ttl: Duration::from_secs(values.uint("turn.ttl_seconds").clamp(1, TTL_MAX)),
+            participants_reach_peers: values.flag("turn.participants_reach_peers"),
             static_auth_secret: static_auth_secret(values, complaints),
             limits: TurnLimits {
                 user_allocations: values.count("turn.per_user_relay_allocation_limit"),

@@ -1,6 +1,7 @@
 //! Which peers an allocation may talk with.
 
 use super::*;
+use crate::credentials::Reach;
 use crate::policy::Prefix;
 
 #[test]
@@ -66,6 +67,45 @@ fn an_address_of_the_machine_is_403_where_the_sfu_has_none() {
     let mut world = World::with(|config| config.own.sfu.clear());
     let (user, _) = world.allocated("alice", "1.2.3.4:5");
     assert_eq!(world.permit(&user, &["9.9.9.9:6379"]), 403);
+}
+
+#[test]
+fn who_may_reach_ours_alone_reaches_the_sfu_and_relays_and_no_other_peer() {
+    let mut world = World::with(|config| {
+        // Not even what is let in by name.
+        config.peers.allow = vec![Prefix::new(ip("10.0.0.0"), 8).expect("a prefix")];
+        config.credentials.lookup = Some(std::sync::Arc::new(|name| {
+            (name == "participant").then(|| crate::credentials::Login {
+                password: Secret::new("ticket"),
+                user: name.into(),
+                expires_unix_s: None,
+                reach: Reach::Ours,
+            })
+        }));
+    });
+    let (_, relayed) = world.allocated("alice", "1.2.3.4:6");
+    let user = world.user_with("participant", "ticket", client("1.2.3.4:5"));
+    assert_eq!(world.allocate(&user).code(), 0);
+    for peer in ["1.1.1.1:1", "10.1.1.1:1", "192.168.1.1:1"] {
+        assert_eq!(world.permit(&user, &[peer]), 403, "{peer}");
+        assert_eq!(world.bind(&user, 0x4000, peer), 403, "{peer}");
+        let data = send_indication(address(peer), b"hi");
+        let way = world.server.handle_client(user.client, &data, world.now);
+        assert_eq!(way, Way::Nowhere, "{peer}");
+    }
+    let to_sfu = |world: &mut World| {
+        let data = send_indication(address(SFU), b"hi");
+        let way = world.server.handle_client(user.client, &data, world.now);
+        matches!(way, Way::Sfu { .. })
+    };
+    assert_eq!(world.permit(&user, &[SFU]), 0);
+    assert!(to_sfu(&mut world));
+    assert_eq!(world.bind(&user, 0x4001, &relayed.to_string()), 0);
+    // Where we are has changed: it reaches the new address.
+    let mut own = world.server.config.own.clone();
+    own.sfu.push(address("8.8.8.8:7882"));
+    world.server.set_own(own);
+    assert_eq!(world.permit(&user, &["8.8.8.8:7882"]), 0);
 }
 
 #[test]

@@ -112,6 +112,13 @@ pub(super) const KEYS: &[Key] = &[
         "How long a challenge is good for.",
     ),
     Key::built(
+        "turn.participants_reach_peers",
+        Bool,
+        "false",
+        "Participants may talk with any public peer through this TURN server, as with LiveKit, and not \
+         only with Foci and the relays of this server, which is all that calls here need.",
+    ),
+    Key::built(
         "turn.static_auth_secret",
         Secret,
         "",
