@@ -45,6 +45,7 @@ pub(super) fn families(totals: &Totals) -> Vec<Family> {
             ("idle", streams.idle),
             ("stalled", streams.stalled),
             ("malformed", streams.broken),
+            ("displaced", streams.displaced),
         ],
     ));
     families
