@@ -36,6 +36,8 @@ pub(crate) struct Allocation {
     /// The addresses told, by family.
     pub(crate) relays: [Option<SocketAddr>; 2],
     pub(crate) made: Instant,
+    /// When its client last had something to relay, or asked for a way to a peer.
+    pub(crate) heard: Instant,
     pub(crate) expires: Instant,
     /// When it must be looked at next.
     pub(crate) wake: Instant,

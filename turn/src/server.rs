@@ -366,6 +366,7 @@ impl Server {
             End::Released => self.stats.released += 1,
             End::Expired => self.stats.expired += 1,
             End::Closed => self.stats.closed += 1,
+            End::Displaced => self.stats.displaced += 1,
         }
         self.tell(Event::Ended {
             allocation: id,

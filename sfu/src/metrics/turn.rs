@@ -73,6 +73,7 @@ fn allocations(server: &Stats) -> Vec<Family> {
                 ("released", server.released),
                 ("expired", server.expired),
                 ("closed", server.closed),
+                ("displaced", server.displaced),
             ],
         ),
         family(

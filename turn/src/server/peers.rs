@@ -161,6 +161,7 @@ impl Server {
             allocation
                 .permissions
                 .give(leave.scope, leave.port.is_some(), until);
+            allocation.heard = now;
         }
         if let Some(port) = leave.port {
             let route = Route {
