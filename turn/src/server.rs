@@ -251,6 +251,11 @@ impl Server {
         }
     }
 
+    /// A payload was to leave by a relay that has no socket.
+    pub fn note_no_relay(&mut self) {
+        self.stats.drops.no_relay += 1;
+    }
+
     /// Our addresses have changed. Allocations keep what they were told; permissions are judged
     /// anew when they are refreshed.
     pub fn set_own(&mut self, own: Own) {

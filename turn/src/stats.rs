@@ -63,4 +63,6 @@ pub struct Drops {
     pub events: u64,
     /// For an allocation that is gone.
     pub stale: u64,
+    /// From a relay that has no socket.
+    pub no_relay: u64,
 }

@@ -110,6 +110,7 @@ fn dropped(totals: &Totals) -> Vec<(&'static str, u64)> {
         outbox,
         events,
         stale,
+        no_relay,
     } = totals.server.drops;
     vec![
         ("malformed", malformed),
@@ -122,6 +123,7 @@ fn dropped(totals: &Totals) -> Vec<(&'static str, u64)> {
         ("outbox", outbox),
         ("events", events),
         ("stale", stale),
+        ("no_relay", no_relay),
         ("sfu_full", totals.sfu_full),
         ("udp_full", udp.lost_full),
         ("udp_size", udp.lost_size),

@@ -1,6 +1,6 @@
 //! Starts the TURN server beside the media threads, and tells what it says.
 //!
-//! Owns the translation of the configuration into TURN's own settings, and the URLs clients are told.
+//! Owns the translation of the configuration into TURN's own settings, and who is told of its URLs.
 //! Decides nothing about a request. Called by `server` at start.
 
 use crate::addresses;
@@ -9,14 +9,14 @@ use crate::config::check::{Config, Turn};
 use crate::config::cidr::Cidr;
 use crate::handover::{self, Carried, Handed};
 use crate::ice_servers::{Credential, IceServer, Ours};
-use crate::media::message::PathTransport;
 use crate::media::transport::candidates::Candidate;
 use crate::metrics::Metrics;
 use crate::rooms::Surroundings;
 use crate::server::ServeError;
+use crate::server::whereabouts::{listens, own, relays, shared_port, urls};
 use crate::signal::join::Policy;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream};
@@ -83,7 +83,8 @@ impl Relay {
 
 impl Running {
     fn look(&mut self) {
-        match own(&self.candidates, self.udp_port) {
+        let machine = addresses::of_machine();
+        match machine.map(|machine| own(&self.settings, &self.candidates, machine, self.udp_port)) {
             Ok(own) if self.own.as_ref() == Some(&own) => {}
             Ok(own) => {
                 self.server.set_own(own.clone());
@@ -94,7 +95,14 @@ impl Running {
     }
 
     fn tell(&mut self, candidates: &[Candidate]) {
-        let urls = urls(&self.settings, self.shared_port, candidates);
+        let machine = match addresses::of_machine() {
+            Ok(machine) => machine,
+            Err(error) => {
+                tracing::error!(%error, "clients are not told where TURN is now");
+                return;
+            }
+        };
+        let urls = urls(&self.settings, self.shared_port, candidates, &machine);
         if urls == self.urls {
             return;
         }
@@ -183,7 +191,7 @@ fn settings(
     server.software = "Foci".into();
     server.credentials = credentials(turn, ours.clone());
     server.relay_ports = (turn.relay_ports.first(), turn.relay_ports.last());
-    server.own = own(candidates, udp_port)?;
+    server.own = own(turn, candidates, addresses::of_machine()?, udp_port);
     server.peers = PeerPolicy {
         allow: turn.allow_peers.iter().filter_map(prefix).collect(),
         deny: turn.deny_peers.iter().filter_map(prefix).collect(),
@@ -197,10 +205,10 @@ fn settings(
     server.limits.user_bytes_s = bytes_s(turn.limits.user_bps);
     server.limits.total_bytes_s = bytes_s(turn.limits.total_bps);
     let mut settings = Settings::new(server, rand::random());
-    let listen = |port: u16| match turn.bind_addresses.as_slice() {
-        _ if port == 0 => Vec::new(),
-        [] => addresses::bind(port),
-        some => some.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
+    let listen = |port: u16| -> Vec<SocketAddr> {
+        let at = |ip| SocketAddr::new(ip, port);
+        let ips = listens(turn).into_iter().filter(|_| port != 0);
+        ips.map(at).collect()
     };
     settings.udp = listen(turn.udp_port);
     settings.tcp = listen(turn.tcp_port);
@@ -211,17 +219,6 @@ fn settings(
     }
     settings.relay = relays(turn);
     Ok(settings)
-}
-
-/// One for each family.
-fn relays(turn: &Turn) -> Vec<IpAddr> {
-    let mut ips: Vec<IpAddr> = match turn.bind_addresses.as_slice() {
-        [] => addresses::bind(0).iter().map(SocketAddr::ip).collect(),
-        some => some.to_vec(),
-    };
-    ips.sort_unstable_by_key(IpAddr::is_ipv6);
-    ips.dedup_by_key(|ip| ip.is_ipv6());
-    ips
 }
 
 fn credentials(turn: &Turn, ours: Ours) -> Credentials {
@@ -249,76 +246,8 @@ fn credentials(turn: &Turn, ours: Ours) -> Credentials {
     }
 }
 
-/// The addresses clients are told are the SFU's, and so are those of the machine with the port it has
-/// there, which a router may call otherwise outside. Relays are told of at the first of each family, a
-/// public one if there is one.
-fn own(candidates: &[Candidate], udp_port: u16) -> io::Result<Own> {
-    let host = addresses::of_machine()?;
-    let mut udp: Vec<&Candidate> = candidates.iter().filter(|one| is_udp(one)).collect();
-    udp.sort_by_key(|one| one.internal);
-    let mut external: Vec<IpAddr> = Vec::new();
-    for ip in udp.iter().map(|one| one.at.ip()) {
-        if !external.iter().any(|known| known.is_ipv4() == ip.is_ipv4()) {
-            external.push(ip);
-        }
-    }
-    let mut sfu: Vec<SocketAddr> = udp.iter().map(|one| one.at).collect();
-    if !sfu.is_empty() {
-        sfu.extend(host.iter().map(|ip| SocketAddr::new(*ip, udp_port)));
-    }
-    sfu.sort_unstable();
-    sfu.dedup();
-    Ok(Own {
-        external,
-        sfu,
-        host,
-    })
-}
-
-fn is_udp(candidate: &Candidate) -> bool {
-    candidate.transport == PathTransport::Udp
-}
-
 fn prefix(block: &Cidr) -> Option<Prefix> {
     Prefix::new(block.address(), block.prefix()).ok()
-}
-
-/// The URLs clients are told: addresses for UDP and TCP, the certificate's name for TLS. (LK: server
-/// ops §8.6)
-fn urls(turn: &Turn, shared_port: u16, candidates: &[Candidate]) -> Vec<String> {
-    let mut urls = Vec::new();
-    for (port, transport) in [(turn.udp_port, "udp"), (turn.tcp_port, "tcp")] {
-        if port == 0 {
-            continue;
-        }
-        let udp = candidates.iter().filter(|one| is_udp(one));
-        urls.extend(udp.map(|one| {
-            let at = SocketAddr::new(one.at.ip(), port);
-            format!("turn:{at}?transport={transport}")
-        }));
-    }
-    let own = if turn.tls_port == 0 {
-        0
-    } else {
-        turn.advertised_tls_port
-    };
-    let mut ports = vec![own, shared_port];
-    ports.dedup();
-    if !turn.domain.is_empty() {
-        let domain = &turn.domain;
-        let over_tls = ports.iter().filter(|port| **port != 0);
-        urls.extend(over_tls.map(|port| format!("turns:{domain}:{port}?transport=tcp")));
-    }
-    urls
-}
-
-/// The port of TLS as clients reach it; 0: there is none.
-fn shared_port(config: &Config) -> u16 {
-    if config.tls.port == 0 {
-        0
-    } else {
-        config.tls.advertised_port
-    }
 }
 
 /// Hands a connection to TURN; false if it finds no place. What came out of TLS goes on through a connection of this machine to
@@ -419,31 +348,6 @@ mod tests {
         check(&mut values, &mut complaints)
     }
 
-    fn udp() -> Vec<Candidate> {
-        ["192.0.2.1:7882", "[2001:db8::1]:7882"]
-            .map(|at| Candidate::udp(at.parse().expect("an address")))
-            .to_vec()
-    }
-
-    #[test]
-    fn clients_are_told_addresses_for_udp_and_tcp_and_the_real_port_for_tls() {
-        let plain = urls(&config("").turn, 0, &udp());
-        assert_eq!(
-            plain,
-            [
-                "turn:192.0.2.1:3479?transport=udp",
-                "turn:[2001:db8::1]:3479?transport=udp",
-                "turn:192.0.2.1:3479?transport=tcp",
-                "turn:[2001:db8::1]:3479?transport=tcp",
-            ]
-        );
-        let tls = "turn: {domain: t.example, tls_port: 5350, external_tls: true}\n";
-        let only = urls(&config(tls).turn, 0, &udp());
-        assert_eq!(only, ["turns:t.example:5350?transport=tcp"]);
-        let both = urls(&config(tls).turn, 443, &udp());
-        assert_eq!(both[1], "turns:t.example:443?transport=tcp");
-    }
-
     #[test]
     fn a_participant_s_name_is_taken_and_counts_to_him() {
         let config = config("turn: {static_auth_secret: 0123456789abcdef}\n");
@@ -484,34 +388,6 @@ mod tests {
         let (ours, peers) = (Some(Reach::Ours), Some(Reach::Peers));
         assert_eq!(reaches("udp_port: 3479"), [ours, peers]);
         assert_eq!(reaches("participants_reach_peers: true"), [peers, peers]);
-    }
-
-    #[test]
-    fn the_sfu_is_known_by_what_clients_are_told_and_by_the_machine_s_own_addresses() {
-        let mut candidates = udp();
-        candidates.insert(
-            0,
-            Candidate {
-                internal: true,
-                ..Candidate::udp("10.0.0.7:7882".parse().expect("an address"))
-            },
-        );
-        let own = own(&candidates, 7882).expect("interfaces");
-        let told: Vec<IpAddr> = udp().iter().map(|one| one.at.ip()).collect();
-        assert_eq!(own.external, told, "the public ones");
-        for at in ["127.0.0.1:7882", "10.0.0.7:7882", "192.0.2.1:7882"] {
-            assert!(own.is_sfu(at.parse().expect("an address")), "{at}");
-        }
-        assert!(!own.is_sfu("127.0.0.1:7880".parse().expect("an address")));
-    }
-
-    #[test]
-    fn a_router_may_forward_another_port_to_the_sfu_than_it_has_on_this_machine() {
-        let told = Candidate::udp("192.0.2.1:40000".parse().expect("an address"));
-        let own = own(&[told], 7882).expect("interfaces");
-        let is_sfu = |at: &str| own.is_sfu(at.parse().expect("an address"));
-        assert!(is_sfu("192.0.2.1:40000") && is_sfu("127.0.0.1:7882"));
-        assert!(!is_sfu("127.0.0.1:40000"), "somebody else may have it");
     }
 
     #[test]
