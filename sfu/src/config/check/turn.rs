@@ -19,6 +19,9 @@ const GOOD_SECRET: usize = 16;
 const FEW_BPS: u64 = 50_000;
 /// First and last relay port when nothing is said.
 const RELAYS: (u16, u16) = (30_000, 30_020);
+/// Relay ports that are bound at most: each takes a socket in each family, and a process has a thousand
+/// descriptors where nobody raised that. They are shared, so that more would serve nobody better.
+const MANY_RELAYS: u32 = 128;
 /// Ports from which on an allocation may have to share: told at the start.
 const FEW_RELAYS: u32 = 2;
 
@@ -247,7 +250,7 @@ fn relay_ports(values: &Values, complaints: &mut Complaints) -> PortRange {
                 let cause = "one relay port: a client with two connections shares it with itself";
                 complaints.warning(END, values.place(END), cause, "give it a few ports more");
             }
-            range
+            bounded(range, values, complaints)
         }
         Err(error) => {
             let cause = format!("the range {start}-{end} {error}");
@@ -256,6 +259,22 @@ fn relay_ports(values: &Values, complaints: &mut Complaints) -> PortRange {
             usual
         }
     }
+}
+
+/// The first ports of a range as large as LiveKit's, which has one for each allocation.
+fn bounded(range: PortRange, values: &Values, complaints: &mut Complaints) -> PortRange {
+    const KEY: &str = "turn.relay_range_end";
+    let last = u32::from(range.first()) + MANY_RELAYS - 1;
+    let Some(last) = u16::try_from(last).ok().filter(|last| *last < range.last()) else {
+        return range;
+    };
+    let Ok(first) = PortRange::new(range.first(), last) else {
+        return range;
+    };
+    let cause = format!("{} relay ports: only {first} are used", range.count());
+    let fix = "nothing is missing, for allocations share them: 21 are enough; forward no others";
+    complaints.warning(KEY, values.place(KEY), cause, fix);
+    first
 }
 
 fn static_auth_secret(values: &Values, complaints: &mut Complaints) -> Option<Secret> {

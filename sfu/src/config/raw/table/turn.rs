@@ -64,7 +64,12 @@ pub(super) const KEYS: &[Key] = &[
         "30000",
         "First relay port. Allocations share the ports of the range.",
     ),
-    Key::built("turn.relay_range_end", PORT, "30020", "Last relay port."),
+    Key::built(
+        "turn.relay_range_end",
+        PORT,
+        "30020",
+        "Last relay port. Of a larger range (LiveKit's has one for each allocation) the first 128 are used.",
+    ),
     Key::built(
         "turn.per_user_relay_allocation_limit",
         COUNT,
