@@ -17,6 +17,8 @@ const SHARED_TTL: u64 = 14_400;
 const GOOD_SECRET: usize = 16;
 /// A limit below this lets not even a call without pictures through: it was meant in other units.
 const FEW_BPS: u64 = 50_000;
+/// A client on a bad road sends its answer again and again for some forty seconds. (RFC 8489 §6.2.1)
+const NONCE_LIFETIME_MIN: Duration = Duration::from_secs(40);
 /// First and last relay port when nothing is said.
 const RELAYS: (u16, u16) = (30_000, 30_020);
 /// Relay ports that are bound at most: each takes a socket in each family, and a process has a thousand
@@ -186,7 +188,7 @@ impl Turn {
                 user_bps: bps("turn.max_bps_per_user", values, complaints),
                 total_bps: bps("turn.max_bps_total", values, complaints),
             },
-            nonce_lifetime: values.duration("turn.nonce_lifetime"),
+            nonce_lifetime: nonce_lifetime(values, complaints),
             allow_peers: super::rtc::blocks("turn.allow_restricted_peer_cidrs", values, complaints),
             deny_peers: super::rtc::blocks("turn.deny_peer_cidrs", values, complaints),
         }
@@ -214,6 +216,20 @@ fn bps(key: &'static str, values: &Values, complaints: &mut Complaints) -> u64 {
         complaints.warning(key, values.place(key), cause, "write bits a second, or 0");
     }
     bps
+}
+
+fn nonce_lifetime(values: &Values, complaints: &mut Complaints) -> Duration {
+    const KEY: &str = "turn.nonce_lifetime";
+    let lifetime = values.duration(KEY);
+    if lifetime < NONCE_LIFETIME_MIN {
+        let cause = "a challenge would be too old when its answer comes: every request is refused";
+        let fix = format!(
+            "write {} s or more, for example 10m",
+            NONCE_LIFETIME_MIN.as_secs()
+        );
+        complaints.error(KEY, values.place(KEY), cause, fix);
+    }
+    lifetime
 }
 
 fn certificate(values: &Values, complaints: &mut Complaints) -> Option<Pair> {

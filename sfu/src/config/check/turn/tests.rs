@@ -86,6 +86,19 @@ fn of_a_range_as_large_as_livekit_s_the_first_ports_are_used_and_it_is_said() {
 }
 
 #[test]
+fn a_nonce_that_is_old_before_it_is_answered_is_refused() {
+    for short in ["0s", "39s"] {
+        let line = complaint(&format!("turn: {{nonce_lifetime: {short}}}\n"));
+        assert!(
+            line.contains("turn.nonce_lifetime") && line.contains("10m"),
+            "{line}"
+        );
+    }
+    let turn = good("turn: {nonce_lifetime: 40s}\n").turn;
+    assert_eq!(turn.nonce_lifetime, Duration::from_secs(40));
+}
+
+#[test]
 fn a_range_that_cannot_be_one_is_refused_and_half_of_one_is_the_usual_one() {
     let line = complaint("turn: {relay_range_start: 40, relay_range_end: 30}\n");
     assert!(line.contains("ends below"), "{line}");

@@ -114,7 +114,7 @@ pub(super) const KEYS: &[Key] = &[
         "turn.nonce_lifetime",
         Duration,
         "10m",
-        "How long a challenge is good for.",
+        "How long a challenge is good for, 40s or more.",
     ),
     Key::built(
         "turn.participants_reach_peers",
