@@ -78,6 +78,7 @@ impl Reach {
             count(first, false);
         }
         readiness.set_reachable(self.ready);
+        relay.answer_for(&readiness);
         let tries = rtc.public.tries;
         // A change that a worker had no place for.
         let mut owed: Option<Change> = None;

@@ -8,6 +8,7 @@ use crate::certificates::Certificates;
 use crate::config::check::{Config, Turn};
 use crate::config::cidr::Cidr;
 use crate::handover::{self, Carried, Handed};
+use crate::http::admin::Readiness;
 use crate::ice_servers::{Credential, IceServer, Ours};
 use crate::media::transport::candidates::Candidate;
 use crate::metrics::Metrics;
@@ -62,6 +63,15 @@ impl Relay {
             }
         });
         Some(entrance)
+    }
+
+    /// Has the health page say so when its thread has ended by itself.
+    pub(super) fn answer_for(&self, readiness: &Readiness) {
+        if let Some(running) = &self.0 {
+            let server = Arc::downgrade(&running.server);
+            // Once it is dropped nobody asks for it any more.
+            readiness.set_relay(move || server.upgrade().is_none_or(|server| server.is_running()));
+        }
     }
 
     /// Media has these candidates from now on: they are reached in process, and whoever joins is told
