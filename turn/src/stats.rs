@@ -17,6 +17,8 @@ pub struct Stats {
     pub displaced: u64,
     /// Requests that were answered with an error after they were authenticated.
     pub refused: u64,
+    /// Of these, those for a peer that another allocation talks with through the same port.
+    pub peer_taken: u64,
     /// Requests whose name or password was wrong.
     pub denied: u64,
     /// Binding requests answered.

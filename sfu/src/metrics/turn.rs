@@ -63,6 +63,7 @@ fn allocations(server: &Stats) -> Vec<Family> {
                 ("made", server.allocated),
                 ("refused", server.refused),
                 ("denied", server.denied),
+                ("peer_taken", server.peer_taken),
             ],
         ),
         family(

@@ -163,6 +163,7 @@ impl Server {
 
     fn note_refusal(&mut self, client: Client, refusal: Refusal) {
         self.stats.refused += 1;
+        self.stats.peer_taken += u64::from(refusal.reason == Reason::PeerTaken);
         self.tell(Event::Refused {
             client,
             code: refusal.code,

@@ -152,6 +152,7 @@ fn a_peer_on_a_port_belongs_to_one_allocation_until_its_permission_ends() {
     assert_eq!(world.permit(&alice, &["1.1.1.1:1"]), 0);
     assert_eq!(world.permit(&bob, &["1.1.1.1:2"]), 403);
     assert_eq!(world.bind(&bob, 0x4000, "1.1.1.1:2"), 403);
+    assert_eq!(world.server.stats().peer_taken, 2);
     assert_eq!(world.permit(&bob, &["2.2.2.2:2"]), 0);
     let goes_to = |world: &mut World, peer: &str| match world.server.handle_peer(
         at(relayed),
