@@ -9,6 +9,7 @@ mod listen;
 mod half_open;
 mod tls_port;
 mod authorization;
+mod whereabouts;
 mod relay;
 mod reach;
 mod sections;

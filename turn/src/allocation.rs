@@ -5,7 +5,7 @@
 
 use crate::address::{AllocationId, Client, Family, RelayPort};
 use crate::channel::Channels;
-use crate::credentials::Keys;
+use crate::credentials::{Keys, Reach};
 use crate::hash::{Keyed, Map};
 use crate::message::Transaction;
 use crate::permission::Permissions;
@@ -25,6 +25,8 @@ pub(crate) struct Allocation {
     /// The name it was made with: all later requests must have it.
     pub(crate) username: Box<str>,
     pub(crate) keys: Keys,
+    /// Which peers it may talk with.
+    pub(crate) reach: Reach,
     /// Of the request that made it: sent again, it is answered again.
     pub(crate) transaction: Transaction,
     /// What keeps the next port, if that was asked for.
@@ -34,6 +36,8 @@ pub(crate) struct Allocation {
     /// The addresses told, by family.
     pub(crate) relays: [Option<SocketAddr>; 2],
     pub(crate) made: Instant,
+    /// When its client last had something to relay, or asked for a way to a peer.
+    pub(crate) heard: Instant,
     pub(crate) expires: Instant,
     /// When it must be looked at next.
     pub(crate) wake: Instant,

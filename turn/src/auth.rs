@@ -63,17 +63,27 @@ impl Nonces {
     /// Whether it was told this client, and not too long ago: it counts from the end of the second it was
     /// made in, so that none is stale before its time.
     pub(crate) fn is_fresh(&self, nonce: &[u8], client: &Client, now: Instant) -> bool {
-        let time = nonce
-            .get(COOKIE..COOKIE + TIME)
-            .and_then(|time| std::str::from_utf8(time).ok());
-        let Some(second) = time.and_then(|time| u32::from_str_radix(time, 16).ok()) else {
-            return false;
-        };
+        self.told(nonce, client).is_some_and(|second| {
+            let age = now
+                .saturating_duration_since(self.began)
+                .saturating_sub(Duration::from_secs(u64::from(second) + 1));
+            age < self.lifetime
+        })
+    }
+
+    /// Whether it was told this client, however long ago: he has the address he sends from.
+    pub(crate) fn is_told(&self, nonce: &[u8], client: &Client) -> bool {
+        self.told(nonce, client).is_some()
+    }
+
+    /// When it was told this client.
+    fn told(&self, nonce: &[u8], client: &Client) -> Option<u32> {
+        let time = nonce.get(COOKIE..COOKIE + TIME)?;
+        let time = std::str::from_utf8(time).ok()?;
+        let second = u32::from_str_radix(time, 16).ok()?;
         let right = self.make(client, second);
-        let age = now
-            .saturating_duration_since(self.began)
-            .saturating_sub(Duration::from_secs(u64::from(second) + 1));
-        constant_time::verify_slices_are_equal(&right, nonce).is_ok() && age < self.lifetime
+        constant_time::verify_slices_are_equal(&right, nonce).ok()?;
+        Some(second)
     }
 
     fn make(&self, client: &Client, second: u32) -> [u8; NONCE] {

@@ -76,8 +76,9 @@ pub struct Own {
     /// What our SFU advertises, and what it may be called besides: traffic to these is handed over
     /// in process, whatever the policy says.
     pub sfu: Vec<SocketAddr>,
-    /// Addresses of this machine: as peers they are refused, for what listens here may trust the
-    /// machine itself. The SFU, the relays and what the policy lets in by name are excepted.
+    /// Addresses of this machine: as peers they are refused, and so are the others here, for what listens
+    /// behind them may trust the machine itself. The SFU, the relays and what the policy lets in by name
+    /// are excepted.
     pub host: Vec<IpAddr>,
 }
 
@@ -165,8 +166,9 @@ pub struct Limits {
     pub permissions: usize,
     /// Channels of one allocation.
     pub channels: usize,
-    /// Answers a second to one address that has not proved who it is. All clients behind one NAT
-    /// share it; each needs three to begin.
+    /// Answers a second to one address that has not proved who it is: as many to Binding requests, to
+    /// requests without a name, and to those who came by a connection. All clients behind one NAT share
+    /// them; each needs three to begin.
     pub unknown_answers_s: u32,
     /// Of those, how many at once.
     pub unknown_answers_burst: u32,

@@ -45,6 +45,15 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Which peers a user may talk with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// All that the policy lets in.
+    Peers,
+    /// Our SFU and the relays of this server, nobody else.
+    Ours,
+}
+
 /// What is known of a username.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
@@ -54,10 +63,12 @@ pub struct Login {
     pub user: String,
     /// Unix seconds from which no allocation is made with it any more. Those made live on.
     pub expires_unix_s: Option<u64>,
+    /// Which peers its allocations may talk with.
+    pub reach: Reach,
 }
 
-/// Usernames that the embedder knows. Called for each signed request to allocate, and for those whose name
-/// is not that of the client's allocation: it must be quick, and must not wait.
+/// Usernames that the embedder knows. Called for each signed request of a client that has no allocation
+/// under that name, whatever it asks for and however often: it must be quick, and must not wait.
 pub type Lookup = Arc<dyn Fn(&str) -> Option<Login> + Send + Sync>;
 
 /// All there are.
@@ -95,6 +106,7 @@ impl Credentials {
                 password: password.clone(),
                 user: name.clone(),
                 expires_unix_s: None,
+                reach: Reach::Peers,
             }];
         }
         if let Some(login) = self.lookup.as_ref().and_then(|lookup| lookup(username)) {
@@ -122,6 +134,7 @@ impl Credentials {
             password: password_of(secret, username),
             user: user.to_owned(),
             expires_unix_s: Some(expires),
+            reach: Reach::Peers,
         });
         logins.collect()
     }
@@ -193,6 +206,7 @@ mod tests {
                     password: Secret::new("ticket"),
                     user: "PA_1".into(),
                     expires_unix_s: Some(7),
+                    reach: Reach::Ours,
                 })
             })),
         }

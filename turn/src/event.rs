@@ -55,6 +55,8 @@ pub enum End {
     Expired,
     /// Its connection closed.
     Closed,
+    /// It was silent, and its user wanted another.
+    Displaced,
 }
 
 /// Why a request was refused.

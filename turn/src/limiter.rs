@@ -4,6 +4,7 @@
 //! whoever falls there too. So a flood of invented addresses takes no memory, and takes from each
 //! place only its share.
 
+use crate::address::Client;
 use crate::hash::Keyed;
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
@@ -14,7 +15,53 @@ const PLACES: usize = 16_384;
 /// What an answer weighs, so that a second's refill need not be whole answers.
 const WEIGHT: u32 = 1000;
 
-/// The table.
+/// What an address wants an answer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// A Binding request.
+    Binding,
+    /// A request that wants a name.
+    Challenge,
+}
+
+/// The tables of the server. Whoever forges his address over UDP uses up the answers of another: so
+/// Bindings leave challenges alone, and neither touches those who came by a connection, where an
+/// address cannot be forged.
+#[derive(Debug)]
+pub(crate) struct Limiters {
+    bindings: Limiter,
+    challenges: Limiter,
+    streams: Limiter,
+}
+
+impl Limiters {
+    /// Each with `rate_s` answers a second to one address, `burst` at once.
+    pub(crate) fn new(
+        rate_s: u32,
+        burst: u32,
+        mut keyed: impl FnMut() -> Keyed,
+        now: Instant,
+    ) -> Self {
+        let mut limiter = || Limiter::new(rate_s, burst, keyed(), now);
+        Self {
+            bindings: limiter(),
+            challenges: limiter(),
+            streams: limiter(),
+        }
+    }
+
+    /// Counts an answer to a client; false if it is one too many.
+    pub(crate) fn take(&mut self, client: &Client, question: Question, now: Instant) -> bool {
+        let limiter = match question {
+            _ if client.transport.is_stream() => &mut self.streams,
+            Question::Binding => &mut self.bindings,
+            Question::Challenge => &mut self.challenges,
+        };
+        limiter.take(client.remote.ip(), now)
+    }
+}
+
+/// A table.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     places: Box<[Place]>,

@@ -21,7 +21,7 @@ use crate::config::{Config, Own, Wall};
 use crate::credentials::{Credentials, Userhashes};
 use crate::event::{End, Event};
 use crate::hash::{Keyed, Map};
-use crate::limiter::Limiter;
+use crate::limiter::Limiters;
 use crate::message::writer::Head;
 use crate::message::{Class, Message, Method};
 use crate::outbox::Outbox;
@@ -39,6 +39,9 @@ use std::time::Instant;
 const TIMERS_PER_CALL: usize = 256;
 /// Longest payload carried: what still fits a STUN message with its head.
 pub const PAYLOAD_MAX: usize = 65_000;
+/// Longest request looked at: the longest name, realm and nonce with 64 peers have some 3,000 bytes. What
+/// is longer would only be signed over for nothing.
+pub const REQUEST_MAX: usize = 4096;
 
 /// Where a payload goes. Ranges are of the bytes handed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +94,7 @@ pub struct Server {
     config: Config,
     nonces: Nonces,
     userhashes: Userhashes,
-    limiter: Limiter,
+    limiters: Limiters,
     allocations: Allocations,
     users: Users,
     bandwidth: Bandwidth,
@@ -122,10 +125,10 @@ impl Server {
         let mut server = Self {
             nonces: Nonces::new(seed, config.lifetimes.nonce, now),
             userhashes: Userhashes::default(),
-            limiter: Limiter::new(
+            limiters: Limiters::new(
                 limits.unknown_answers_s,
                 limits.unknown_answers_burst,
-                keyed(),
+                &mut keyed,
                 now,
             ),
             allocations: Allocations::new(keyed()),
@@ -150,6 +153,9 @@ impl Server {
         match first.map(|first| first >> 6) {
             Some(1) => self.relay_channel(client, datagram, now),
             Some(0) => match Message::parse(datagram) {
+                Ok(message) if message.class == Class::Request && datagram.len() > REQUEST_MAX => {
+                    self.drop_malformed()
+                }
                 Ok(message) => self.take_message(client, &message, now),
                 Err(_) => self.drop_malformed(),
             },
@@ -243,6 +249,11 @@ impl Server {
             allocations: self.allocations.len() as u64,
             ..self.stats
         }
+    }
+
+    /// A payload was to leave by a relay that has no socket.
+    pub fn note_no_relay(&mut self) {
+        self.stats.drops.no_relay += 1;
     }
 
     /// Our addresses have changed. Allocations keep what they were told; permissions are judged
@@ -360,6 +371,7 @@ impl Server {
             End::Released => self.stats.released += 1,
             End::Expired => self.stats.expired += 1,
             End::Closed => self.stats.closed += 1,
+            End::Displaced => self.stats.displaced += 1,
         }
         self.tell(Event::Ended {
             allocation: id,

@@ -13,8 +13,12 @@ pub struct Stats {
     pub expired: u64,
     /// Allocations ended with their connection.
     pub closed: u64,
+    /// Silent allocations ended for another of their user.
+    pub displaced: u64,
     /// Requests that were answered with an error after they were authenticated.
     pub refused: u64,
+    /// Of these, those for a peer that another allocation talks with through the same port.
+    pub peer_taken: u64,
     /// Requests whose name or password was wrong.
     pub denied: u64,
     /// Binding requests answered.
@@ -61,4 +65,6 @@ pub struct Drops {
     pub events: u64,
     /// For an allocation that is gone.
     pub stale: u64,
+    /// From a relay that has no socket.
+    pub no_relay: u64,
 }

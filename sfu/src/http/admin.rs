@@ -13,18 +13,32 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Prometheus' text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// Asked whether a part still runs; it must not wait.
+type Probe = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// Does this process take new sessions? Shared by all who answer for it.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Readiness {
     serving: Arc<AtomicBool>,
     /// Nobody knows by which address clients would reach us.
     lost: Arc<AtomicBool>,
+    /// Of the TURN server, if there is one.
+    relay: Arc<OnceLock<Probe>>,
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readiness")
+            .field("is_ready", &self.is_ready())
+            .finish()
+    }
 }
 
 impl Readiness {
@@ -39,10 +53,16 @@ impl Readiness {
         self.lost.store(!reachable, Ordering::Release);
     }
 
+    /// Clients are told of a TURN server from now on, which this says runs. Only the first one counts.
+    pub fn set_relay(&self, runs: impl Fn() -> bool + Send + Sync + 'static) {
+        let _ = self.relay.set(Box::new(runs));
+    }
+
     /// It takes new sessions.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.serving.load(Ordering::Acquire) && !self.lost.load(Ordering::Acquire)
+        let relayed = || self.relay.get().is_none_or(|runs| runs());
+        self.serving.load(Ordering::Acquire) && !self.lost.load(Ordering::Acquire) && relayed()
     }
 }
 
@@ -208,7 +228,14 @@ mod tests {
         let lost = answer(health(readiness.clone()), "/readyz", "").await;
         assert_eq!(status(lost).as_deref(), Some("503"));
         readiness.set_reachable(true);
-        let after = answer(health(readiness), "/readyz", "").await;
+        let after = answer(health(readiness.clone()), "/readyz", "").await;
         assert_eq!(status(after).as_deref(), Some("200"));
+        let runs = Arc::new(AtomicBool::new(true));
+        let relay = Arc::clone(&runs);
+        readiness.set_relay(move || relay.load(Ordering::Relaxed));
+        assert!(readiness.is_ready());
+        runs.store(false, Ordering::Relaxed);
+        let broken = answer(health(readiness), "/readyz", "").await;
+        assert_eq!(status(broken).as_deref(), Some("503"));
     }
 }

@@ -71,6 +71,10 @@ pub struct Path {
     pub carrier: Carrier,
     /// The local address it was sent to, where the kernel told: the answer must leave from it.
     pub local: Option<IpAddr>,
+    /// Of a relay, the port of ours that was named beside that address: several may lead here, as where
+    /// a router forwards another one. 0 where the carrier is bound to one.
+    #[serde(default)]
+    pub port: u16,
     /// The client's address as seen here.
     pub remote: SocketAddr,
 }

@@ -45,6 +45,7 @@ pub(super) fn families(totals: &Totals) -> Vec<Family> {
             ("idle", streams.idle),
             ("stalled", streams.stalled),
             ("malformed", streams.broken),
+            ("displaced", streams.displaced),
         ],
     ));
     families
@@ -62,6 +63,7 @@ fn allocations(server: &Stats) -> Vec<Family> {
                 ("made", server.allocated),
                 ("refused", server.refused),
                 ("denied", server.denied),
+                ("peer_taken", server.peer_taken),
             ],
         ),
         family(
@@ -72,6 +74,7 @@ fn allocations(server: &Stats) -> Vec<Family> {
                 ("released", server.released),
                 ("expired", server.expired),
                 ("closed", server.closed),
+                ("displaced", server.displaced),
             ],
         ),
         family(
@@ -108,6 +111,7 @@ fn dropped(totals: &Totals) -> Vec<(&'static str, u64)> {
         outbox,
         events,
         stale,
+        no_relay,
     } = totals.server.drops;
     vec![
         ("malformed", malformed),
@@ -120,6 +124,7 @@ fn dropped(totals: &Totals) -> Vec<(&'static str, u64)> {
         ("outbox", outbox),
         ("events", events),
         ("stale", stale),
+        ("no_relay", no_relay),
         ("sfu_full", totals.sfu_full),
         ("udp_full", udp.lost_full),
         ("udp_size", udp.lost_size),

@@ -78,6 +78,7 @@ impl Reach {
             count(first, false);
         }
         readiness.set_reachable(self.ready);
+        relay.answer_for(&readiness);
         let tries = rtc.public.tries;
         // A change that a worker had no place for.
         let mut owed: Option<Change> = None;
@@ -86,7 +87,9 @@ impl Reach {
                 .run(rtc.public.check_every, move |change, reachable| {
                     readiness.set_reachable(reachable);
                     let _ = owed.take_if(|change| tell(change, &workers, &rooms));
-                    let Some(change) = change else { return };
+                    let Some(change) = change else {
+                        return relay.look();
+                    };
                     announce(&change.candidates);
                     relay.follow(&change.candidates);
                     count(&change, true);

@@ -1,6 +1,6 @@
 //! Starts the TURN server beside the media threads, and tells what it says.
 //!
-//! Owns the translation of the configuration into TURN's own settings, and the URLs clients are told.
+//! Owns the translation of the configuration into TURN's own settings, and who is told of its URLs.
 //! Decides nothing about a request. Called by `server` at start.
 
 use crate::addresses;
@@ -8,21 +8,22 @@ use crate::certificates::Certificates;
 use crate::config::check::{Config, Turn};
 use crate::config::cidr::Cidr;
 use crate::handover::{self, Carried, Handed};
+use crate::http::admin::Readiness;
 use crate::ice_servers::{Credential, IceServer, Ours};
-use crate::media::message::PathTransport;
 use crate::media::transport::candidates::Candidate;
 use crate::metrics::Metrics;
 use crate::rooms::Surroundings;
 use crate::server::ServeError;
+use crate::server::whereabouts::{listens, own, relays, shared_port, urls};
 use crate::signal::join::Policy;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use turn::config::{Own, Wall};
-use turn::credentials::{Credentials, Login, Secret};
+use turn::credentials::{Credentials, Login, Reach, Secret};
 use turn::net::{self, Observation, Settings, SfuSide};
 use turn::policy::{PeerPolicy, Prefix};
 
@@ -39,6 +40,11 @@ struct Running {
     shared_port: u16,
     ours: Ours,
     policy: watch::Sender<Policy>,
+    /// The port of our media on this machine.
+    udp_port: u16,
+    /// What media was told last, and what TURN made of it.
+    candidates: Vec<Candidate>,
+    own: Option<Own>,
     /// What clients are told now.
     urls: Vec<String>,
 }
@@ -59,21 +65,54 @@ impl Relay {
         Some(entrance)
     }
 
+    /// Has the health page say so when its thread has ended by itself.
+    pub(super) fn answer_for(&self, readiness: &Readiness) {
+        if let Some(running) = &self.0 {
+            let server = Arc::downgrade(&running.server);
+            // Once it is dropped nobody asks for it any more.
+            readiness.set_relay(move || server.upgrade().is_none_or(|server| server.is_running()));
+        }
+    }
+
     /// Media has these candidates from now on: they are reached in process, and whoever joins is told
     /// of relays at their addresses.
     pub(super) fn follow(&mut self, candidates: &[Candidate]) {
         let Some(running) = &mut self.0 else { return };
-        match own(candidates) {
-            Ok(own) => running.server.set_own(own),
-            Err(error) => tracing::error!(%error, "TURN does not learn of new addresses"),
-        }
+        running.candidates = candidates.to_vec();
+        running.look();
         running.tell(candidates);
+    }
+
+    /// The machine may have got other addresses, though media has the same: they are no peers.
+    pub(super) fn look(&mut self) {
+        if let Some(running) = &mut self.0 {
+            running.look();
+        }
     }
 }
 
 impl Running {
+    fn look(&mut self) {
+        let machine = addresses::of_machine();
+        match machine.map(|machine| own(&self.settings, &self.candidates, machine, self.udp_port)) {
+            Ok(own) if self.own.as_ref() == Some(&own) => {}
+            Ok(own) => {
+                self.server.set_own(own.clone());
+                self.own = Some(own);
+            }
+            Err(error) => tracing::error!(%error, "TURN does not learn of new addresses"),
+        }
+    }
+
     fn tell(&mut self, candidates: &[Candidate]) {
-        let urls = urls(&self.settings, self.shared_port, candidates);
+        let machine = match addresses::of_machine() {
+            Ok(machine) => machine,
+            Err(error) => {
+                tracing::error!(%error, "clients are not told where TURN is now");
+                return;
+            }
+        };
+        let urls = urls(&self.settings, self.shared_port, candidates, &machine);
         if urls == self.urls {
             return;
         }
@@ -107,9 +146,9 @@ pub(super) fn start(
     let Some(ours) = ours(config).filter(|_| turn.enabled) else {
         return Ok(Relay(None));
     };
-    let started = settings(turn, candidates, &ours).and_then(|mut settings| {
+    let started = settings(turn, (candidates, udp_port), &ours).and_then(|mut settings| {
         settings.sfu = Some(SfuSide {
-            doors: surroundings.workers.connect_relay(udp_port),
+            doors: surroundings.workers.connect_relay(),
             steer: None,
         });
         settings.certificates = Some(certificates.settings());
@@ -124,6 +163,9 @@ pub(super) fn start(
                 shared_port: shared_port(config),
                 ours,
                 policy,
+                udp_port,
+                candidates: candidates.to_vec(),
+                own: None,
                 urls: Vec::new(),
             };
             running.tell(candidates);
@@ -150,12 +192,16 @@ fn ours(config: &Config) -> Option<Ours> {
     })
 }
 
-fn settings(turn: &Turn, candidates: &[Candidate], ours: &Ours) -> io::Result<Settings> {
+fn settings(
+    turn: &Turn,
+    (candidates, udp_port): (&[Candidate], u16),
+    ours: &Ours,
+) -> io::Result<Settings> {
     let mut server = turn::config::Config::new(turn.realm.as_str(), wall());
     server.software = "Foci".into();
     server.credentials = credentials(turn, ours.clone());
     server.relay_ports = (turn.relay_ports.first(), turn.relay_ports.last());
-    server.own = own(candidates)?;
+    server.own = own(turn, candidates, addresses::of_machine()?, udp_port);
     server.peers = PeerPolicy {
         allow: turn.allow_peers.iter().filter_map(prefix).collect(),
         deny: turn.deny_peers.iter().filter_map(prefix).collect(),
@@ -169,10 +215,10 @@ fn settings(turn: &Turn, candidates: &[Candidate], ours: &Ours) -> io::Result<Se
     server.limits.user_bytes_s = bytes_s(turn.limits.user_bps);
     server.limits.total_bytes_s = bytes_s(turn.limits.total_bps);
     let mut settings = Settings::new(server, rand::random());
-    let listen = |port: u16| match turn.bind_addresses.as_slice() {
-        _ if port == 0 => Vec::new(),
-        [] => addresses::bind(port),
-        some => some.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
+    let listen = |port: u16| -> Vec<SocketAddr> {
+        let at = |ip| SocketAddr::new(ip, port);
+        let ips = listens(turn).into_iter().filter(|_| port != 0);
+        ips.map(at).collect()
     };
     settings.udp = listen(turn.udp_port);
     settings.tcp = listen(turn.tcp_port);
@@ -185,19 +231,13 @@ fn settings(turn: &Turn, candidates: &[Candidate], ours: &Ours) -> io::Result<Se
     Ok(settings)
 }
 
-/// One for each family.
-fn relays(turn: &Turn) -> Vec<IpAddr> {
-    let mut ips: Vec<IpAddr> = match turn.bind_addresses.as_slice() {
-        [] => addresses::bind(0).iter().map(SocketAddr::ip).collect(),
-        some => some.to_vec(),
-    };
-    ips.sort_unstable_by_key(IpAddr::is_ipv6);
-    ips.dedup_by_key(|ip| ip.is_ipv6());
-    ips
-}
-
 fn credentials(turn: &Turn, ours: Ours) -> Credentials {
     let secret = turn.static_auth_secret.as_ref();
+    let reach = if turn.participants_reach_peers {
+        Reach::Peers
+    } else {
+        Reach::Ours
+    };
     Credentials {
         fixed: Vec::new(),
         shared: secret
@@ -210,80 +250,14 @@ fn credentials(turn: &Turn, ours: Ours) -> Credentials {
                 password: Secret::new(ticket.password.reveal()),
                 user: ticket.participant,
                 expires_unix_s: Some(ticket.expires_unix_s),
+                reach,
             })
         })),
     }
 }
 
-/// The addresses clients are told are the SFU's, and so are those of the machine with its port. Relays
-/// are told of at the first of each family, a public one if there is one.
-fn own(candidates: &[Candidate]) -> io::Result<Own> {
-    let host = addresses::of_machine()?;
-    let mut udp: Vec<&Candidate> = candidates.iter().filter(|one| is_udp(one)).collect();
-    udp.sort_by_key(|one| one.internal);
-    let mut external: Vec<IpAddr> = Vec::new();
-    for ip in udp.iter().map(|one| one.at.ip()) {
-        if !external.iter().any(|known| known.is_ipv4() == ip.is_ipv4()) {
-            external.push(ip);
-        }
-    }
-    let mut sfu: Vec<SocketAddr> = udp.iter().map(|one| one.at).collect();
-    if let Some(port) = sfu.first().map(SocketAddr::port) {
-        sfu.extend(host.iter().map(|ip| SocketAddr::new(*ip, port)));
-    }
-    sfu.sort_unstable();
-    sfu.dedup();
-    Ok(Own {
-        external,
-        sfu,
-        host,
-    })
-}
-
-fn is_udp(candidate: &Candidate) -> bool {
-    candidate.transport == PathTransport::Udp
-}
-
 fn prefix(block: &Cidr) -> Option<Prefix> {
     Prefix::new(block.address(), block.prefix()).ok()
-}
-
-/// The URLs clients are told: addresses for UDP and TCP, the certificate's name for TLS. (LK: server
-/// ops §8.6)
-fn urls(turn: &Turn, shared_port: u16, candidates: &[Candidate]) -> Vec<String> {
-    let mut urls = Vec::new();
-    for (port, transport) in [(turn.udp_port, "udp"), (turn.tcp_port, "tcp")] {
-        if port == 0 {
-            continue;
-        }
-        let udp = candidates.iter().filter(|one| is_udp(one));
-        urls.extend(udp.map(|one| {
-            let at = SocketAddr::new(one.at.ip(), port);
-            format!("turn:{at}?transport={transport}")
-        }));
-    }
-    let own = if turn.tls_port == 0 {
-        0
-    } else {
-        turn.advertised_tls_port
-    };
-    let mut ports = vec![own, shared_port];
-    ports.dedup();
-    if !turn.domain.is_empty() {
-        let domain = &turn.domain;
-        let over_tls = ports.iter().filter(|port| **port != 0);
-        urls.extend(over_tls.map(|port| format!("turns:{domain}:{port}?transport=tcp")));
-    }
-    urls
-}
-
-/// The port of TLS as clients reach it; 0: there is none.
-fn shared_port(config: &Config) -> u16 {
-    if config.tls.port == 0 {
-        0
-    } else {
-        config.tls.advertised_port
-    }
 }
 
 /// Hands a connection to TURN; false if it finds no place. What came out of TLS goes on through a connection of this machine to
@@ -384,31 +358,6 @@ mod tests {
         check(&mut values, &mut complaints)
     }
 
-    fn udp() -> Vec<Candidate> {
-        ["192.0.2.1:7882", "[2001:db8::1]:7882"]
-            .map(|at| Candidate::udp(at.parse().expect("an address")))
-            .to_vec()
-    }
-
-    #[test]
-    fn clients_are_told_addresses_for_udp_and_tcp_and_the_real_port_for_tls() {
-        let plain = urls(&config("").turn, 0, &udp());
-        assert_eq!(
-            plain,
-            [
-                "turn:192.0.2.1:3479?transport=udp",
-                "turn:[2001:db8::1]:3479?transport=udp",
-                "turn:192.0.2.1:3479?transport=tcp",
-                "turn:[2001:db8::1]:3479?transport=tcp",
-            ]
-        );
-        let tls = "turn: {domain: t.example, tls_port: 5350, external_tls: true}\n";
-        let only = urls(&config(tls).turn, 0, &udp());
-        assert_eq!(only, ["turns:t.example:5350?transport=tcp"]);
-        let both = urls(&config(tls).turn, 443, &udp());
-        assert_eq!(both[1], "turns:t.example:443?transport=tcp");
-    }
-
     #[test]
     fn a_participant_s_name_is_taken_and_counts_to_him() {
         let config = config("turn: {static_auth_secret: 0123456789abcdef}\n");
@@ -430,22 +379,25 @@ mod tests {
     }
 
     #[test]
-    fn the_sfu_is_known_by_what_clients_are_told_and_by_the_machine_s_own_addresses() {
-        let mut candidates = udp();
-        candidates.insert(
-            0,
-            Candidate {
-                internal: true,
-                ..Candidate::udp("10.0.0.7:7882".parse().expect("an address"))
-            },
-        );
-        let own = own(&candidates).expect("interfaces");
-        let told: Vec<IpAddr> = udp().iter().map(|one| one.at.ip()).collect();
-        assert_eq!(own.external, told, "the public ones");
-        for at in ["127.0.0.1:7882", "10.0.0.7:7882", "192.0.2.1:7882"] {
-            assert!(own.is_sfu(at.parse().expect("an address")), "{at}");
-        }
-        assert!(!own.is_sfu("127.0.0.1:7880".parse().expect("an address")));
+    fn participants_reach_us_alone_unless_it_is_said_and_users_of_the_homeserver_all_peers() {
+        let reaches = |more: &str| {
+            let secret = "static_auth_secret: 0123456789abcdef";
+            let config = config(&format!("turn: {{{secret}, {more}}}\n"));
+            let ours = ours(&config).expect("a key");
+            let server = IceServer {
+                urls: Vec::new(),
+                credential: Credential::Ours(ours.clone()),
+            };
+            let told = server.for_participant("PA_1", 1_700_000_000);
+            let credentials = credentials(&config.turn, ours);
+            [told.username.as_str(), "1700000000:@a:example"].map(|name| {
+                let logins = credentials.logins(name);
+                logins.first().map(|login| login.reach)
+            })
+        };
+        let (ours, peers) = (Some(Reach::Ours), Some(Reach::Peers));
+        assert_eq!(reaches("udp_port: 3479"), [ours, peers]);
+        assert_eq!(reaches("participants_reach_peers: true"), [peers, peers]);
     }
 
     #[test]
@@ -459,6 +411,9 @@ mod tests {
             settings: config.turn.clone(),
             ours: ours(&config).expect("a key"),
             policy,
+            udp_port: 7882,
+            candidates: Vec::new(),
+            own: None,
             urls: Vec::new(),
         }));
         let told = || -> Vec<String> {

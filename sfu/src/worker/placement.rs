@@ -177,14 +177,14 @@ impl Workers {
     }
 
     /// Connects each worker with the TURN server beside it; the doors are that server's ends, in the
-    /// order of the workers. `sfu_port` is the port of the addresses clients send to.
+    /// order of the workers.
     #[must_use]
-    pub fn connect_relay(&self, sfu_port: u16) -> Vec<turn::net::Door> {
+    pub fn connect_relay(&self) -> Vec<turn::net::Door> {
         let connect = |handle: &Handle| {
             let (to_sfu, from_turn) = turn::net::lane();
             let (to_turn, from_sfu) = turn::net::lane();
             from_turn.wake_by(handle.outbox.alarm());
-            let relay = Box::new(Relay::new(to_turn, from_turn, sfu_port));
+            let relay = Box::new(Relay::new(to_turn, from_turn));
             if handle.outbox.send(Message::Relay(relay)).is_err() {
                 tracing::error!("a media worker takes no relayed media");
             }

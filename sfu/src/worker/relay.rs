@@ -15,20 +15,13 @@ use turn::net::{LaneReceiver, LaneSender};
 pub struct Relay {
     to_turn: LaneSender,
     from_turn: LaneReceiver,
-    /// The port of the addresses that clients send to.
-    sfu_port: u16,
 }
 
 impl Relay {
-    /// The ends of two lanes. `sfu_port` is the port of the addresses that clients send to: a path
-    /// knows its local address without it.
+    /// The ends of two lanes.
     #[must_use]
-    pub const fn new(to_turn: LaneSender, from_turn: LaneReceiver, sfu_port: u16) -> Self {
-        Self {
-            to_turn,
-            from_turn,
-            sfu_port,
-        }
+    pub const fn new(to_turn: LaneSender, from_turn: LaneReceiver) -> Self {
+        Self { to_turn, from_turn }
     }
 
     /// Reads a batch; true if there was one, so that there may be another.
@@ -41,6 +34,7 @@ impl Relay {
             let path = Path {
                 carrier: Carrier::Relay { slot, generation },
                 local: Some(packet.sfu.ip()),
+                port: packet.sfu.port(),
                 remote: packet.relayed,
             };
             each(path, datagram);
@@ -56,7 +50,7 @@ impl Relay {
             return;
         };
         let allocation = AllocationId { slot, generation };
-        let sfu = SocketAddr::new(local, self.sfu_port);
+        let sfu = SocketAddr::new(local, run.to.port);
         for datagram in run.bytes.chunks(run.segment) {
             self.to_turn.push(allocation, sfu, run.to.remote, datagram);
         }
@@ -93,15 +87,17 @@ mod tests {
     fn what_comes_of_an_allocation_goes_back_to_it_from_the_address_asked() {
         let (mut turn_out, from_turn) = lane();
         let (to_turn, mut turn_in) = lane();
-        let mut relay = Relay::new(to_turn, from_turn, 7882);
-        let sfu: SocketAddr = "192.0.2.1:7882".parse().expect("an address");
+        let mut relay = Relay::new(to_turn, from_turn);
+        // Two allocations, one relayed address, and a port that a router forwards to ours.
         let relayed: SocketAddr = "192.0.2.1:30000".parse().expect("an address");
-        // Two allocations, one relayed address.
-        let ids = [1, 2].map(|slot| AllocationId {
-            slot,
-            generation: 9,
+        let asked = [(1, 7882), (2, 7882), (2, 40_000)].map(|(slot, port)| {
+            let id = AllocationId {
+                slot,
+                generation: 9,
+            };
+            (id, SocketAddr::from(([192, 0, 2, 1], port)))
         });
-        for (id, byte) in ids.into_iter().zip([1, 2]) {
+        for ((id, sfu), byte) in asked.into_iter().zip(1..) {
             turn_out.push(id, sfu, relayed, &[byte; 3]);
         }
         turn_out.flush();
@@ -112,6 +108,7 @@ mod tests {
         }));
         assert!(!relay.receive(|_, _| ()));
         assert_ne!(paths[0].0, paths[1].0);
+        assert_ne!(paths[1].0, paths[2].0);
         for (to, bytes) in &paths {
             relay.push(&Run {
                 to: *to,
@@ -131,8 +128,10 @@ mod tests {
             (0, vec![1]),
             (1, vec![0x82, 2]),
             (1, vec![2]),
+            (2, vec![0x83, 3]),
+            (2, vec![3]),
         ]
-        .map(|(n, bytes)| (ids[n], sfu, bytes))
+        .map(|(n, bytes)| (asked[n].0, asked[n].1, bytes))
         .into();
         assert_eq!(back, expected);
         assert_eq!(relay.dropped(), 0);
@@ -142,7 +141,7 @@ mod tests {
     fn what_turn_has_no_place_for_is_counted() {
         let (_turn_out, from_turn) = lane();
         let (to_turn, turn_in) = lane();
-        let mut relay = Relay::new(to_turn, from_turn, 7882);
+        let mut relay = Relay::new(to_turn, from_turn);
         drop(turn_in);
         let path = Path {
             carrier: Carrier::Relay {
@@ -150,6 +149,7 @@ mod tests {
                 generation: 1,
             },
             local: "192.0.2.1".parse().ok(),
+            port: 7882,
             remote: "192.0.2.1:30000".parse().expect("an address"),
         };
         relay.push(&Run {

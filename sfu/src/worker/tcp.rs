@@ -140,6 +140,7 @@ impl Connections {
             path: Path {
                 carrier: Carrier::Tcp(number),
                 local: Some(accepted.local),
+                port: 0,
                 remote: accepted.remote,
             },
             deframer: accepted.deframer,

@@ -152,6 +152,7 @@ impl MuxSocket {
             let path = Path {
                 carrier: Carrier::Udp(index),
                 local: meta.dst_ip,
+                port: 0,
                 remote: meta.addr,
             };
             let len = meta.len.min(buffer.len());

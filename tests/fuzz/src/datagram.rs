@@ -143,6 +143,7 @@ fn path(port: u16) -> Path {
     Path {
         carrier: Carrier::Udp(0),
         local: None,
+        port: 0,
         remote: SocketAddr::from(([192, 0, 2, 1], port)),
     }
 }

@@ -172,6 +172,7 @@ impl World {
             path: Path {
                 carrier: Carrier::Udp(0),
                 local: None,
+                port: 0,
                 remote: SocketAddr::from(([192, 0, 2, 1], 40_000)),
             },
             secured: Secured::new(now),

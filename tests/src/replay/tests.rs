@@ -33,6 +33,7 @@ fn record(last: Option<Entry>) -> Vec<u8> {
         path: Path {
             carrier: Carrier::Udp(0),
             local: None,
+            port: 0,
             remote: ([127, 0, 0, 1], 9).into(),
         },
         from: None,

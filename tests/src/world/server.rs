@@ -254,6 +254,7 @@ impl Server {
         let path = Path {
             carrier: Carrier::Udp(0),
             local: None,
+            port: 0,
             remote: from,
         };
         self.plane.handle_datagram(path, datagram, now);

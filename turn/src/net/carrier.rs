@@ -6,10 +6,11 @@ use super::lane::{Batch, Door};
 use super::sends::{Road, Sends};
 use super::settings::{SfuSide, Steer};
 use super::tcp::{Fault, Streams};
-use crate::address::{AllocationId, Client, RelayPort};
+use crate::address::{AllocationId, Client, Family, RelayPort};
+use crate::config::Own;
 use crate::server::{Server, Way};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 /// Batches taken from one lane in one pass, so that the SFU's media does not starve the clients'.
@@ -34,6 +35,19 @@ pub(super) struct Relays {
 }
 
 impl Relays {
+    /// Relays are told of in families that have sockets, and in no others (440). What is left out is no
+    /// peer all the same.
+    pub(super) fn told(&self, mut own: Own) -> Own {
+        let has = |ip: &IpAddr| {
+            let sockets = self.sockets.get(Family::of(*ip).index());
+            sockets.is_some_and(|sockets| !sockets.is_empty())
+        };
+        let (told, left): (Vec<IpAddr>, Vec<IpAddr>) = own.external.into_iter().partition(has);
+        own.external = told;
+        own.host.extend(left);
+        own
+    }
+
     fn socket(&self, port: RelayPort) -> Option<u32> {
         let index = usize::from(port.port.checked_sub(self.first)?);
         self.sockets.get(port.family.index())?.get(index).copied()
@@ -104,7 +118,7 @@ impl Carrier {
                 dont_fragment,
             } => {
                 let Some(socket) = self.relays.socket(from) else {
-                    return;
+                    return self.server.note_no_relay();
                 };
                 let road = Road {
                     socket,
@@ -249,6 +263,21 @@ mod tests {
     use super::*;
     use crate::net::lane::lane;
     use std::sync::Arc;
+
+    #[test]
+    fn relays_are_told_of_in_families_that_have_sockets_alone() {
+        let ips = ["192.0.2.1", "2600::1"].map(|text| text.parse().expect("an address"));
+        let own = Own {
+            external: ips.into(),
+            ..Own::default()
+        };
+        let relays = Relays {
+            first: 30_000,
+            sockets: [vec![7], Vec::new()],
+        };
+        let told = relays.told(own);
+        assert_eq!((told.external, told.host), (vec![ips[0]], vec![ips[1]]));
+    }
 
     #[test]
     fn a_datagram_goes_through_the_door_its_name_tells_and_others_follow_it() {

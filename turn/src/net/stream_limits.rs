@@ -7,10 +7,20 @@ use std::time::Duration;
 pub struct StreamLimits {
     /// Connections in all; each takes a descriptor and up to some 300 KiB.
     pub connections: usize,
-    /// Connections without an allocation: those who have not proved who they are.
+    /// Connections without an allocation: those who have not proved who they are. One more takes the
+    /// place of the oldest, for whoever means it is through within a few round trips.
     pub half_open: usize,
-    /// Connections of one address (of IPv6 a /64): an office behind one NAT fits.
+    /// Connections of one address (of IPv6 a /64). Only those with an allocation can be so many: an
+    /// office of 170 behind one NAT, with six for each (two peer connections, by TCP, by TLS and by the
+    /// port it shares).
     pub of_address: usize,
+    /// Of these, without an allocation: that office comes back at once, and some round trips later each
+    /// has one.
+    pub half_open_of_address: usize,
+    /// Connections of one /48 of IPv6, which is what the address is to IPv4 for whoever has many.
+    pub of_site: usize,
+    /// Of these, without an allocation.
+    pub half_open_of_site: usize,
     /// Connections accepted a second from one address.
     pub accepts_s: u32,
     /// Of those, how many at once.
@@ -30,7 +40,10 @@ impl Default for StreamLimits {
         Self {
             connections: 4096,
             half_open: 1024,
-            of_address: 256,
+            of_address: 1024,
+            half_open_of_address: 128,
+            of_site: 2048,
+            half_open_of_site: 256,
             accepts_s: 50,
             accepts_burst: 250,
             handshake: Duration::from_secs(10),

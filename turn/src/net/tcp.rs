@@ -3,6 +3,7 @@
 //! Owns the listeners and the table of connections: who is let in, who is closed and why. It decides
 //! nothing of TURN; the worker reads frames from it, and the carrier puts frames into it.
 
+mod crowd;
 mod connection;
 
 use super::stream_limits::StreamLimits;
@@ -11,11 +12,12 @@ use crate::address::{Client, Transport, plain};
 use crate::hash::Keyed;
 use crate::limiter::Limiter;
 pub(super) use connection::{Connection, Flow};
+use crowd::Crowd;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Tokens of listeners count up from here; those of UDP sockets stand before.
@@ -46,6 +48,8 @@ pub struct StreamCounters {
     pub stalled: u64,
     /// Closed for bytes that are no frame.
     pub broken: u64,
+    /// Closed without an allocation, to make room for others.
+    pub displaced: u64,
     /// Frames that found no place in a connection that is too slow.
     pub frames_full: u64,
     /// Frames dropped for having waited too long.
@@ -77,11 +81,10 @@ pub(super) struct Streams {
     listeners: Vec<Listener>,
     connections: Vec<Option<Box<Connection>>>,
     free: Vec<u32>,
-    of_address: HashMap<IpAddr, usize>,
+    crowd: Crowd,
     accepts: Limiter,
     limits: StreamLimits,
     certificates: Option<Certificates>,
-    half_open: usize,
     /// Those with something to read.
     ready: Vec<u32>,
     /// Those with something to write.
@@ -100,6 +103,8 @@ pub(super) enum Fault {
     Idle,
     Stalled,
     Broken,
+    /// Another takes its place.
+    Displaced,
 }
 
 impl Streams {
@@ -113,11 +118,10 @@ impl Streams {
             listeners: Vec::new(),
             connections: Vec::new(),
             free: Vec::new(),
-            of_address: HashMap::new(),
+            crowd: Crowd::default(),
             accepts: Limiter::new(limits.accepts_s, limits.accepts_burst, keyed, now),
             limits,
             certificates,
-            half_open: 0,
             ready: Vec::new(),
             dirty: Vec::new(),
             timers: BTreeSet::new(),
@@ -235,27 +239,37 @@ impl Streams {
         registry: &Registry,
         now: Instant,
     ) {
-        let address = household(remote.ip());
-        let of_address = self.of_address.get(&address).copied().unwrap_or(0);
-        let full = self.counters.open >= self.limits.connections as u64
-            || self.half_open >= self.limits.half_open
-            || of_address >= self.limits.of_address
-            || !self.accepts.take(remote.ip(), now);
-        let made = if full {
-            None
-        } else {
+        let may =
+            self.crowd.admits(remote.ip(), &self.limits) && self.accepts.take(remote.ip(), now);
+        let made = if may && self.has_room() {
             self.connection(socket, (transport, port, remote), registry, now)
+        } else {
+            None
         };
         let Some(slot) = made else {
             self.counters.turned_away += 1;
             return;
         };
-        *self.of_address.entry(address).or_insert(0) += 1;
-        self.half_open += 1;
+        self.crowd.enter(remote.ip(), slot, now);
         self.counters.accepted += 1;
         self.counters.open += 1;
         self.mark_ready(slot);
         self.look_by(slot, now + self.limits.handshake.min(self.limits.idle));
+    }
+
+    /// Makes room for one more, if it must and can: nobody who waits for an allocation is worth more than
+    /// the next who does.
+    fn has_room(&mut self) -> bool {
+        let full = |streams: &Self| {
+            streams.counters.open >= streams.limits.connections as u64
+                || streams.crowd.half_open() >= streams.limits.half_open
+        };
+        if full(self)
+            && let Some(oldest) = self.crowd.oldest()
+        {
+            self.close(oldest, Fault::Displaced);
+        }
+        !full(self)
     }
 
     fn connection(
@@ -323,12 +337,12 @@ impl Streams {
         Some((client, flow))
     }
 
-    /// Keeps what is left of a frame that is not whole.
-    pub(super) fn keep(&mut self, slot: u32, rest: &[u8], now: Instant) {
+    /// Keeps what is left of a frame that is not whole, and came behind `more` that were.
+    pub(super) fn keep(&mut self, slot: u32, rest: &[u8], more: bool, now: Instant) {
         let Some(Some(connection)) = self.connections.get_mut(slot as usize) else {
             return;
         };
-        connection.keep(rest, now);
+        connection.keep(rest, more, now);
         if connection.has_begun_frame() {
             self.look_by(slot, now + self.limits.frame);
         }
@@ -372,11 +386,12 @@ impl Streams {
             return;
         }
         connection.allocated = allocated;
-        if allocated {
-            self.half_open = self.half_open.saturating_sub(1);
-        } else {
+        if !allocated {
             connection.idle_since = now;
-            self.half_open += 1;
+        }
+        let (ip, since) = (connection.client.remote.ip(), connection.idle_since);
+        self.crowd.set_half_open(ip, slot, since, !allocated);
+        if !allocated {
             self.look_by(slot, now + self.limits.idle);
         }
     }
@@ -434,16 +449,8 @@ impl Streams {
         let connection = self.connections.get_mut(slot as usize)?.take()?;
         self.free.push(slot);
         self.timers.remove(&(connection.look_at, slot));
-        if !connection.allocated {
-            self.half_open = self.half_open.saturating_sub(1);
-        }
-        let address = household(connection.client.remote.ip());
-        if let Some(count) = self.of_address.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                self.of_address.remove(&address);
-            }
-        }
+        let (ip, since) = (connection.client.remote.ip(), connection.idle_since);
+        self.crowd.leave(ip, slot, since);
         self.counters.open -= 1;
         match fault {
             Fault::Gone if connection.is_handshaking() => self.counters.handshakes_failed += 1,
@@ -452,19 +459,12 @@ impl Streams {
             Fault::Idle => self.counters.idle += 1,
             Fault::Stalled => self.counters.stalled += 1,
             Fault::Broken => self.counters.broken += 1,
+            Fault::Displaced => self.counters.displaced += 1,
         }
         Some(connection.client)
     }
 
     pub(super) const fn counters(&self) -> StreamCounters {
         self.counters
-    }
-}
-
-/// What counts as one address: of IPv6 the /64 that a household has.
-fn household(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }

@@ -91,17 +91,66 @@ impl Session {
         self.0.writer().write(bytes).unwrap_or(0)
     }
 
-    /// Writes what is sealed. `WouldBlock` if some is left.
-    pub(super) fn flush(&mut self, socket: &mut impl Write) -> io::Result<bool> {
+    /// Writes what is sealed; tells whether the socket took some of it, and `WouldBlock` besides if some
+    /// is left.
+    pub(super) fn flush(&mut self, socket: &mut impl Write) -> (bool, io::Result<()>) {
         let mut progress = false;
         while self.0.wants_write() {
-            self.0.write_tls(socket)?;
-            progress = true;
+            match self.0.write_tls(socket) {
+                Ok(count) => progress |= count > 0,
+                Err(error) => return (progress, Err(error)),
+            }
         }
-        Ok(progress)
+        (progress, Ok(()))
     }
 
     pub(super) fn wants_write(&self) -> bool {
         self.0.wants_write()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::server::ResolvesServerCertUsingSni;
+
+    /// A socket with room for so many bytes.
+    struct Narrow(usize);
+
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let count = bytes.len().min(self.0);
+            self.0 -= count;
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_full_socket_took_before_is_told() {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+        let mut session = Session::new(&Arc::new(config)).expect("a session");
+        // An alert is the least there is to be written.
+        session.0.send_close_notify();
+        let flush = |session: &mut Session, room| {
+            let (progress, done) = session.flush(&mut Narrow(room));
+            (progress, done.map_err(|error| error.kind()))
+        };
+        let full = Err(io::ErrorKind::WouldBlock);
+        assert_eq!(flush(&mut session, 0), (false, full));
+        assert_eq!(flush(&mut session, 3), (true, full));
+        assert_eq!(flush(&mut session, 100), (true, Ok(())));
+        assert_eq!(flush(&mut session, 100), (false, Ok(())));
     }
 }

@@ -104,7 +104,7 @@ impl Rate {
 
 impl Worker {
     /// Binds everything.
-    pub(super) fn bind(settings: Settings, orders: Receiver<Order>) -> io::Result<Self> {
+    pub(super) fn bind(mut settings: Settings, orders: Receiver<Order>) -> io::Result<Self> {
         let now = Instant::now();
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
@@ -115,6 +115,7 @@ impl Worker {
             bound.udp.push(local);
         }
         let relays = bind_relays(&settings, &mut sockets, &poll)?;
+        settings.server.own = relays.told(settings.server.own);
         let keyed = |n: u64| {
             let word = |at: usize| {
                 let bytes = settings.seed.get(at..at + 8).unwrap_or_default();
@@ -246,7 +247,10 @@ impl Worker {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Stop => return false,
-                Order::Own(own) => self.carrier.server.set_own(own),
+                Order::Own(own) => {
+                    let own = self.carrier.relays.told(own);
+                    self.carrier.server.set_own(own);
+                }
                 Order::Credentials(credentials) => self.carrier.server.set_credentials(credentials),
                 Order::Certificates(certificates) => {
                     self.carrier.streams.set_certificates(certificates);
@@ -308,18 +312,20 @@ impl Worker {
     /// The frames in the buffer, one after the other.
     fn take_frames(&mut self, slot: u32, client: Client, len: usize, now: Instant) {
         let mut rest = self.buffer.get(..len).unwrap_or_default();
+        let mut whole = false;
         loop {
             match frame::next(rest) {
                 Frame::Whole { len, taken } => {
                     let bytes = rest.get(..len).unwrap_or_default();
                     self.carrier.handle_client(client, bytes, now);
                     rest = rest.get(taken..).unwrap_or_default();
+                    whole = true;
                 }
                 Frame::Partial => break,
                 Frame::Broken => return self.carrier.close(slot, Fault::Broken, now),
             }
         }
-        self.carrier.streams.keep(slot, rest, now);
+        self.carrier.streams.keep(slot, rest, whole, now);
         let allocated = self.carrier.server.has_allocation(&client);
         self.carrier.streams.set_allocated(slot, allocated, now);
     }

@@ -6,7 +6,7 @@ use super::authenticate::Caller;
 use crate::address::{AllocationId, Client, Family, RelayPort};
 use crate::allocation::{Allocation, Allocations};
 use crate::channel::Channels;
-use crate::event::{Event, Reason};
+use crate::event::{End, Event, Reason};
 use crate::message::attribute::{
     ADDITIONAL_ADDRESS_FAMILY, EVEN_PORT, LIFETIME, REQUESTED_ADDRESS_FAMILY, REQUESTED_TRANSPORT,
     RESERVATION_TOKEN, XOR_MAPPED_ADDRESS, XOR_RELAYED_ADDRESS, word,
@@ -21,6 +21,10 @@ use std::time::{Duration, Instant};
 
 /// UDP in REQUESTED-TRANSPORT: the only one there is. (RFC 8656 §18.8)
 const UDP: u8 = 17;
+
+/// An allocation whose client relays nothing and asks for no peer within this time is not in use: ICE
+/// checks each path it has chosen every few seconds. (RFC 7675 §5.1: a path is given up after 30 s)
+const SILENT: Duration = Duration::from_secs(30);
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +65,7 @@ impl Server {
         }
         let (wish, asked) = (wish(message)?, asked_lifetime(message)?);
         self.check_quota(caller, now)?;
+        self.make_room(caller, now)?;
         let grant = self.grant(&wish, &client, caller, now)?;
         let lifetime = self.lifetime(asked);
         let allocation = Allocation {
@@ -69,11 +74,13 @@ impl Server {
             share: 0,
             username: caller.username.clone(),
             keys: caller.keys,
+            reach: caller.reach,
             transaction: message.transaction,
             reservation: grant.token,
             missing: grant.missing.map(|refusal| refusal.code),
             relays: grant.relays,
             made: now,
+            heard: now,
             expires: now + lifetime,
             wake: now + lifetime,
             permissions: Permissions::default(),
@@ -117,13 +124,28 @@ impl Server {
         if self.has_expired(caller, now) {
             return Err(Refusal::new(401, Reason::CredentialExpired));
         }
-        let has = self.users.allocations(&caller.user).len();
-        if limits.user_allocations > 0 && has >= limits.user_allocations as usize {
-            return Err(Refusal::new(486, Reason::UserQuota));
-        }
         if limits.allocations > 0 && self.allocations.len() >= limits.allocations as usize {
             return Err(Refusal::new(508, Reason::TotalQuota));
         }
+        Ok(())
+    }
+
+    /// Within what a user may have. One that has changed networks cannot end what it had there: the most
+    /// silent gives way, for one that is in use is never silent for long.
+    fn make_room(&mut self, caller: &Caller, now: Instant) -> Result<(), Refusal> {
+        let most = self.config.limits.user_allocations as usize;
+        let all = self.users.allocations(&caller.user);
+        if most == 0 || all.len() < most {
+            return Ok(());
+        }
+        let heard = |slot: &u32| Some((self.allocations.at(*slot)?.heard, *slot));
+        let silent = all
+            .iter()
+            .filter_map(heard)
+            .min()
+            .filter(|(heard, _)| now.saturating_duration_since(*heard) >= SILENT);
+        let (_, slot) = silent.ok_or(Refusal::new(486, Reason::UserQuota))?;
+        self.end(slot, End::Displaced, now);
         Ok(())
     }
 

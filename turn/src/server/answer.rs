@@ -4,6 +4,7 @@ use super::Server;
 use super::authenticate::{Caller, Denial};
 use crate::address::Client;
 use crate::event::{Event, Reason};
+use crate::limiter::Question;
 use crate::message::algorithm::OFFERED;
 use crate::message::attribute::{
     CHANNEL_NUMBER, DATA, DONT_FRAGMENT, EVEN_PORT, LIFETIME, NONCE, PASSWORD_ALGORITHM,
@@ -76,7 +77,7 @@ pub(super) fn unknown(message: &Message<'_>) -> Unknown {
 impl Server {
     /// A Binding request: which address do you see? Nobody needs to prove who he is.
     pub(super) fn answer_binding(&mut self, client: Client, message: &Message<'_>, now: Instant) {
-        if !self.may_answer_unknown(&client, now) {
+        if !self.may_answer(&client, Question::Binding, now) {
             return;
         }
         let unknown = unknown(message);
@@ -100,9 +101,24 @@ impl Server {
         message: &Message<'_>,
         now: Instant,
     ) {
+        // Without a nonce that was told this address it may be forged, and is denied in any case: it is
+        // counted before anything is computed for it.
+        let nonce = message.attribute(NONCE);
+        let is_there = nonce.is_some_and(|nonce| self.nonces.is_told(nonce, &client));
+        if !is_there && !self.may_answer(&client, Question::Challenge, now) {
+            return;
+        }
         let caller = match self.authenticate(&client, message, now) {
             Ok(caller) => caller,
-            Err(denial) => return self.deny(client, message, denial, now),
+            Err(denial) => {
+                // Whoever knows the password and has the address is told of a new nonce at any time, or
+                // a forger could end his allocation.
+                let counts = is_there && denial != Denial::Stale;
+                if counts && !self.may_answer(&client, Question::Challenge, now) {
+                    return;
+                }
+                return self.deny(client, message, denial, now);
+            }
         };
         let unknown = unknown(message);
         if !unknown.as_slice().is_empty() {
@@ -147,6 +163,7 @@ impl Server {
 
     fn note_refusal(&mut self, client: Client, refusal: Refusal) {
         self.stats.refused += 1;
+        self.stats.peer_taken += u64::from(refusal.reason == Reason::PeerTaken);
         self.tell(Event::Refused {
             client,
             code: refusal.code,
@@ -156,9 +173,6 @@ impl Server {
 
     /// Somebody has not proved who he is.
     fn deny(&mut self, client: Client, message: &Message<'_>, denial: Denial, now: Instant) {
-        if !self.may_answer_unknown(&client, now) {
-            return;
-        }
         let told = match denial {
             Denial::Unsigned | Denial::Stale => None,
             Denial::Incomplete => Some((400, Reason::BadRequest)),
@@ -223,8 +237,8 @@ impl Server {
         }
     }
 
-    fn may_answer_unknown(&mut self, client: &Client, now: Instant) -> bool {
-        let may = self.limiter.take(client.remote.ip(), now);
+    fn may_answer(&mut self, client: &Client, question: Question, now: Instant) -> bool {
+        let may = self.limiters.take(client, question, now);
         if !may {
             self.stats.drops.unknown_answers += 1;
         }

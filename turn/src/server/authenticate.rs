@@ -10,7 +10,7 @@
 
 use super::Server;
 use crate::address::Client;
-use crate::credentials::Keys;
+use crate::credentials::{Keys, Reach};
 use crate::message::Message;
 use crate::message::algorithm::{Algorithm, OFFERED};
 use crate::message::attribute::{
@@ -30,6 +30,8 @@ pub(super) struct Caller {
     pub(super) algorithm: Option<Algorithm>,
     /// Unix seconds from which he makes no new allocation.
     pub(super) expires_unix_s: Option<u64>,
+    /// Which peers he may talk with.
+    pub(super) reach: Reach,
 }
 
 impl Caller {
@@ -160,6 +162,7 @@ impl Server {
             keys: allocation.keys,
             algorithm: claim.algorithm,
             expires_unix_s: None,
+            reach: allocation.reach,
         })
     }
 
@@ -180,6 +183,7 @@ impl Server {
                 keys: Keys::new(username, realm, &login.password),
                 algorithm: claim.algorithm,
                 expires_unix_s: login.expires_unix_s,
+                reach: login.reach,
             })
         })
     }

@@ -8,6 +8,7 @@ use super::authenticate::Caller;
 use super::{Route, Server};
 use crate::address::{Client, Family, plain};
 use crate::channel::Unbound;
+use crate::credentials::Reach;
 use crate::event::Reason;
 use crate::message::attribute::{CHANNEL_NUMBER, XOR_PEER_ADDRESS};
 use crate::message::{Class, Message, unmask};
@@ -113,8 +114,10 @@ impl Server {
         let own = &self.config.own;
         let scope = Scope::of(peer, own.has(peer.ip()));
         let policy = &self.config.peers;
-        let ours = own.is_host(peer.ip()) && !policy.excepts(peer.ip());
-        let allowed = self.is_relay(peer) || !ours && policy.allows(peer.ip());
+        // What listens at an address of the machine, or of its router, may trust who comes from within.
+        let ours = own.has(peer.ip()) && !policy.excepts(peer.ip());
+        let may = allocation.reach == Reach::Peers && !ours && policy.allows(peer.ip());
+        let allowed = self.is_relay(peer) || may;
         if own.is_sfu(peer) || !allowed && own.is_sfu_ip(peer.ip()) {
             return Ok(Leave { scope, port: None });
         }
@@ -158,6 +161,7 @@ impl Server {
             allocation
                 .permissions
                 .give(leave.scope, leave.port.is_some(), until);
+            allocation.heard = now;
         }
         if let Some(port) = leave.port {
             let route = Route {

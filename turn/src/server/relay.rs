@@ -113,6 +113,7 @@ impl Server {
         if let Err(spent) = taken {
             return self.drop_spent(spent);
         }
+        allocation.heard = now;
         allocation.traffic.packets_in += 1;
         allocation.traffic.bytes_in += payload.len() as u64;
         self.stats.traffic.packets_in += 1;

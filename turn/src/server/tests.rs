@@ -344,6 +344,74 @@ fn ten_thousand_spoofed_requests_cost_no_memory_and_leave_others_their_answers()
 }
 
 #[test]
+fn a_forged_address_takes_no_answers_from_whoever_has_it_but_of_its_own_kind() {
+    let mut world = World::new();
+    let (mut alice, _) = world.allocated("alice", "3.3.3.3:5");
+    let exhaust = |world: &mut World, method| {
+        (0..1000).any(|n| {
+            let forged = client(&format!("3.3.3.3:{}", 1000 + n));
+            world.unsigned(forged, method).is_none()
+        })
+    };
+    assert!(exhaust(&mut world, Method::Binding));
+    assert!(
+        world
+            .unsigned(client("3.3.3.3:6"), Method::Binding)
+            .is_none()
+    );
+    // Bindings have no part in who may allocate.
+    let (_, relayed) = world.allocated("bob", "3.3.3.3:7");
+    assert_eq!(relayed.ip(), ip("9.9.9.9"));
+    assert!(exhaust(&mut world, Method::Allocate));
+    assert!(
+        world
+            .unsigned(client("3.3.3.3:8"), Method::Allocate)
+            .is_none()
+    );
+    // A connection is nobody else's.
+    let mut stream = client("3.3.3.3:9");
+    stream.transport = Transport::Tcp;
+    let carol = world.user_with("carol", "carol's", stream);
+    assert_eq!(world.allocate(&carol).code(), 0);
+    // And whoever has an allocation keeps it, over the end of a nonce.
+    world.now += seconds(599);
+    assert!(exhaust(&mut world, Method::Allocate));
+    assert_eq!(world.refresh(&alice, 600).code(), 0);
+    world.now += seconds(2);
+    assert!(exhaust(&mut world, Method::Allocate));
+    let stale = world.refresh(&alice, 600);
+    assert_eq!(stale.code(), 438);
+    alice.nonce = stale.attribute(NONCE).expect("a nonce");
+    assert_eq!(world.refresh(&alice, 600).code(), 0);
+}
+
+#[test]
+fn guesses_of_a_password_are_counted_although_the_address_is_real() {
+    let mut world = World::new();
+    let guess = world.user_with("alice", "bob's", client("3.3.3.3:5"));
+    let request = signed(&guess, Method::Allocate, [1; 12], |_| {});
+    let answers = (0..1000).filter(|_| world.say(guess.client, &request).is_some());
+    assert_eq!(answers.count(), 249, "the burst, less the challenge");
+}
+
+#[test]
+fn a_request_longer_than_any_is_dropped_before_it_is_signed_over() {
+    let mut world = World::new();
+    let alice = world.user("alice", "3.3.3.3:5");
+    let of = |padding: usize| {
+        signed(&alice, Method::Allocate, [1; 12], |writer| {
+            writer.bytes(0x8FFF, &vec![0; padding]);
+        })
+    };
+    let fits = of(REQUEST_MAX - of(0).len());
+    assert_eq!(fits.len(), REQUEST_MAX);
+    assert!(world.say(alice.client, &fits).is_some());
+    let longer = of(REQUEST_MAX - of(0).len() + 4);
+    assert!(world.say(alice.client, &longer).is_none());
+    assert_eq!(world.server.stats().drops.malformed, 1);
+}
+
+#[test]
 fn what_is_neither_stun_nor_channel_data_is_dropped_unanswered() {
     let mut world = World::new();
     for bytes in [

@@ -22,6 +22,9 @@ const RELAYS: (u16, u16) = (30_000, 30_020);
 /// Browsers give up when the challenge they have just got is stale, and one that is lost on its way comes
 /// again within half a minute. (RFC 8489 §6.2.1)
 const NONCE_LEAST: Duration = Duration::from_secs(60);
+/// Relay ports that are bound at most: each takes a socket in each family, and a process has a thousand
+/// descriptors where nobody raised that. They are shared, so that more would serve nobody better.
+const MANY_RELAYS: u32 = 128;
 /// Ports from which on an allocation may have to share: told at the start.
 const FEW_RELAYS: u32 = 2;
 
@@ -54,6 +57,8 @@ pub struct Turn {
     pub relay_ports: PortRange,
     /// How long a participant's name is good for.
     pub ttl: Duration,
+    /// Participants may reach any peer that is let in, and not only us.
+    pub participants_reach_peers: bool,
     /// Secret shared with a homeserver.
     pub static_auth_secret: Option<Secret>,
     /// How much there may be.
@@ -175,6 +180,7 @@ impl Turn {
             bind_addresses: super::addresses("turn.bind_addresses", values, complaints),
             relay_ports: relay_ports(values, complaints),
             ttl: Duration::from_secs(values.uint("turn.ttl_seconds").clamp(1, TTL_MAX)),
+            participants_reach_peers: values.flag("turn.participants_reach_peers"),
             static_auth_secret: static_auth_secret(values, complaints),
             limits: TurnLimits {
                 user_allocations: values.count("turn.per_user_relay_allocation_limit"),
@@ -247,7 +253,7 @@ fn relay_ports(values: &Values, complaints: &mut Complaints) -> PortRange {
                 let cause = "one relay port: a client with two connections shares it with itself";
                 complaints.warning(END, values.place(END), cause, "give it a few ports more");
             }
-            range
+            bounded(range, values, complaints)
         }
         Err(error) => {
             let cause = format!("the range {start}-{end} {error}");
@@ -271,6 +277,22 @@ fn nonce_lifetime(values: &Values, complaints: &mut Complaints) -> Duration {
         );
     }
     lifetime
+}
+
+/// The first ports of a range as large as LiveKit's, which has one for each allocation.
+fn bounded(range: PortRange, values: &Values, complaints: &mut Complaints) -> PortRange {
+    const KEY: &str = "turn.relay_range_end";
+    let last = u32::from(range.first()) + MANY_RELAYS - 1;
+    let Some(last) = u16::try_from(last).ok().filter(|last| *last < range.last()) else {
+        return range;
+    };
+    let Ok(first) = PortRange::new(range.first(), last) else {
+        return range;
+    };
+    let cause = format!("{} relay ports: only {first} are used", range.count());
+    let fix = "nothing is missing, for allocations share them: 21 are enough; forward no others";
+    complaints.warning(KEY, values.place(KEY), cause, fix);
+    first
 }
 
 fn static_auth_secret(values: &Values, complaints: &mut Complaints) -> Option<Secret> {

@@ -13,6 +13,8 @@ const LONGEST: usize = 65_535;
 const FORM: usize = 9;
 /// Shorter runs of zeros are not worth leaving out.
 const RUN: usize = 8;
+/// The carrier of what came through TURN; with it stands the port of ours. (Never again 2: that had none.)
+const RELAY: u8 = 3;
 
 /// A datagram that came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,11 +118,14 @@ impl Datagram {
         let (carrier, number, more) = match self.path.carrier {
             Carrier::Udp(socket) => (0, u32::from(socket), None),
             Carrier::Tcp(connection) => (1, connection, None),
-            Carrier::Relay { slot, generation } => (2, slot, Some(generation)),
+            Carrier::Relay { slot, generation } => (RELAY, slot, Some(generation)),
         };
         out.push(carrier);
         out.extend(number.to_be_bytes());
-        out.extend(more.into_iter().flat_map(u32::to_be_bytes));
+        if let Some(generation) = more {
+            out.extend(generation.to_be_bytes());
+            out.extend(self.path.port.to_be_bytes());
+        }
         write_ip(self.path.local, out);
         write_ip(Some(self.path.remote.ip()), out);
         out.extend(self.path.remote.port().to_be_bytes());
@@ -155,13 +160,15 @@ impl Datagram {
         let mut rest = body;
         let [carrier] = chunk(&mut rest)?;
         let number = u32::from_be_bytes(chunk(&mut rest)?);
-        let carrier = match carrier {
-            0 => Carrier::Udp(u8::try_from(number).ok()?),
-            1 => Carrier::Tcp(number),
-            2 => Carrier::Relay {
-                slot: number,
-                generation: u32::from_be_bytes(chunk(&mut rest)?),
-            },
+        let (carrier, own_port) = match carrier {
+            0 => (Carrier::Udp(u8::try_from(number).ok()?), 0),
+            1 => (Carrier::Tcp(number), 0),
+            RELAY => {
+                let generation = u32::from_be_bytes(chunk(&mut rest)?);
+                let slot = number;
+                let port = u16::from_be_bytes(chunk(&mut rest)?);
+                (Carrier::Relay { slot, generation }, port)
+            }
             _ => return None,
         };
         let local = read_ip(&mut rest)?;
@@ -188,6 +195,7 @@ impl Datagram {
             path: Path {
                 carrier,
                 local,
+                port: own_port,
                 remote,
             },
             from: side.map(|side| Sender { peer, side }),

@@ -22,6 +22,7 @@ fn datagram(form: Form, bytes: Vec<u8>) -> Datagram {
         path: Path {
             carrier: Carrier::Udp(1),
             local: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            port: 0,
             remote: SocketAddr::from((Ipv6Addr::LOCALHOST, 40_000)),
         },
         from: Some(Sender {
@@ -31,6 +32,17 @@ fn datagram(form: Form, bytes: Vec<u8>) -> Datagram {
         bytes,
         form,
     }
+}
+
+/// Through TURN, to a port that a router calls otherwise.
+fn relayed() -> Datagram {
+    let mut datagram = datagram(Form::Control, vec![1, 2]);
+    datagram.path.carrier = Carrier::Relay {
+        slot: 7,
+        generation: 3,
+    };
+    datagram.path.port = 40_000;
+    datagram
 }
 
 fn entries() -> Vec<Entry> {
@@ -67,6 +79,7 @@ fn entries() -> Vec<Entry> {
             2,
         )))]),
         Entry::PathLost(datagram(Form::Control, Vec::new()).path),
+        Entry::Datagram(relayed()),
         Entry::FanOut,
         Entry::Absence(3_000_000_000),
         Entry::Timeout(None),

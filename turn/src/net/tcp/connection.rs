@@ -114,17 +114,19 @@ impl Connection {
         Flow::Bytes { len, more }
     }
 
-    /// Keeps what is left of a frame: never more than the longest one.
-    pub(super) fn keep(&mut self, rest: &[u8], now: Instant) {
+    /// Keeps what is left of a frame: never more than the longest one. `more` frames were whole before
+    /// it, so that it has only begun.
+    pub(super) fn keep(&mut self, rest: &[u8], more: bool, now: Instant) {
         self.inbound.clear();
         if self.inbound.capacity() > rest.len().max(2048) {
             self.inbound = Vec::new();
         }
         self.inbound
             .extend_from_slice(rest.get(..rest.len().min(FRAME_MAX)).unwrap_or_default());
-        self.frame_since = match (rest.is_empty(), self.frame_since) {
-            (true, _) => None,
-            (false, since) => since.or(Some(now)),
+        self.frame_since = match self.frame_since {
+            _ if rest.is_empty() => None,
+            Some(since) if !more => Some(since),
+            _ => Some(now),
         };
     }
 
@@ -139,7 +141,7 @@ impl Connection {
     /// Writes what waits, as far as the socket takes it.
     pub(super) fn flush(&mut self, now: Instant) -> io::Result<()> {
         loop {
-            let wrote = match self.write_some() {
+            let wrote = match self.write_some(now) {
                 Ok(wrote) => wrote,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -148,18 +150,18 @@ impl Connection {
             if !wrote {
                 return Ok(());
             }
-            self.progress = now;
         }
     }
 
-    /// Whether something was written.
-    fn write_some(&mut self) -> io::Result<bool> {
+    /// Whether something was written, and there may be more to write.
+    fn write_some(&mut self, now: Instant) -> io::Result<bool> {
         let Some(session) = &mut self.session else {
             if self.outgoing.waiting() == 0 {
                 return Ok(false);
             }
             let count = self.socket.write(self.outgoing.next())?;
             self.outgoing.advance(count);
+            self.progress = now;
             return Ok(count > 0);
         };
         // A frame a record: there are clients that take one for the other.
@@ -172,8 +174,12 @@ impl Connection {
             self.outgoing.advance(count);
             sealed += count;
         }
-        let wrote = session.flush(&mut self.socket)?;
-        Ok(wrote || sealed > 0)
+        // A socket that is full now has taken something before.
+        let (wrote, done) = session.flush(&mut self.socket);
+        if wrote {
+            self.progress = now;
+        }
+        done.map(|()| wrote || sealed > 0)
     }
 
     /// Something waits that the socket does not take.
@@ -227,4 +233,43 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 pub(super) fn prepare(socket: &TcpStream) {
     let _ = socket.set_nodelay(true);
     let _ = SockRef::from(socket).set_send_buffer_size(SEND_BUFFER_BYTES);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Transport;
+
+    fn connection(session: Option<Session>, now: Instant) -> (Connection, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let local = listener.local_addr().expect("bound");
+        let far = std::net::TcpStream::connect(local).expect("a connection");
+        let (near, remote) = listener.accept().expect("it came");
+        near.set_nonblocking(true).expect("a socket");
+        let client = Client {
+            transport: Transport::Tcp,
+            local,
+            remote,
+            link: 0,
+        };
+        let near = TcpStream::from_std(near);
+        (Connection::new(near, session, client, now), far)
+    }
+
+    #[test]
+    fn whoever_sends_frame_after_frame_is_not_slow_wherever_reads_end() {
+        let now = Instant::now();
+        let limits = StreamLimits::default();
+        let (mut connection, _far) = connection(None, now);
+        connection.allocated = true;
+        let at = |seconds| now + Duration::from_secs(seconds);
+        for second in 0..60 {
+            connection.keep(&[0x40], second > 0, at(second));
+            assert!(connection.verdict(&limits, at(second)).is_ok(), "{second}");
+        }
+        // One that only grows has begun when it began.
+        connection.keep(&[0x40, 0], false, at(68));
+        assert!(connection.verdict(&limits, at(68)).is_ok());
+        assert_eq!(connection.verdict(&limits, at(69)), Err(Fault::Idle));
+    }
 }

@@ -289,6 +289,38 @@ fn a_limit_of_0_is_no_limit() {
 }
 
 #[test]
+fn what_a_user_left_behind_gives_way_and_what_he_uses_does_not() {
+    let mut world = World::with(|config| config.limits.user_allocations = 3);
+    let (used, _) = world.allocated("alice", "1.2.3.4:1");
+    let (asked, _) = world.allocated("alice", "1.2.3.4:2");
+    let (left, _) = world.allocated("alice", "1.2.3.4:3");
+    assert_eq!(world.permit(&used, &[SFU]), 0);
+    world.pass(seconds(29));
+    let data = send_indication(address(SFU), b"hi");
+    world.server.handle_client(used.client, &data, world.now);
+    assert_eq!(world.permit(&asked, &[SFU]), 0);
+    // She has changed networks.
+    let fourth = world.user("alice", "5.6.7.8:1");
+    assert_eq!(world.allocate(&fourth).code(), 486, "nobody is silent yet");
+    world.pass(seconds(1));
+    world.events();
+    assert_eq!(world.allocate(&fourth).code(), 0);
+    assert!(matches!(
+        &world.events()[..],
+        [Event::Ended { client, reason: End::Displaced, .. }, Event::Allocated { .. }]
+            if *client == left.client
+    ));
+    let fifth = world.user("alice", "5.6.7.8:2");
+    assert_eq!(world.allocate(&fifth).code(), 486);
+    assert_eq!(world.server.stats().displaced, 1);
+    // Others' are not hers to take.
+    let bob = world.user("bob", "1.2.3.4:9");
+    assert_eq!(world.allocate(&bob).code(), 0);
+    assert_eq!(world.refresh(&used, 600).code(), 0);
+    assert_eq!(world.refresh(&left, 600).code(), 437);
+}
+
+#[test]
 fn one_client_never_has_a_port_twice_and_508_says_when_the_range_is_used_up() {
     let mut world = World::with(|config| config.limits.user_allocations = 0);
     let mut ports = Vec::new();

@@ -1,6 +1,7 @@
 //! Which peers an allocation may talk with.
 
 use super::*;
+use crate::credentials::Reach;
 use crate::policy::Prefix;
 
 #[test]
@@ -69,9 +70,67 @@ fn an_address_of_the_machine_is_403_where_the_sfu_has_none() {
 }
 
 #[test]
-fn a_neighbour_behind_our_router_is_reached_by_its_exact_address() {
-    // The external address is the router's, not the machine's.
-    let mut world = World::with(|config| config.own.host = vec![ip("192.168.1.9")]);
+fn who_may_reach_ours_alone_reaches_the_sfu_and_relays_and_no_other_peer() {
+    let mut world = World::with(|config| {
+        // Not even what is let in by name.
+        config.peers.allow = vec![Prefix::new(ip("10.0.0.0"), 8).expect("a prefix")];
+        config.credentials.lookup = Some(std::sync::Arc::new(|name| {
+            (name == "participant").then(|| crate::credentials::Login {
+                password: Secret::new("ticket"),
+                user: name.into(),
+                expires_unix_s: None,
+                reach: Reach::Ours,
+            })
+        }));
+    });
+    let (_, relayed) = world.allocated("alice", "1.2.3.4:6");
+    let user = world.user_with("participant", "ticket", client("1.2.3.4:5"));
+    assert_eq!(world.allocate(&user).code(), 0);
+    for peer in ["1.1.1.1:1", "10.1.1.1:1", "192.168.1.1:1"] {
+        assert_eq!(world.permit(&user, &[peer]), 403, "{peer}");
+        assert_eq!(world.bind(&user, 0x4000, peer), 403, "{peer}");
+        let data = send_indication(address(peer), b"hi");
+        let way = world.server.handle_client(user.client, &data, world.now);
+        assert_eq!(way, Way::Nowhere, "{peer}");
+    }
+    let to_sfu = |world: &mut World| {
+        let data = send_indication(address(SFU), b"hi");
+        let way = world.server.handle_client(user.client, &data, world.now);
+        matches!(way, Way::Sfu { .. })
+    };
+    assert_eq!(world.permit(&user, &[SFU]), 0);
+    assert!(to_sfu(&mut world));
+    assert_eq!(world.bind(&user, 0x4001, &relayed.to_string()), 0);
+    // Where we are has changed: it reaches the new address.
+    let mut own = world.server.config.own.clone();
+    own.sfu.push(address("8.8.8.8:7882"));
+    world.server.set_own(own);
+    assert_eq!(world.permit(&user, &["8.8.8.8:7882"]), 0);
+}
+
+#[test]
+fn what_our_router_leads_to_is_403_but_for_the_sfu_and_the_relays() {
+    // The external address is the router's, not the machine's; the SFU has another.
+    let mut world = World::with(|config| {
+        config.own.host = vec![ip("192.168.1.9")];
+        config.own.sfu.retain(|at| at.ip() != ip("9.9.9.9"));
+    });
+    let (alice, _) = world.allocated("alice", "1.2.3.4:5");
+    let (bob, relayed) = world.allocated("bob", "1.2.3.4:6");
+    for peer in ["9.9.9.9:80", "9.9.9.9:3479", "9.9.9.9:40000"] {
+        assert_eq!(world.permit(&alice, &[peer]), 403, "{peer}");
+        assert_eq!(world.bind(&alice, 0x4000, peer), 403, "{peer}");
+    }
+    assert_eq!(world.permit(&alice, &[&relayed.to_string()]), 0);
+    assert_eq!(world.permit(&bob, &["192.168.1.9:7882"]), 0);
+}
+
+#[test]
+fn a_neighbour_behind_our_router_is_reached_by_its_exact_address_where_that_is_let_in() {
+    let mut world = World::with(|config| {
+        config.own.host = vec![ip("192.168.1.9")];
+        config.peers.allow = vec![Prefix::new(ip("9.9.9.9"), 32).expect("a prefix")];
+    });
     let (alice, relayed) = world.allocated("alice", "1.2.3.4:5");
     assert_eq!(world.permit(&alice, &["9.9.9.9:40000"]), 0);
     let way = world
@@ -93,6 +152,7 @@ fn a_peer_on_a_port_belongs_to_one_allocation_until_its_permission_ends() {
     assert_eq!(world.permit(&alice, &["1.1.1.1:1"]), 0);
     assert_eq!(world.permit(&bob, &["1.1.1.1:2"]), 403);
     assert_eq!(world.bind(&bob, 0x4000, "1.1.1.1:2"), 403);
+    assert_eq!(world.server.stats().peer_taken, 2);
     assert_eq!(world.permit(&bob, &["2.2.2.2:2"]), 0);
     let goes_to = |world: &mut World, peer: &str| match world.server.handle_peer(
         at(relayed),

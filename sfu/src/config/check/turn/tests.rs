@@ -70,6 +70,22 @@ fn tls_without_a_certificate_and_half_a_pair_are_refused() {
 }
 
 #[test]
+fn of_a_range_as_large_as_livekit_s_the_first_ports_are_used_and_it_is_said() {
+    let text = "turn: {relay_range_start: 30000, relay_range_end: 40000}\n";
+    let (config, lines) = judge(text);
+    assert_eq!(config.turn.relay_ports.to_string(), "30000-30127");
+    let [line] = lines.as_slice() else {
+        panic!("{lines:?}");
+    };
+    let told = ["turn.relay_range_end", "10001 relay ports", "30000-30127"];
+    assert!(told.iter().all(|part| line.contains(part)), "{line}");
+    let text = "turn: {relay_range_start: 30000, relay_range_end: 30127}\n";
+    assert_eq!(good(text).turn.relay_ports.count(), 128);
+    let text = "turn: {relay_range_start: 65500, relay_range_end: 65535}\n";
+    assert_eq!(good(text).turn.relay_ports.count(), 36);
+}
+
+#[test]
 fn a_range_that_cannot_be_one_is_refused_and_half_of_one_is_the_usual_one() {
     let line = complaint("turn: {relay_range_start: 40, relay_range_end: 30}\n");
     assert!(line.contains("ends below"), "{line}");

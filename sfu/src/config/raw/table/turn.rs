@@ -64,7 +64,12 @@ pub(super) const KEYS: &[Key] = &[
         "30000",
         "First relay port. Allocations share the ports of the range.",
     ),
-    Key::built("turn.relay_range_end", PORT, "30020", "Last relay port."),
+    Key::built(
+        "turn.relay_range_end",
+        PORT,
+        "30020",
+        "Last relay port. Of a larger range (LiveKit's has one for each allocation) the first 128 are used.",
+    ),
     Key::built(
         "turn.per_user_relay_allocation_limit",
         COUNT,
@@ -110,6 +115,13 @@ pub(super) const KEYS: &[Key] = &[
         Duration,
         "10m",
         "How long a challenge is good for, at least 1m.",
+    ),
+    Key::built(
+        "turn.participants_reach_peers",
+        Bool,
+        "false",
+        "Participants may talk with any public peer through this TURN server, as with LiveKit, and not \
+         only with Foci and the relays of this server, which is all that calls here need.",
     ),
     Key::built(
         "turn.static_auth_secret",

@@ -67,6 +67,7 @@ impl Client {
             path: Path {
                 carrier: Carrier::Udp(0),
                 local: None,
+                port: 0,
                 remote: SocketAddr::from((ip, 40_000)),
             },
             ufrag: format!("client{slot}"),

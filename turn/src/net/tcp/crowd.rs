@@ -1,0 +1,174 @@
+//! Who has how many connections, and which of those without an allocation is the oldest.
+//!
+//! Owns the counts by network; closes nothing. A household is an IPv4 address or an IPv6 /64; since
+//! whoever is given a /48 has 65,536 of these, that counts besides.
+
+use crate::net::stream_limits::StreamLimits;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Instant;
+
+/// A network: its first address, and the length of its prefix.
+type Network = (IpAddr, u8);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    all: usize,
+    half_open: usize,
+}
+
+/// The counts.
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    /// As many as there are connections, or twice that.
+    networks: HashMap<Network, Count>,
+    /// Connections without an allocation, and since when they have none.
+    half_open: BTreeSet<(Instant, u32)>,
+}
+
+impl Crowd {
+    /// Whether one more of this address is within what a network may have.
+    pub(super) fn admits(&self, ip: IpAddr, limits: &StreamLimits) -> bool {
+        let most = [
+            (limits.of_address, limits.half_open_of_address),
+            (limits.of_site, limits.half_open_of_site),
+        ];
+        networks(ip).zip(most).all(|(network, (all, half_open))| {
+            let count = self.networks.get(&network).copied().unwrap_or_default();
+            count.all < all && count.half_open < half_open
+        })
+    }
+
+    /// Counts a connection, and since when it is without an allocation.
+    pub(super) fn enter(&mut self, ip: IpAddr, slot: u32, since: Instant) {
+        for network in networks(ip) {
+            self.networks.entry(network).or_default().all += 1;
+        }
+        self.set_half_open(ip, slot, since, true);
+    }
+
+    /// A connection has got an allocation, having been without since then, or is without one since.
+    pub(super) fn set_half_open(&mut self, ip: IpAddr, slot: u32, since: Instant, is: bool) {
+        let changed = if is {
+            self.half_open.insert((since, slot))
+        } else {
+            self.half_open.remove(&(since, slot))
+        };
+        if !changed {
+            return;
+        }
+        for network in networks(ip) {
+            if let Some(count) = self.networks.get_mut(&network) {
+                let now = if is {
+                    count.half_open + 1
+                } else {
+                    count.half_open.saturating_sub(1)
+                };
+                count.half_open = now;
+            }
+        }
+    }
+
+    /// A connection is closed.
+    pub(super) fn leave(&mut self, ip: IpAddr, slot: u32, since: Instant) {
+        self.set_half_open(ip, slot, since, false);
+        for network in networks(ip) {
+            if let Some(count) = self.networks.get_mut(&network) {
+                count.all = count.all.saturating_sub(1);
+                if count.all == 0 {
+                    self.networks.remove(&network);
+                }
+            }
+        }
+    }
+
+    /// How many are without an allocation.
+    pub(super) fn half_open(&self) -> usize {
+        self.half_open.len()
+    }
+
+    /// The one that is so for the longest.
+    pub(super) fn oldest(&self) -> Option<u32> {
+        self.half_open.first().map(|(_, slot)| *slot)
+    }
+}
+
+/// The household, and of IPv6 the site it is of.
+fn networks(ip: IpAddr) -> impl Iterator<Item = Network> {
+    let (household, site) = match ip.to_canonical() {
+        IpAddr::V6(ip) => {
+            let of = |bits: u8| {
+                let prefix = ip.to_bits() >> (128 - u32::from(bits)) << (128 - u32::from(bits));
+                (IpAddr::V6(Ipv6Addr::from_bits(prefix)), bits)
+            };
+            (of(64), Some(of(48)))
+        }
+        v4 @ IpAddr::V4(_) => ((v4, 32), None),
+    };
+    std::iter::once(household).chain(site)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn limits() -> StreamLimits {
+        StreamLimits {
+            of_address: 3,
+            half_open_of_address: 2,
+            of_site: 6,
+            half_open_of_site: 4,
+            ..StreamLimits::default()
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn an_address_has_few_that_have_proved_nothing_and_more_that_have() {
+        let (mut crowd, now) = (Crowd::default(), Instant::now());
+        let one = ip("192.0.2.1");
+        crowd.enter(one, 1, now);
+        crowd.enter(one, 2, now);
+        assert!(!crowd.admits(one, &limits()) && crowd.admits(ip("192.0.2.2"), &limits()));
+        crowd.set_half_open(one, 1, now, false);
+        assert!(crowd.admits(one, &limits()));
+        crowd.enter(one, 3, now);
+        crowd.set_half_open(one, 3, now, false);
+        assert!(!crowd.admits(one, &limits()), "three in all");
+        for slot in [1, 2, 3] {
+            crowd.leave(one, slot, now);
+        }
+        assert!(crowd.networks.is_empty() && crowd.half_open() == 0);
+    }
+
+    #[test]
+    fn a_site_of_ipv6_has_no_more_for_having_many_households() {
+        let (mut crowd, now) = (Crowd::default(), Instant::now());
+        for n in 0..4_u16 {
+            let household = IpAddr::from([0x2600, 1, 2, n, 0, 0, 0, 1]);
+            assert!(crowd.admits(household, &limits()), "{n}");
+            crowd.enter(household, n.into(), now);
+        }
+        assert!(!crowd.admits(ip("2600:1:2:99::1"), &limits()));
+        assert!(crowd.admits(ip("2600:1:3::1"), &limits()));
+    }
+
+    #[test]
+    fn the_oldest_is_who_is_without_an_allocation_for_the_longest() {
+        let (mut crowd, now) = (Crowd::default(), Instant::now());
+        let at = |seconds| now + Duration::from_secs(seconds);
+        for slot in 0..3 {
+            crowd.enter(ip("192.0.2.1"), slot, at(u64::from(slot)));
+        }
+        crowd.set_half_open(ip("192.0.2.1"), 0, at(0), false);
+        assert_eq!((crowd.oldest(), crowd.half_open()), (Some(1), 2));
+        // It has lost its allocation: it is the youngest.
+        crowd.set_half_open(ip("192.0.2.1"), 0, at(9), true);
+        crowd.leave(ip("192.0.2.1"), 1, at(1));
+        assert_eq!(crowd.oldest(), Some(2));
+    }
+}
