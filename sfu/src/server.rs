@@ -10,6 +10,7 @@ mod half_open;
 mod tls_port;
 mod authorization;
 mod whereabouts;
+mod tunnel;
 mod relay;
 mod reach;
 mod sections;

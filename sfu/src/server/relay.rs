@@ -14,13 +14,13 @@ use crate::media::transport::candidates::Candidate;
 use crate::metrics::Metrics;
 use crate::rooms::Surroundings;
 use crate::server::ServeError;
+use crate::server::tunnel::Tunnels;
 use crate::server::whereabouts::{listens, own, relays, shared_port, urls};
 use crate::signal::join::Policy;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use turn::config::{Own, Wall};
 use turn::credentials::{Credentials, Login, Reach, Secret};
@@ -53,11 +53,11 @@ impl Relay {
     /// Takes connections that came to another port.
     pub(super) fn entrance(&self, metrics: &Metrics) -> Option<Entrance> {
         let server = Arc::clone(&self.0.as_ref()?.server);
-        let metrics = metrics.clone();
+        let (metrics, tunnels) = (metrics.clone(), Tunnels::default());
         let (entrance, mut handed) = handover::queue();
         tokio::spawn(async move {
             while let Some(one) = handed.recv().await {
-                if !take(&server, one).await {
+                if !take(&server, &tunnels, one).await {
                     metrics.limit_reached("turn_adopted");
                 }
             }
@@ -260,49 +260,25 @@ fn prefix(block: &Cidr) -> Option<Prefix> {
     Prefix::new(block.address(), block.prefix()).ok()
 }
 
-/// Hands a connection to TURN; false if it finds no place. What came out of TLS goes on through a connection of this machine to
-/// itself, for TURN waits on sockets.
-async fn take(server: &net::Turn, handed: Handed) -> bool {
+/// Hands a connection to TURN; false if it finds no place.
+async fn take(server: &net::Turn, tunnels: &Tunnels, handed: Handed) -> bool {
     let (remote, port) = (handed.remote, handed.local.port());
     let stream = match handed.stream {
-        Carried::Plain(stream) => stream.into_std(),
-        Carried::Decrypted(mut decrypted) => match to_itself().await {
-            Ok((mut near, far)) => {
-                tokio::spawn(async move {
-                    // Either end closing ends both, as it should.
-                    let _ = tokio::io::copy_bidirectional(&mut decrypted, &mut near).await;
-                });
-                far.into_std()
-            }
-            Err(error) => Err(error),
-        },
+        Carried::Plain(stream) => stream.into_std().map(Some),
+        Carried::Decrypted(decrypted) => tunnels.begin(*decrypted).await,
     };
     match stream {
-        Ok(stream) => server.adopt(net::Adopted {
+        Ok(Some(stream)) => server.adopt(net::Adopted {
             stream,
             remote,
             port,
         }),
+        Ok(None) => false,
         Err(error) => {
             tracing::warn!(%error, "a TURN connection cannot be served");
             false
         }
     }
-}
-
-/// Both ends of a connection of this process to itself.
-async fn to_itself() -> io::Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let near = TcpStream::connect(listener.local_addr()?).await?;
-    let (far, peer) = listener.accept().await?;
-    // Somebody else on this machine may have been quicker.
-    if peer != near.local_addr()? {
-        return Err(io::ErrorKind::ConnectionRefused.into());
-    }
-    for stream in [&near, &far] {
-        stream.set_nodelay(true)?;
-    }
-    Ok((near, far))
 }
 
 #[expect(
