@@ -11,6 +11,7 @@ mod tls_port;
 mod authorization;
 mod whereabouts;
 mod tunnel;
+mod refusals;
 mod relay;
 mod reach;
 mod sections;

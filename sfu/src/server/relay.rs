@@ -14,6 +14,7 @@ use crate::media::transport::candidates::Candidate;
 use crate::metrics::Metrics;
 use crate::rooms::Surroundings;
 use crate::server::ServeError;
+use crate::server::refusals::Refusals;
 use crate::server::tunnel::Tunnels;
 use crate::server::whereabouts::{listens, own, relays, shared_port, urls};
 use crate::signal::join::Policy;
@@ -296,6 +297,7 @@ fn wall() -> Wall {
 /// Logs events and keeps the totals for a scrape.
 fn observer(metrics: Metrics) -> net::Observe {
     use turn::event::Event;
+    let mut refusals = Refusals::default();
     Box::new(move |observation| match observation {
         Observation::Totals(totals) => metrics.set_turn(*totals),
         Observation::Event(Event::Allocated {
@@ -315,7 +317,10 @@ fn observer(metrics: Metrics) -> net::Observe {
             client,
             code,
             reason,
-        }) => tracing::info!(?client, code, %reason, "TURN request refused"),
+        }) => match refusals.handle(reason, wall().at) {
+            Some(more) => tracing::info!(?client, code, %reason, more, "TURN request refused"),
+            None => tracing::debug!(?client, code, %reason, "TURN request refused"),
+        },
     })
 }
 
