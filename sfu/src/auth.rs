@@ -102,6 +102,16 @@ pub fn believed_address(request: &Parts, trusted: &[Cidr]) -> Option<IpAddr> {
     Some(cloudflare.or(forwarded).unwrap_or(socket))
 }
 
+/// Whom a connection from `remote` is of, as far as that tells; `None` if it is of a proxy that is trusted,
+/// or of one most likely: behind either is everybody.
+#[must_use]
+pub fn client_end(remote: IpAddr, trusted: &[Cidr]) -> Option<IpAddr> {
+    let ip = remote.to_canonical();
+    let is_trusted = trusted.iter().any(|block| block.contains(ip));
+    let is_proxy = is_trusted || (trusted.is_empty() && is_private(ip));
+    (!is_proxy).then_some(ip)
+}
+
 fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),

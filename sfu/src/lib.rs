@@ -7,6 +7,7 @@
 // Pure ring.
 pub mod ids;
 pub mod units;
+pub mod crowd;
 pub mod greeting;
 
 pub mod config;

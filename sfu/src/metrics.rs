@@ -272,6 +272,11 @@ impl Metrics {
         connections.with_label_values(&[outcome]).inc();
     }
 
+    /// A media connection ended before it had said for whom it is, or was not taken.
+    pub fn tcp_unheard(&self, reason: &'static str) {
+        self.0.series.tcp_unheard.with_label_values(&[reason]).inc();
+    }
+
     /// A place failed on purpose.
     pub fn fault_injected(&self, point: &'static str) {
         self.0.series.faults.with_label_values(&[point]).inc();

@@ -23,6 +23,7 @@ use crate::certificates::{CertificateError, Certificates};
 use crate::config::check::{Config, SHORT_SECRET};
 use crate::config::complaint::Complaints;
 use crate::config::ports;
+use crate::crowd::Most;
 use crate::faults::Faults;
 use crate::handover::{self, Doors, Handed};
 use crate::http::admin::{self, Readiness};
@@ -60,6 +61,13 @@ const THREADS_STOP_WITHIN: Duration = Duration::from_secs(1);
 /// Connections of the main port at a time: some 30 KiB each, and more than one machine's media
 /// threads serve.
 const MAX_CONNECTIONS: u32 = 16_384;
+
+/// Of those, of one network: an office whose participants all come at once fits, and it takes many to leave
+/// nothing for others.
+const MAX_CONNECTIONS_OF_ONE: Most = Most {
+    network: 1024,
+    site: 4096,
+};
 
 /// Connections of the metrics port: a handful of scrapers.
 const MAX_SCRAPERS: u32 = 64;
@@ -175,7 +183,7 @@ async fn serve(
     let stopping = stop::Stopping::default();
     let (proxies, trusted) = watch::channel(config.http.trusted_proxies.clone());
     let (gate, router) = gate::router(readiness.clone());
-    let places = Places::new(MAX_CONNECTIONS, metrics.clone());
+    let places = Places::new(MAX_CONNECTIONS, MAX_CONNECTIONS_OF_ONE, metrics.clone());
     let port = Port::new(router, (&stopping, &places), trusted.clone(), &faults);
     let mut tasks = listen::spawn(listeners.main, &port);
     let media = accept_media(listeners.media, &surroundings);
@@ -247,7 +255,12 @@ fn serve_metrics(
     (metrics, readiness, check): (Metrics, Readiness, Option<Recheck>),
     stopping: &stop::Stopping,
 ) -> Vec<JoinHandle<()>> {
-    let scrapers = Places::new(MAX_SCRAPERS, metrics.clone());
+    // All of them mostly come from one machine.
+    let of_one = Most {
+        network: MAX_SCRAPERS,
+        site: MAX_SCRAPERS,
+    };
+    let scrapers = Places::new(MAX_SCRAPERS, of_one, metrics.clone());
     let port = Port {
         router: admin::router(&config.prometheus, metrics, readiness, check),
         stopping: stopping.clone(),

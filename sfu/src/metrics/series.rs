@@ -121,6 +121,7 @@ pub(super) struct Series {
     pub(super) limits: IntCounterVec,
     pub(super) data: IntCounterVec,
     pub(super) faults: IntCounterVec,
+    pub(super) tcp_unheard: IntCounterVec,
 }
 
 impl Series {
@@ -147,6 +148,11 @@ impl Series {
                 "foci_limits_reached_total",
                 "Named limits that were reached",
                 &["limit"],
+            ),
+            tcp_unheard: shelf.counters(
+                "foci_tcp_unheard_total",
+                "Media connections that ended before they were anybody's, by how",
+                &["reason"],
             ),
             faults: shelf.counters(
                 "foci_faults_injected_total",

@@ -16,7 +16,8 @@ use crate::metrics::Metrics;
 use crate::server::listen::Port;
 use crate::server::reload::{self, Owners, Running, Settings};
 use crate::server::{
-    MAX_CONNECTIONS, ServeError, authorization, complain, listen, sections, serve_metrics, stop,
+    MAX_CONNECTIONS, MAX_CONNECTIONS_OF_ONE, ServeError, authorization, complain, listen, sections,
+    serve_metrics, stop,
 };
 use crate::settings::companion::Unusable;
 use crate::settings::{Loaded, Sources};
@@ -128,7 +129,7 @@ async fn serve(
 
     let stopping = stop::Stopping::default();
     let readiness = Readiness::default();
-    let places = Places::new(MAX_CONNECTIONS, metrics.clone());
+    let places = Places::new(MAX_CONNECTIONS, MAX_CONNECTIONS_OF_ONE, metrics.clone());
     let port = Port::new(router, (&stopping, &places), trusted, &Faults::default());
     let mut tasks = listen::spawn(main, &port);
     // It holds the counters, and with them would keep the service alive.

@@ -1,51 +1,71 @@
 //! Connections that have not said yet what they are.
 //!
-//! Owns how many there may be, of all and of one network. Counts only; who is one too many is closed by
-//! `tls_port`.
+//! Owns how many there may be, of all and of one network, and which of them goes when there are too many.
+//! Who is to go is closed by `tls_port`.
 
-use std::collections::HashMap;
+use crate::crowd::{Crowd, Most};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use tokio::task::{AbortHandle, Id};
 
 /// At a time: each has a buffer of 2 to 16 KiB. In a second the machine shakes some thousand hands, so
-/// that there are more only if most of them say nothing.
+/// that there are more only if most of them say nothing: then the oldest goes, for whoever means it has
+/// said it long before.
 pub(super) const MOST: usize = 2048;
-/// Of one address, of IPv6 one network of 64 bits: a whole office behind one that comes back at once,
-/// and still far from all there may be.
-pub(super) const MOST_OF_ONE: u32 = 128;
+/// Of one network: a whole office behind one address that comes back at once, and still far from all
+/// there may be.
+pub(super) const MOST_OF_ONE: Most = Most {
+    network: 128,
+    site: 256,
+};
 
-/// Whoever has one address of IPv6 has its whole network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Network(IpAddr);
+/// Those there are now.
+#[derive(Debug)]
+pub(super) struct HalfOpen {
+    crowd: Crowd,
+    next: u64,
+    /// The oldest first.
+    steps: BTreeMap<u64, AbortHandle>,
+    known: HashMap<Id, (u64, Option<IpAddr>)>,
+}
 
-impl Network {
-    pub(super) fn of(ip: IpAddr) -> Self {
-        Self(match ip.to_canonical() {
-            IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() >> 64 << 64).into()),
-            v4 => v4,
-        })
+impl Default for HalfOpen {
+    fn default() -> Self {
+        Self {
+            crowd: Crowd::new(MOST_OF_ONE),
+            next: 0,
+            steps: BTreeMap::new(),
+            known: HashMap::new(),
+        }
     }
 }
 
-/// How many of each network there are now.
-#[derive(Debug, Default)]
-pub(super) struct HalfOpen(HashMap<Network, u32>);
-
 impl HalfOpen {
-    /// One more, unless that is too many.
-    pub(super) fn admit(&mut self, network: Network) -> bool {
-        let count = self.0.entry(network).or_default();
-        let fits = *count < MOST_OF_ONE;
-        *count += u32::from(fits);
-        fits
+    /// May there be one more of this client?
+    pub(super) fn admit(&mut self, client: IpAddr) -> bool {
+        self.crowd.admit(client)
     }
 
-    /// One less.
-    pub(super) fn leave(&mut self, network: Network) {
-        if let Some(count) = self.0.get_mut(&network) {
-            *count -= 1;
-            if *count == 0 {
-                self.0.remove(&network);
-            }
+    /// One more, of a client that was admitted if it is known. True if the oldest had to go.
+    pub(super) fn insert(&mut self, step: AbortHandle, client: Option<IpAddr>) -> bool {
+        let full = self.steps.len() >= MOST;
+        if full && let Some((_, oldest)) = self.steps.pop_first() {
+            oldest.abort();
+        }
+        self.next += 1;
+        self.known.insert(step.id(), (self.next, client));
+        self.steps.insert(self.next, step);
+        full
+    }
+
+    /// A step is over.
+    pub(super) fn remove(&mut self, step: Id) {
+        let Some((number, client)) = self.known.remove(&step) else {
+            return;
+        };
+        self.steps.remove(&number);
+        if let Some(client) = client {
+            self.crowd.leave(client);
         }
     }
 }
@@ -53,25 +73,24 @@ impl HalfOpen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::task::JoinSet;
 
-    #[test]
-    fn a_network_has_so_many_and_its_place_is_free_again_when_one_leaves() {
+    #[tokio::test]
+    async fn when_all_places_are_taken_the_oldest_goes() {
         let mut half_open = HalfOpen::default();
-        let network = |text: &str| Network::of(text.parse().expect("an address"));
-        let (one, same) = (network("2001:db8::1"), network("2001:db8::ffff"));
-        for _ in 0..MOST_OF_ONE {
-            assert!(half_open.admit(one));
+        let mut running = JoinSet::new();
+        let first = running.spawn(std::future::pending::<()>());
+        let oldest = first.id();
+        assert!(!half_open.insert(first, None));
+        for _ in 1..MOST {
+            assert!(!half_open.insert(running.spawn(std::future::pending()), None));
         }
-        assert!(!half_open.admit(same));
-        assert!(half_open.admit(network("2001:db8:0:1::1")));
-        assert!(half_open.admit(network("192.0.2.1")));
-        assert!(half_open.admit(network("::ffff:192.0.2.1")));
-        assert_eq!(half_open.0[&network("192.0.2.1")], 2);
-        half_open.leave(same);
-        assert!(half_open.admit(one));
-        for _ in 0..MOST_OF_ONE {
-            half_open.leave(one);
-        }
-        assert!(!half_open.0.contains_key(&one));
+        assert!(half_open.insert(running.spawn(std::future::pending()), None));
+        let ended = running.join_next_with_id().await.expect("one");
+        let ended = ended.expect_err("it was sent away").id();
+        assert_eq!(ended, oldest);
+        half_open.remove(ended);
+        assert_eq!(half_open.steps.len(), MOST);
+        assert_eq!(half_open.known.len(), MOST);
     }
 }

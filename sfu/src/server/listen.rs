@@ -1,14 +1,17 @@
 //! The TCP listeners of the main and the metrics port.
 
+use crate::auth;
 use crate::config::check::{Config, Prometheus, Rtc, Tls};
 use crate::config::cidr::Cidr;
 use crate::config::faults::Point;
 use crate::faults::Faults;
-use crate::http::connection::{Place, Places};
+use crate::http::connection::{Place, Places, count_upgrade};
 use crate::server::ServeError;
 use crate::server::beginning;
 use crate::server::stop::Stopping;
+use crate::worker::accept;
 use axum::extract::ConnectInfo;
+use axum::middleware::from_fn_with_state;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// How long a request's head may take, and how long a connection may wait for its next request: a
 /// client that sends a byte a minute must not hold a place for ever.
@@ -185,43 +188,52 @@ pub(super) fn spawn(listeners: Vec<TcpListener>, port: &Port) -> Vec<JoinHandle<
 }
 
 async fn accept(listener: TcpListener, port: &Port) {
-    while let Some((stream, peer, place)) = accepted(&listener, port).await {
+    let mut acceptor = Acceptor::new(listener);
+    while let Some((stream, peer, place)) = acceptor.next(port).await {
         tokio::spawn(arrive(stream, peer, place, port.clone()));
     }
 }
 
-/// The next connection, with a place for it; `None` when there will be no more.
-pub(super) async fn accepted(
-    listener: &TcpListener,
-    port: &Port,
-) -> Option<(TcpStream, SocketAddr, Place)> {
-    loop {
-        let place = port.places.take().await?;
-        let accepted = if port.faults.strike(Point::AcceptError) {
-            Err(io::Error::other("on purpose"))
-        } else {
-            listener.accept().await
-        };
-        match accepted {
-            Ok((stream, peer)) => return Some((stream, peer, place)),
-            Err(error) if is_the_client_s(&error) => {}
-            // Out of file descriptors, mostly: some must be closed first.
-            Err(error) => {
-                tracing::error!(%error, "cannot accept a connection");
-                sleep(ACCEPT_AGAIN).await;
+/// Takes the connections of one listener.
+pub(super) struct Acceptor {
+    listener: TcpListener,
+    /// Until then the system could not accept.
+    again: Option<Instant>,
+}
+
+impl Acceptor {
+    pub(super) const fn new(listener: TcpListener) -> Self {
+        Self {
+            listener,
+            again: None,
+        }
+    }
+
+    /// The next connection, with a place for it; `None` when there will be no more. Whoever gives up waiting
+    /// for it loses nothing, and the pause after an error goes on.
+    pub(super) async fn next(&mut self, port: &Port) -> Option<(TcpStream, SocketAddr, Place)> {
+        loop {
+            if let Some(again) = self.again {
+                sleep_until(again).await;
+                self.again = None;
+            }
+            let place = port.places.take().await?;
+            let accepted = if port.faults.strike(Point::AcceptError) {
+                Err(io::Error::other("on purpose"))
+            } else {
+                self.listener.accept().await
+            };
+            match accepted {
+                Ok((stream, peer)) => return Some((stream, peer, place)),
+                Err(error) if accept::is_the_client_s(&error) => {}
+                // Out of file descriptors, mostly: some must be closed first.
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept a connection");
+                    self.again = Some(Instant::now() + ACCEPT_AGAIN);
+                }
             }
         }
     }
-}
-
-/// The connection was gone before it was accepted.
-fn is_the_client_s(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-    )
 }
 
 /// A connection of the port, which speaks plain HTTP. One of a trusted proxy may name its client first.
@@ -234,6 +246,9 @@ async fn arrive(mut stream: TcpStream, peer: SocketAddr, place: Place, port: Por
     };
     match ends {
         Ok(Ok(ends)) => {
+            if !port.admit(ends.remote, &place) {
+                return;
+            }
             // Signalling messages are small and wait for nothing. A socket that is gone tells so when read.
             let _ = stream.set_nodelay(true);
             port.serve(stream, &port.router, ends.remote, place).await;
@@ -260,6 +275,12 @@ impl Port {
         }
     }
 
+    /// May `client` have this place? One of a proxy counts for whom its requests name.
+    pub(super) fn admit(&self, client: SocketAddr, place: &Place) -> bool {
+        let client = auth::client_end(client.ip(), &self.trusted_proxies.borrow());
+        client.is_none_or(|client| place.count_for(client))
+    }
+
     /// One connection of `client`, until it is over or has become a WebSocket.
     pub(super) async fn serve<S>(
         &self,
@@ -270,8 +291,10 @@ impl Port {
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let counting = (place.clone(), self.trusted_proxies.clone());
         let router = router
             .clone()
+            .layer(from_fn_with_state(counting, count_upgrade))
             .layer(Extension(ConnectInfo(client)))
             .layer(Extension(place.clone()));
         let mut http = http1::Builder::new();
@@ -297,6 +320,13 @@ impl Port {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crowd::Most;
+    use crate::metrics::Metrics;
+
+    const MANY: Most = Most {
+        network: 100,
+        site: 100,
+    };
 
     #[tokio::test]
     async fn all_addresses_share_the_port_the_system_chose() {
@@ -332,6 +362,37 @@ mod tests {
         assert!(bind("port", 0, &[foreign, foreign]).await.is_err());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_a_connection_in_pieces_still_pauses_after_an_error() {
+        let mut listeners = bind("port", 0, &[[127, 0, 0, 1].into()])
+            .await
+            .expect("bound");
+        let (metrics, stopping) = (Metrics::new("n"), Stopping::default());
+        let places = Places::new(2, MANY, metrics.clone());
+        let faults = crate::config::faults::Faults {
+            seed: 1,
+            points: vec![Point::AcceptError],
+        };
+        let faults = Faults::new(&faults, &metrics);
+        let trusted = watch::channel(Vec::new()).1;
+        let port = Port::new(Router::new(), (&stopping, &places), trusted, &faults);
+        let mut acceptor = Acceptor::new(listeners.remove(0));
+        let mut pieces = 0;
+        while acceptor.again.is_none() {
+            // Nobody comes: either it fails on purpose or it waits.
+            let piece = timeout(Duration::from_millis(1), acceptor.next(&port));
+            assert!(piece.await.is_err());
+            pieces += 1;
+            assert!(pieces < 1000, "an error comes in time");
+        }
+        let again = acceptor.again;
+        for _ in 0..100 {
+            let piece = timeout(Duration::from_millis(1), acceptor.next(&port));
+            assert!(piece.await.is_err());
+            assert_eq!(acceptor.again, again);
+        }
+    }
+
     #[tokio::test]
     async fn a_connection_that_never_asks_is_closed_and_stopping_frees_every_place() {
         use tokio::io::AsyncReadExt as _;
@@ -340,7 +401,7 @@ mod tests {
             .expect("bound");
         let address = addresses(&listeners)[0];
         let stopping = Stopping::default();
-        let places = Places::new(2, crate::metrics::Metrics::new("n"));
+        let places = Places::new(2, MANY, Metrics::new("n"));
         let port = Port {
             router: Router::new(),
             stopping: stopping.clone(),

@@ -5,8 +5,8 @@
 //! main port; TURN and media over TCP are handed over. What a beginning is decides `greeting`.
 
 use super::beginning::{self, Ends, Unread};
-use super::half_open::{self, HalfOpen, Network};
-use super::listen::{HEADERS_WITHIN, Port, accepted};
+use super::half_open::HalfOpen;
+use super::listen::{Acceptor, HEADERS_WITHIN, Port};
 use crate::certificates::{Certificates, Secured, is_challenge, is_turn};
 use crate::greeting::{self, Kind, MOST_BYTES, Reading};
 use crate::handover::{Begun, Carried, Door, Doors, Handed, Unwanted};
@@ -14,13 +14,12 @@ use crate::http::connection::Place;
 use crate::metrics::Metrics;
 use axum::Router;
 use bytes::{Bytes, BytesMut};
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{Id, JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 /// From accepting a connection to the end of its handshake: several round trips of a bad road, and of a
@@ -118,26 +117,26 @@ pub(super) fn spawn(listeners: Vec<TcpListener>, tls: TlsPort) -> Vec<JoinHandle
     each.collect()
 }
 
-/// The steps of those that are half open, and whom they count for. A proxy's connection counts for
-/// nobody until its header has named the client.
+/// The steps of those that are half open. A proxy's connection counts for nobody until its header has
+/// named the client.
 #[derive(Default)]
 struct Steps {
     running: JoinSet<Option<Opening>>,
-    networks: HashMap<Id, Network>,
     half_open: HalfOpen,
 }
 
 async fn accept(listener: TcpListener, tls: &Arc<TlsPort>) {
     let mut steps = Steps::default();
+    let mut acceptor = Acceptor::new(listener);
     loop {
         tokio::select! {
-            arrived = accepted(&listener, &tls.port) => {
+            arrived = acceptor.next(&tls.port) => {
                 let Some((stream, peer, place)) = arrived else { return };
                 steps.handle_arrival(stream, peer, place, tls);
             }
             Some(ended) = steps.running.join_next_with_id() => match ended {
                 Ok((id, step)) => steps.handle_end(id, step, tls),
-                // It panicked, and is over all the same.
+                // It panicked or was sent away, and is over all the same.
                 Err(error) => steps.handle_end(error.id(), None, tls),
             },
         }
@@ -152,10 +151,6 @@ impl Steps {
         place: Place,
         tls: &Arc<TlsPort>,
     ) {
-        if self.running.len() >= half_open::MOST {
-            tls.metrics.limit_reached("half_open");
-            return tls.count(Outcome::Limited);
-        }
         let Ok(local) = stream.local_addr() else {
             return tls.count(Outcome::Closed);
         };
@@ -171,8 +166,9 @@ impl Steps {
                 tls,
             );
         }
-        let tls = Arc::clone(tls);
-        self.running.spawn(async move {
+        let begun = Arc::clone(tls);
+        let step = self.running.spawn(async move {
+            let tls = begun;
             let trusted = tls.port.trusted_proxies.borrow().clone();
             let named = timeout(OPEN_WITHIN, beginning::ends(&mut stream, peer, &trusted)).await;
             match named {
@@ -189,27 +185,36 @@ impl Steps {
             }
             None
         });
+        self.handle_step(step, None, tls);
     }
 
     /// A connection whose client is known: from here on it counts for its network.
     fn handle_opening(&mut self, opening: Opening, tls: &Arc<TlsPort>) {
-        let network = Network::of(opening.ends.remote.ip());
-        if !self.half_open.admit(network) {
+        if !tls.port.admit(opening.ends.remote, &opening.place) {
+            return tls.count(Outcome::Limited);
+        }
+        let client = opening.ends.remote.ip();
+        if !self.half_open.admit(client) {
             tls.metrics.limit_reached("half_open_of_one");
             return tls.count(Outcome::Limited);
         }
-        let tls = Arc::clone(tls);
+        let begun = Arc::clone(tls);
         let step = self.running.spawn(async move {
-            tls.open(opening).await;
+            begun.open(opening).await;
             None
         });
-        self.networks.insert(step.id(), network);
+        self.handle_step(step, Some(client), tls);
+    }
+
+    fn handle_step(&mut self, step: AbortHandle, client: Option<IpAddr>, tls: &TlsPort) {
+        if self.half_open.insert(step, client) {
+            tls.metrics.limit_reached("half_open");
+            tls.count(Outcome::Limited);
+        }
     }
 
     fn handle_end(&mut self, id: Id, step: Option<Opening>, tls: &Arc<TlsPort>) {
-        if let Some(network) = self.networks.remove(&id) {
-            self.half_open.leave(network);
-        }
+        self.half_open.remove(id);
         if let Some(opening) = step {
             self.handle_opening(opening, tls);
         }

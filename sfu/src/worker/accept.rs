@@ -7,41 +7,49 @@
 use super::placement::Workers;
 use super::tcp::Accepted;
 use crate::config::faults::Point;
+use crate::crowd::{self, Block, Most};
 use crate::faults::Faults;
 use crate::handover::{Carried, Handed};
 use crate::media::demux::{self, Place};
 use crate::media::transport::framing::{Deframer, FRAME_MAX};
 use crate::metrics::Metrics;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 /// How long the first frame may take: a round trip of a bad line, and a resend.
 const FIRST_WITHIN: Duration = Duration::from_secs(3);
 /// The longest first frame: a check is a tenth of it.
 const FIRST_MAX: usize = 1500;
-/// Connections that have not said yet for whom they are; each costs some 20 KiB for three seconds.
+/// Connections that have not said yet for whom they are; each costs some 20 KiB for three seconds. When
+/// there are more, the oldest goes.
 const KNOCKING: usize = 1024;
-/// The same from one address.
-const KNOCKING_PER_ADDRESS: usize = 32;
+/// The same of one network.
+const KNOCKING_OF_ONE: Most = Most {
+    network: 32,
+    site: 128,
+};
 /// Connections in all: each may hold a quarter of a MiB of unsent media, and as many participants
 /// are more than one machine's media threads serve.
 const OPEN: usize = 8192;
-/// The same from one address: an office behind one NAT.
-const OPEN_PER_ADDRESS: usize = 256;
+/// The same of one network: an office behind one NAT.
+const OPEN_OF_ONE: Most = Most {
+    network: 256,
+    site: 1024,
+};
 /// Until the next attempt after the system could not accept.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Counted by its clones: one is kept here, one is held by each connection.
 type Count = Arc<()>;
 
-/// What one address has.
+/// What one network or site has.
 #[derive(Debug, Default)]
 struct Visitor {
     knocking: Count,
@@ -51,15 +59,14 @@ struct Visitor {
 /// Who may knock.
 #[derive(Debug, Default)]
 struct Door {
-    knocking: Count,
     open: Count,
-    visitors: HashMap<IpAddr, Visitor>,
+    visitors: HashMap<Block, Visitor>,
 }
 
 /// The places of one connection: those it holds while it knocks, those it holds while it is open.
 #[derive(Debug)]
 struct Places {
-    _knocking: Vec<Count>,
+    knocking: Vec<Count>,
     open: Vec<Count>,
 }
 
@@ -69,29 +76,31 @@ impl Door {
     /// # Errors
     /// The name of the limit that is reached.
     fn admit(&mut self, ip: IpAddr) -> Result<Places, &'static str> {
-        if self.visitors.len() > OPEN {
+        if self.visitors.len() > 2 * OPEN {
             self.visitors.retain(|_, one| held(&one.open) > 0);
         }
-        let visitor = self.visitors.entry(network(ip)).or_default();
-        let limits = [
-            (&self.open, OPEN, "tcp_connections"),
-            (&visitor.open, OPEN_PER_ADDRESS, "tcp_connections_address"),
-            (&self.knocking, KNOCKING, "tcp_knocking"),
-            (
-                &visitor.knocking,
-                KNOCKING_PER_ADDRESS,
-                "tcp_knocking_address",
-            ),
-        ];
-        for (count, most, name) in limits {
-            if held(count) >= most {
-                return Err(name);
+        if held(&self.open) >= OPEN {
+            return Err("tcp_connections");
+        }
+        for block in crowd::blocks(ip) {
+            let visitor = self.visitors.entry(block).or_default();
+            if held(&visitor.open) >= OPEN_OF_ONE.of(block) as usize {
+                return Err("tcp_connections_address");
+            }
+            if held(&visitor.knocking) >= KNOCKING_OF_ONE.of(block) as usize {
+                return Err("tcpknocking_address");
             }
         }
-        Ok(Places {
-            _knocking: vec![Arc::clone(&self.knocking), Arc::clone(&visitor.knocking)],
-            open: vec![Arc::clone(&self.open), Arc::clone(&visitor.open)],
-        })
+        let mut places = Places {
+            knocking: Vec::new(),
+            open: vec![Arc::clone(&self.open)],
+        };
+        for block in crowd::blocks(ip) {
+            let visitor = self.visitors.entry(block).or_default();
+            places.knocking.push(Arc::clone(&visitor.knocking));
+            places.open.push(Arc::clone(&visitor.open));
+        }
+        Ok(places)
     }
 }
 
@@ -100,11 +109,54 @@ fn held(count: &Count) -> usize {
     Arc::strong_count(count) - 1
 }
 
-/// Whom an address is counted for: of IPv6 everybody has a /64.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & !u128::from(u64::MAX)).into(),
+/// Those that knock, the oldest first.
+#[derive(Debug, Default)]
+struct Knocking {
+    running: JoinSet<()>,
+    steps: VecDeque<AbortHandle>,
+}
+
+impl Knocking {
+    /// One more. True if the oldest had to go: whoever means it has said for whom long before.
+    fn insert(&mut self, step: impl Future<Output = ()> + Send + 'static) -> bool {
+        while self.running.try_join_next().is_some() {}
+        self.steps.retain(|step| !step.is_finished());
+        let full = self.steps.len() >= KNOCKING;
+        if full && let Some(oldest) = self.steps.pop_front() {
+            oldest.abort();
+        }
+        self.steps.push_back(self.running.spawn(step));
+        full
+    }
+}
+
+/// How a connection ended that was not handed to the worker of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Unheard {
+    #[error("it said not in time for whom it is")]
+    Late,
+    #[error("it was closed before it had said for whom it is")]
+    Closed,
+    #[error("it does not begin with a check for anybody here")]
+    Malformed,
+    #[error("the media thread takes no more, or is gone")]
+    Refused,
+}
+
+impl Unheard {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::Closed => "closed",
+            Self::Malformed => "malformed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl From<io::Error> for Unheard {
+    fn from(_: io::Error) -> Self {
+        Self::Closed
     }
 }
 
@@ -145,14 +197,11 @@ impl Comings {
 /// Takes connections until it is dropped.
 pub async fn accept(mut comings: Comings, workers: Workers, metrics: Metrics, faults: Faults) {
     let mut door = Door::default();
-    let mut knocking = JoinSet::new();
+    let mut knocking = Knocking::default();
     loop {
-        let accepted = tokio::select! {
-            accepted = comings.next() => accepted,
-            Some(_) = knocking.join_next() => continue,
-        };
+        let accepted = comings.next().await;
         let accepted = if faults.strike(Point::AcceptError) {
-            Err(io::ErrorKind::ConnectionAborted.into())
+            Err(io::Error::other("on purpose"))
         } else {
             accepted
         };
@@ -161,6 +210,8 @@ pub async fn accept(mut comings: Comings, workers: Workers, metrics: Metrics, fa
                 stream,
                 SocketAddr::new(remote.ip().to_canonical(), remote.port()),
             ),
+            Err(error) if is_the_client_s(&error) => continue,
+            // Out of file descriptors, mostly: some must be closed first.
             Err(error) => {
                 tracing::warn!(%error, "a media connection cannot be accepted");
                 sleep(ACCEPT_AGAIN).await;
@@ -169,13 +220,17 @@ pub async fn accept(mut comings: Comings, workers: Workers, metrics: Metrics, fa
         };
         match door.admit(remote.ip()) {
             Ok(places) => {
-                let workers = workers.clone();
-                knocking.spawn(async move {
+                let (workers, counters) = (workers.clone(), metrics.clone());
+                let full = knocking.insert(async move {
                     let shown = timeout(FIRST_WITHIN, show_in(stream, remote, places, &workers));
-                    if !matches!(shown.await, Ok(Ok(()))) {
-                        tracing::debug!(%remote, "a media connection said not in time for whom it is");
+                    if let Err(error) = shown.await.unwrap_or(Err(Unheard::Late)) {
+                        counters.tcp_unheard(error.label());
+                        tracing::debug!(%remote, %error, "a media connection ended before it began");
                     }
                 });
+                if full {
+                    metrics.limit_reached("tcpknocking");
+                }
             }
             Err(limit) => metrics.limit_reached(limit),
         }
@@ -188,7 +243,7 @@ async fn show_in(
     remote: SocketAddr,
     places: Places,
     workers: &Workers,
-) -> io::Result<()> {
+) -> Result<(), Unheard> {
     let mut deframer = Deframer::default();
     let place = loop {
         if let Some(place) = wanted(&deframer)? {
@@ -196,10 +251,10 @@ async fn show_in(
         }
         stream.readable().await?;
         match stream.try_read(deframer.room()) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(0) => return Err(Unheard::Closed),
             Ok(count) => deframer.filled(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     };
     let local = stream.local_addr()?.ip().to_canonical();
@@ -210,22 +265,32 @@ async fn show_in(
         local,
         places: places.open,
     };
-    workers
-        .adopt(place, Box::new(accepted))
-        .map_err(io::Error::other)
+    let adopted = workers.adopt(place, Box::new(accepted));
+    adopted.map_err(|_| Unheard::Refused)
 }
 
 /// Where the peer is that the first frame names; `None` while it is not whole.
-fn wanted(deframer: &Deframer) -> io::Result<Option<Place>> {
-    let Some(frame) = deframer.peek().map_err(io::Error::other)? else {
+fn wanted(deframer: &Deframer) -> Result<Option<Place>, Unheard> {
+    let Some(frame) = deframer.peek().map_err(|_| Unheard::Malformed)? else {
         return if deframer.waiting() > FIRST_MAX {
-            Err(io::ErrorKind::InvalidData.into())
+            Err(Unheard::Malformed)
         } else {
             Ok(None)
         };
     };
     let place = demux::username(frame).and_then(Place::of);
-    place.map(Some).ok_or(io::ErrorKind::InvalidData.into())
+    place.map(Some).ok_or(Unheard::Malformed)
+}
+
+/// The connection was gone before it was accepted: the next one may be well.
+#[must_use]
+pub fn is_the_client_s(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    )
 }
 
 const _: () = assert!(FIRST_MAX < FRAME_MAX);
@@ -240,10 +305,10 @@ mod tests {
     fn an_address_may_knock_so_often_and_again_when_it_has_said_for_whom() {
         let mut door = Door::default();
         let mut places: Vec<Places> = Vec::new();
-        for _ in 0..KNOCKING_PER_ADDRESS {
+        for _ in 0..KNOCKING_OF_ONE.network {
             places.push(door.admit(HERE).expect("a place"));
         }
-        assert_eq!(door.admit(HERE).err(), Some("tcp_knocking_address"));
+        assert_eq!(door.admit(HERE).err(), Some("tcpknocking_address"));
         assert!(door.admit(IpAddr::from([192, 0, 2, 2])).is_ok());
         // It is open from then on.
         let open = places.pop().map(|one| one.open);
@@ -252,18 +317,43 @@ mod tests {
         while let Ok(one) = door.admit(HERE) {
             held.push(Some(one.open));
         }
-        assert_eq!(held.len() + places.len(), OPEN_PER_ADDRESS);
+        let open = u32::try_from(held.len() + places.len()).expect("few");
+        assert_eq!(open, OPEN_OF_ONE.network);
         assert_eq!(door.admit(HERE).err(), Some("tcp_connections_address"));
         drop((held, places));
         assert!(door.admit(HERE).is_ok());
     }
 
     #[test]
-    fn a_whole_network_of_ipv6_is_one_visitor() {
-        let ip = |text: &str| network(text.parse().expect("an address"));
-        assert_eq!(ip("2001:db8::1"), ip("2001:db8::ffff:1"));
-        assert_ne!(ip("2001:db8::1"), ip("2001:db8:0:1::1"));
-        assert_ne!(ip("192.0.2.1"), ip("192.0.2.2"));
+    fn a_site_of_ipv6_knocks_no_more_often_however_many_networks_it_has() {
+        let mut door = Door::default();
+        let mut places: Vec<Places> = Vec::new();
+        let ip = |number: u32| IpAddr::from([0x2001, 0xDB8, 0, number as u16, 0, 0, 0, 1]);
+        let last = (0..u32::from(u16::MAX)).find_map(|number| match door.admit(ip(number)) {
+            Ok(one) => {
+                places.push(one);
+                None
+            }
+            Err(limit) => Some((number, limit)),
+        });
+        assert_eq!(last, Some((KNOCKING_OF_ONE.site, "tcpknocking_address")));
+        assert!(door.admit(HERE).is_ok());
+    }
+
+    #[tokio::test]
+    async fn when_too_many_knock_the_oldest_is_sent_away() {
+        let mut knocking = Knocking::default();
+        let (held, mut gone) = tokio::sync::oneshot::channel::<()>();
+        assert!(!knocking.insert(async move {
+            std::future::pending::<()>().await;
+            drop(held);
+        }));
+        for _ in 1..KNOCKING {
+            assert!(!knocking.insert(std::future::pending()));
+        }
+        assert!(knocking.insert(std::future::pending()));
+        assert!((&mut gone).await.is_err());
+        assert_eq!(knocking.steps.len(), KNOCKING);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 use super::*;
 use crate::certificates::tests::{Files, made};
 use crate::config::cidr::Cidr;
+use crate::crowd::Most;
 use crate::faults::Faults;
 use crate::http::connection::Places;
 use crate::http::secure;
 use crate::metrics::tests::labels;
+use crate::server::half_open::MOST_OF_ONE;
 use crate::server::listen;
 use crate::server::stop::Stopping;
 use axum::extract::ConnectInfo;
@@ -17,6 +19,10 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+const MANY: Most = Most {
+    network: 500,
+    site: 500,
+};
 const HOST: &str = "a.example";
 const BINDING: [u8; 20] = [
     0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
@@ -46,7 +52,7 @@ impl World {
         let at = listen::addresses(&listeners)[0];
         let (turn, taken_turn) = crate::handover::queue();
         let (media, taken_media) = crate::handover::queue();
-        let (stopping, places) = (Stopping::default(), Places::new(500, metrics.clone()));
+        let (stopping, places) = (Stopping::default(), Places::new(500, MANY, metrics.clone()));
         let router = Router::new().route(
             "/who",
             get(|ConnectInfo(client): ConnectInfo<SocketAddr>| async move { client.to_string() }),
@@ -264,7 +270,7 @@ async fn whoever_says_nothing_is_closed_in_time_before_and_in_tls() {
 async fn one_network_has_only_so_many_half_open() {
     let world = World::new(&[], false).await;
     let mut silent = Vec::new();
-    for _ in 0..half_open::MOST_OF_ONE {
+    for _ in 0..MOST_OF_ONE.network {
         silent.push(world.connect(b"\x16").await);
     }
     assert_eq!(rest(world.connect(b"\x16").await).await, "");
