@@ -36,6 +36,8 @@ struct Watched {
     seen: Content,
     /// It has been said of what was seen that it is bad, or it is good.
     judged: bool,
+    /// What was seen was refused for coming before its time, which will come.
+    early: bool,
     current: Option<Arc<Certificate>>,
     warned_at: Option<i64>,
 }
@@ -58,7 +60,8 @@ impl Watched {
     /// once if `told` by somebody that it is ready.
     fn handle_content(&mut self, content: Content, told: bool, now_unix: i64) -> Verdict {
         let same = content == self.seen;
-        if same && self.judged {
+        let known = same && self.judged;
+        if known && !self.early {
             return Verdict::Same;
         }
         self.seen = content;
@@ -72,7 +75,7 @@ impl Watched {
                 (Err(fault), Some(old)) if old.timely(now_unix).is_ok() => fault,
                 _ => {
                     self.current = Some(Arc::new(new));
-                    (self.judged, self.warned_at) = (true, None);
+                    (self.judged, self.early, self.warned_at) = (true, false, None);
                     return Verdict::Taken;
                 }
             },
@@ -83,7 +86,10 @@ impl Watched {
             return Verdict::Awaited;
         }
         self.judged = same || told;
-        if self.judged {
+        self.early = fault == Fault::TooEarly;
+        if known {
+            Verdict::Same
+        } else if self.judged {
             Verdict::Refused(fault)
         } else {
             Verdict::Awaited
@@ -138,6 +144,7 @@ impl Keeper {
                 pair: pair.clone(),
                 seen: Err(Fault::NoCertificate),
                 judged: false,
+                early: false,
                 current: None,
                 warned_at: None,
             };
@@ -281,6 +288,7 @@ mod tests {
             },
             seen: Err(Fault::NoCertificate),
             judged: false,
+            early: false,
             current: None,
             warned_at: None,
         }
@@ -355,6 +363,22 @@ mod tests {
             Verdict::Refused(Fault::Expired)
         ));
         assert_eq!(watched.current.expect("kept").not_after, 100);
+    }
+
+    #[test]
+    fn one_that_came_before_its_time_is_refused_once_and_taken_when_its_time_has_come() {
+        let mut watched = watched(false);
+        watched.handle_content(pair(1000), true, 50);
+        let (certificate, key) = made(&["a.example"], 100..2000);
+        let early: Content = Ok((certificate.into_bytes(), key.into_bytes()));
+        let mut judge = |told, now| watched.handle_content(early.clone(), told, now);
+        assert!(matches!(judge(true, 60), Verdict::Refused(Fault::TooEarly)));
+        for told in [false, true] {
+            assert!(matches!(judge(told, 70), Verdict::Same));
+        }
+        assert!(matches!(judge(false, 100), Verdict::Taken));
+        assert!(matches!(judge(false, 110), Verdict::Same));
+        assert_eq!(watched.current.expect("one").not_after, 2000);
     }
 
     #[test]
