@@ -56,14 +56,15 @@ pub(super) fn complaints(complaints: &Complaints) -> String {
 pub(super) fn port_list(config: &Config, target: Option<IpAddr>) -> String {
     let to = target.map_or_else(|| "this machine".to_owned(), |ip| ip.to_string());
     let mut text = format!(
-        "Forward each port to the same port of {to}.\n\n{:<16} {:<12} {:<22} why\n",
-        "port", "forward", "for"
+        "Forward each port of the router to that port of {to}.\n\n{:<16} {:<12} {:<12} {:<22} why\n",
+        "port", "to", "forward", "for"
     );
     for line in forward::table(config) {
-        let port = format!("{}/{}", line.ports, line.protocol);
+        let port = format!("{}/{}", line.outside, line.protocol);
+        let inside = line.inside.to_string();
         let _ = writeln!(
             text,
-            "{port:<16} {:<12} {:<22} {}",
+            "{port:<16} {inside:<12} {:<12} {:<22} {}",
             line.need, line.name, line.why
         );
     }
@@ -79,8 +80,10 @@ pub(super) fn port_json(config: &Config, target: Option<IpAddr>) -> String {
             serde_json::json!({
                 "name": line.name,
                 "protocol": line.protocol.to_string(),
-                "first": line.ports.first(),
-                "last": line.ports.last(),
+                "wan_first": line.outside.first(),
+                "wan_last": line.outside.last(),
+                "first": line.inside.first(),
+                "last": line.inside.last(),
                 "target": target,
                 "forward": line.need.word(),
                 "why": line.why,
@@ -147,12 +150,13 @@ mod tests {
         let home = "192.0.2.7".parse().ok();
         let text = port_list(&config, home);
         assert!(
-            text.contains("of 192.0.2.7") && text.contains("7882/udp         needed"),
+            text.contains("of 192.0.2.7") && text.contains("7882/udp         7882         needed"),
             "{text}"
         );
         let json: serde_json::Value =
             serde_json::from_str(&port_json(&config, home)).expect("JSON");
         assert_eq!(json[0]["first"], 7882);
+        assert_eq!(json[0]["wan_first"], 7882);
         assert_eq!(json[0]["forward"], "needed");
         assert_eq!(json[0]["target"], "192.0.2.7");
         let text = next_steps(&config, 7880);

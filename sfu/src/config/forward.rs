@@ -4,6 +4,7 @@
 //! It knows no address. Called by `foci ports`.
 
 use crate::config::check::Config;
+use crate::config::check::acme::Challenge;
 use crate::config::ports::{PortRange, PortUse, Protocol};
 use std::fmt;
 
@@ -39,15 +40,17 @@ impl fmt::Display for Need {
     }
 }
 
-/// One line of the table: outside and inside the port is the same, for clients are told one number.
+/// One line of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forward {
     /// What listens there.
     pub name: &'static str,
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// The ports, outside and inside.
-    pub ports: PortRange,
+    /// The ports as clients are told them: those of the router.
+    pub outside: PortRange,
+    /// Where they lead to on this machine: to one port, or each to the same.
+    pub inside: PortRange,
     /// How much depends on it.
     pub need: Need,
     /// Why.
@@ -60,17 +63,64 @@ pub struct Forward {
 #[must_use]
 pub fn table(config: &Config) -> Vec<Forward> {
     let lends = config.turn.static_auth_secret.is_some();
-    let mut table: Vec<Forward> = config
-        .ports()
-        .into_iter()
-        .map(|used| forward(used, lends))
-        .collect();
+    let mut table: Vec<Forward> = Vec::new();
+    for used in config.ports() {
+        let each = outside(&used, config).into_iter();
+        table.extend(each.map(|outside| forward(used, outside, lends)));
+    }
+    table.extend(challenge(config));
     table.sort_by_key(|line| line.need);
     table
 }
 
+/// The ports clients are told for these.
+fn outside(used: &PortUse, config: &Config) -> Vec<PortRange> {
+    let told = match used.key {
+        "tls.port" => vec![config.tls.advertised_port],
+        "turn.tls_port" => vec![config.turn.advertised_tls_port],
+        "rtc.udp_port" | "rtc.tcp_port" => {
+            let listed = config.rtc.public.advertise.iter();
+            let of = listed.filter(|one| one.protocol.is_none_or(|of| of == used.protocol));
+            // Without a port it is the one we listen on.
+            of.map(|one| one.port.unwrap_or_default()).collect()
+        }
+        _ => Vec::new(),
+    };
+    let mut ports: Vec<PortRange> = told
+        .into_iter()
+        .map(|port| PortRange::new(port, port).unwrap_or(used.ports))
+        .collect();
+    ports.sort_unstable_by_key(|ports| ports.first());
+    ports.dedup();
+    if ports.is_empty() {
+        ports.push(used.ports);
+    }
+    ports
+}
+
+/// Where an authority looks whether the hosts of a certificate are ours.
+fn challenge(config: &Config) -> Option<Forward> {
+    const HTTP: u16 = 80;
+    const HTTPS: u16 = 443;
+    let (outside, inside, key) = match config.tls.acme.as_ref()?.challenge {
+        Challenge::Http01 => (HTTP, config.http.port, "port"),
+        // Clients come there as well, mostly.
+        Challenge::TlsAlpn01 if config.tls.advertised_port == HTTPS => return None,
+        Challenge::TlsAlpn01 => (HTTPS, config.tls.port, "tls.port"),
+    };
+    Some(Forward {
+        name: "certificates (ACME)",
+        protocol: Protocol::Tcp,
+        outside: PortRange::new(outside, outside).ok()?,
+        inside: PortRange::new(inside, inside).ok()?,
+        need: Need::Needed,
+        why: "the authority looks there; without it no certificate is made or renewed",
+        key,
+    })
+}
+
 /// `lends`: users of a homeserver are served by the TURN server as well.
-fn forward(used: PortUse, lends: bool) -> Forward {
+fn forward(used: PortUse, outside: PortRange, lends: bool) -> Forward {
     let (need, why) = match used.key {
         "port" => (
             Need::Optional,
@@ -105,7 +155,8 @@ fn forward(used: PortUse, lends: bool) -> Forward {
     Forward {
         name: used.purpose,
         protocol: used.protocol,
-        ports: used.ports,
+        outside,
+        inside: used.ports,
         need,
         why,
         key: used.key,
@@ -125,8 +176,54 @@ mod tests {
         let text = format!("keys: {{k: 0123456789abcdef0123456789abcdef}}\n{text}");
         values.read_yaml(&text, "f", true, &mut complaints);
         let table = table(&check(&mut values, &mut complaints));
-        let line = |line: &Forward| (format!("{}/{}", line.ports, line.protocol), line.need);
+        let line = |line: &Forward| (format!("{}/{}", line.outside, line.protocol), line.need);
         table.iter().map(line).collect()
+    }
+
+    /// What leads elsewhere than its number says.
+    fn mapped(text: &str) -> Vec<String> {
+        let mut values = Values::default();
+        let mut complaints = Complaints::default();
+        let text = format!("keys: {{k: 0123456789abcdef0123456789abcdef}}\n{text}");
+        values.read_yaml(&text, "f", true, &mut complaints);
+        let table = table(&check(&mut values, &mut complaints));
+        assert!(!complaints.has_errors(), "{:?}", complaints.list());
+        let differs = table.iter().filter(|line| line.outside != line.inside);
+        let shown = differs.map(|line| {
+            let (outside, inside) = (line.outside, line.inside);
+            format!("{outside}>{inside}/{} {}", line.protocol, line.key)
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn a_port_that_clients_are_told_in_place_of_ours_is_the_router_s() {
+        assert_eq!(mapped(""), Vec::<String>::new());
+        let tls = "tls: {port: 8443, advertised_port: 443, external_tls: true}\n";
+        assert_eq!(mapped(tls), ["443>8443/tcp tls.port"]);
+        let turn = "turn: {tls_port: 5350, advertised_tls_port: 443, external_tls: true}\n";
+        assert_eq!(mapped(turn), ["443>5350/tcp turn.tls_port"]);
+        let media =
+            "rtc: {advertise: ['203.0.113.7:40000/udp', '[2001:db8::1]', '203.0.113.7:443/tcp']}\n";
+        let expected = ["40000>7882/udp rtc.udp_port", "443>7881/tcp rtc.tcp_port"];
+        assert_eq!(mapped(media), expected);
+        let both: Vec<String> = needs(media).into_iter().map(|(port, _)| port).collect();
+        assert!(
+            both.contains(&"7882/udp".to_owned()),
+            "IPv6 comes by our own"
+        );
+    }
+
+    #[test]
+    fn an_authority_that_looks_for_a_page_comes_to_port_80() {
+        let acme = |rest: &str, challenge: &str| {
+            let acme = format!("{{domains: [a.example], storage: /tmp/a, challenge: {challenge}}}");
+            mapped(&format!("tls: {{port: 8443, {rest}acme: {acme}}}\n"))
+        };
+        assert_eq!(acme("", "http-01"), ["80>7880/tcp port"]);
+        assert_eq!(acme("", "tls-alpn-01"), ["443>8443/tcp tls.port"]);
+        let told = acme("advertised_port: 443, ", "tls-alpn-01");
+        assert_eq!(told, ["443>8443/tcp tls.port"], "once");
     }
 
     #[test]
