@@ -7,7 +7,7 @@
 mod netlink;
 mod stun;
 
-use crate::advertise::{Advertiser, Belief, Change, Family, Interface};
+use crate::advertise::{self, Advertiser, Belief, Change, Family, Interface};
 use crate::config::check::Rtc;
 use crate::config::ports::PortRange;
 use netlink::Netlink;
@@ -29,8 +29,10 @@ const NAME_WITHIN: Duration = Duration::from_secs(5);
 const ASK_EVERY: Duration = Duration::from_secs(2);
 /// Until an address is known, all are asked again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// A STUN server's answer that changes something is asked for a second time after this.
+/// An answer that changes something is asked for a second time after this.
 const DOUBT_FOR: Duration = Duration::from_millis(300);
+/// A change that could not be told is told again after this.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 /// The addresses the media sockets bind: everything, in both families where the machine has them.
 #[must_use]
@@ -161,9 +163,14 @@ impl Watcher {
     }
 
     /// Runs until it is dropped. `told` hears of every change, and after each answer whether what is
-    /// known will do.
-    pub async fn run(mut self, every: Duration, mut told: impl FnMut(Option<Change>, bool)) {
+    /// known will do. As long as it says that something is still to be told it is called again.
+    pub async fn run(
+        mut self,
+        every: Duration,
+        mut told: impl FnMut(Option<Change>, bool) -> bool,
+    ) {
         let mut netlink = Netlink::open();
+        let mut owed = None;
         let mut tick = interval(every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -184,8 +191,10 @@ impl Watcher {
                 Some(heard) = self.asking.join_next() => self.hear(heard),
                 () = gone => self.advertiser.handle_timeout(now()),
                 () = again => self.look(),
+                () = until(owed) => {}
             }
-            told(self.advertiser.poll_change(), self.advertiser.is_ready());
+            let owes = told(self.advertiser.poll_change(), self.advertiser.is_ready());
+            owed = owes.then(|| now() + TELL_AGAIN);
         }
     }
 
@@ -204,14 +213,19 @@ impl Watcher {
             (at + ASK_EVERY).saturating_duration_since(now())
         });
         self.asked = Some(now() + wait);
+        self.look_up(wait);
+        for family in [Family::V4, Family::V6] {
+            self.ask(family, wait);
+        }
+    }
+
+    /// Looks up the name, if its addresses count.
+    fn look_up(&mut self, wait: Duration) {
         if let Some(name) = self.advertiser.name().map(str::to_owned) {
             self.asking.spawn(async move {
                 sleep(wait).await;
                 Heard::Name(look_up(&name).await)
             });
-        }
-        for family in [Family::V4, Family::V6] {
-            self.ask(family, wait);
         }
     }
 
@@ -243,12 +257,32 @@ impl Watcher {
         }
     }
 
+    /// True if the name has an address that may be told.
+    fn hear_name(&mut self, ips: &[IpAddr]) -> bool {
+        let (usable, useless): (Vec<IpAddr>, _) = ips
+            .iter()
+            .partition(|ip| advertise::is_usable(**ip, self.advertiser.tells_loopback()));
+        if !useless.is_empty() {
+            tracing::warn!(
+                addresses = ?useless,
+                "the name in rtc.node_ip has addresses that lead to no machine but the asker's own, or to \
+                 none: not told; give the name its public address, or write that in rtc.node_ip"
+            );
+        }
+        match self.advertiser.handle_named(&usable) {
+            Belief::Settled => {}
+            Belief::Learned => tracing::info!(addresses = ?usable, "rtc.node_ip looked up"),
+            Belief::Doubted => {
+                tracing::info!(addresses = ?usable, "rtc.node_ip has other addresses, looked up for a second time");
+                self.look_up(DOUBT_FOR);
+            }
+        }
+        !usable.is_empty()
+    }
+
     fn hear(&mut self, heard: Result<Heard, tokio::task::JoinError>) {
         let answered = match heard {
-            Ok(Heard::Name(ips)) => {
-                self.advertiser.handle_named(&ips);
-                !ips.is_empty()
-            }
+            Ok(Heard::Name(ips)) => self.hear_name(&ips),
             Ok(Heard::Stun(Some(answer))) => {
                 self.hear_stun(&answer);
                 true

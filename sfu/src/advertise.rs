@@ -11,7 +11,7 @@ use crate::config::ports::Protocol;
 use crate::media::message::PathTransport;
 use crate::media::transport::candidates::Candidate;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 #[cfg(test)]
@@ -23,6 +23,12 @@ const CONTAINER_INTERFACES: [&str; 10] = [
 ];
 /// An address that is taken away and given back within this time was not gone: a renewed lease.
 const GONE_AFTER: Duration = Duration::from_millis(500);
+
+/// A name of many addresses may have some of them in each answer only: one that is missing in so many
+/// look-ups, a minute each where nothing is configured, is gone.
+const GONE_LOOKUPS: u32 = 10;
+/// Addresses of a name that are told: more make every client's checks slow.
+const MOST_NAMED: usize = 16;
 
 /// One address of one interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +88,7 @@ impl Source {
     }
 }
 
-/// What a STUN server's answer made of what was known.
+/// What an answer made of what was known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Belief {
     /// It is as it was.
@@ -104,12 +110,78 @@ pub struct Change {
     pub gone: Vec<IpAddr>,
 }
 
+impl Change {
+    /// What is to be told in the place of this one and of one before it that nobody was told of.
+    #[must_use]
+    pub fn after(mut self, before: Self) -> Self {
+        let gone: BTreeSet<IpAddr> = before.gone.into_iter().chain(self.gone).collect();
+        self.gone = gone.into_iter().collect();
+        self
+    }
+}
+
 /// What STUN servers said of one family.
 #[derive(Debug, Clone, Copy, Default)]
 struct Asked {
     known: Option<IpAddr>,
     /// Another one, said once.
     doubt: Option<IpAddr>,
+}
+
+/// What a name has.
+#[derive(Debug)]
+struct Named {
+    /// Its addresses, and in how many answers each has been missing since.
+    known: Vec<(IpAddr, u32)>,
+    /// Those that one answer had besides.
+    doubt: Vec<IpAddr>,
+}
+
+impl Named {
+    const NOTHING: Self = Self {
+        known: Vec::new(),
+        doubt: Vec::new(),
+    };
+
+    fn ips(&self) -> impl Iterator<Item = IpAddr> {
+        self.known.iter().map(|(ip, _)| *ip)
+    }
+
+    /// An answer, in order. One may be wrong: what is new must be said twice, and whatever some of the
+    /// known ones are still said with is not all there is.
+    fn handle(&mut self, ips: &[IpAddr]) -> Belief {
+        let is_known = |ip: &IpAddr| self.ips().any(|known| known == *ip);
+        let new: Vec<IpAddr> = ips.iter().copied().filter(|ip| !is_known(ip)).collect();
+        let goes_on = ips.iter().any(is_known);
+        let certain = self.known.is_empty() || new.iter().all(|ip| self.doubt.contains(ip));
+        if !certain {
+            // Whoever says something else each time is asked again at his usual turn.
+            let first = self.doubt.is_empty();
+            self.doubt = new;
+            return if first {
+                Belief::Doubted
+            } else {
+                Belief::Settled
+            };
+        }
+        self.doubt.clear();
+        for (ip, missing) in &mut self.known {
+            *missing = if ips.contains(ip) { 0 } else { *missing + 1 };
+        }
+        let before = self.known.len();
+        self.known
+            .retain(|(_, missing)| *missing == 0 || (goes_on && *missing < GONE_LOOKUPS));
+        let place = MOST_NAMED.saturating_sub(self.known.len());
+        let new: Vec<(IpAddr, u32)> = new.into_iter().take(place).map(|ip| (ip, 0)).collect();
+        let changed = self.known.len() != before || !new.is_empty();
+        self.known.extend(new);
+        self.known.sort_unstable();
+        if changed {
+            Belief::Learned
+        } else {
+            Belief::Settled
+        }
+    }
 }
 
 /// What is known of our addresses.
@@ -120,7 +192,7 @@ pub struct Advertiser {
     udp_port: u16,
     /// Addresses of the interfaces, and since when they are gone.
     local: Vec<(Interface, Option<Instant>)>,
-    named: Vec<IpAddr>,
+    named: Named,
     asked: [Asked; 2],
     told: Vec<Candidate>,
 }
@@ -133,7 +205,7 @@ impl Advertiser {
             rtc,
             udp_port,
             local: Vec::new(),
-            named: Vec::new(),
+            named: Named::NOTHING,
             asked: [Asked {
                 known: None,
                 doubt: None,
@@ -149,7 +221,7 @@ impl Advertiser {
         self.rtc.force_tcp = before.force_tcp;
         // What was heard holds only for who was asked.
         if self.rtc.public.name != before.public.name {
-            self.named.clear();
+            self.named = Named::NOTHING;
         }
         if self.rtc.public.stun_servers != before.public.stun_servers {
             self.asked = [Asked::default(); 2];
@@ -196,12 +268,19 @@ impl Advertiser {
         self.local.sort_by_key(|(interface, _)| interface.ip);
     }
 
-    /// What the name has now. A look-up that failed changes nothing.
-    pub fn handle_named(&mut self, ips: &[IpAddr]) {
-        if !ips.is_empty() {
-            let ips: BTreeSet<IpAddr> = ips.iter().map(IpAddr::to_canonical).collect();
-            self.named = ips.into_iter().collect();
+    /// What the name has now, of what [`is_usable`]. A look-up that failed changes nothing.
+    pub fn handle_named(&mut self, ips: &[IpAddr]) -> Belief {
+        let ips: BTreeSet<IpAddr> = ips.iter().map(IpAddr::to_canonical).collect();
+        if ips.is_empty() {
+            return Belief::Settled;
         }
+        self.named.handle(&ips.into_iter().collect::<Vec<_>>())
+    }
+
+    /// May clients be told loopback, for they are on this machine?
+    #[must_use]
+    pub const fn tells_loopback(&self) -> bool {
+        self.rtc.enable_loopback_candidate
     }
 
     /// What a STUN server says. Silence changes nothing: the servers may be away, or a firewall new.
@@ -259,7 +338,7 @@ impl Advertiser {
     pub fn is_ready(&self) -> bool {
         let asked =
             self.stun_servers().is_empty() || self.asked.iter().any(|one| one.known.is_some());
-        let named = self.name().is_none() || !self.named.is_empty();
+        let named = self.name().is_none() || !self.named.known.is_empty();
         asked && named && !self.candidates().is_empty()
     }
 
@@ -288,7 +367,7 @@ impl Advertiser {
             return (Source::NodeIp, node);
         }
         if self.name().is_some() {
-            return (Source::Name, self.named.clone());
+            return (Source::Name, self.named.ips().collect());
         }
         let asked = self.asked.iter().filter_map(|one| one.known);
         (Source::Stun, asked.collect())
@@ -362,6 +441,16 @@ impl Advertiser {
         }
         list
     }
+}
+
+/// Does an address that a name has lead to a machine at all? A machine's own name mostly has 127.0.1.1 in
+/// its own `/etc/hosts`.
+#[must_use]
+pub fn is_usable(ip: IpAddr, loopback: bool) -> bool {
+    let ip = ip.to_canonical();
+    let broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+    let nowhere = ip.is_unspecified() || ip.is_multicast() || broadcast;
+    !nowhere && (loopback || !ip.is_loopback())
 }
 
 /// May clients be told this address of this interface?

@@ -217,13 +217,72 @@ fn a_name_is_followed_and_a_look_up_that_fails_changes_nothing() {
     assert!(!world.advertiser.is_ready());
     assert_eq!(world.told(), None, "not an address that nobody named");
     let ip = |text: &str| text.parse().expect("an address");
-    world.advertiser.handle_named(&[ip("203.0.113.7")]);
+    let first = world.advertiser.handle_named(&[ip("203.0.113.7")]);
+    assert_eq!(first, Belief::Learned);
     assert_eq!(world.told().as_deref(), Some("203.0.113.7:7882"));
     world.advertiser.handle_named(&[]);
     assert_eq!(world.told(), None);
-    world.advertiser.handle_named(&[ip("203.0.113.8")]);
-    assert_eq!(world.told().as_deref(), Some("203.0.113.8:7882"));
+    let [other, third] = [ip("203.0.113.8"), ip("203.0.113.9")];
+    assert_eq!(world.advertiser.handle_named(&[other]), Belief::Doubted);
+    assert_eq!(world.advertiser.handle_named(&[third]), Belief::Settled);
+    assert_eq!(world.told(), None, "each was said once");
+    assert_eq!(world.advertiser.handle_named(&[third]), Belief::Learned);
+    assert_eq!(world.told().as_deref(), Some("203.0.113.9:7882"));
     assert!(world.advertiser.is_ready());
+}
+
+#[test]
+fn a_name_that_tells_some_of_its_addresses_at_a_time_keeps_them_all() {
+    let mut world = World::new("node_ip: sfu.example.org");
+    let ips = |last: &[u8]| -> Vec<IpAddr> {
+        last.iter()
+            .map(|last| [203, 0, 113, *last].into())
+            .collect()
+    };
+    world.advertiser.handle_named(&ips(&[1, 2]));
+    world.told();
+    // What is new is said twice.
+    assert_eq!(
+        world.advertiser.handle_named(&ips(&[2, 3])),
+        Belief::Doubted
+    );
+    assert_eq!(
+        world.advertiser.handle_named(&ips(&[2, 3])),
+        Belief::Learned
+    );
+    let all = "203.0.113.1:7882 203.0.113.2:7882 203.0.113.3:7882";
+    assert_eq!(world.told().as_deref(), Some(all));
+    for turn in [[3, 1], [1, 2], [2, 3]].into_iter().cycle().take(99) {
+        assert_eq!(world.advertiser.handle_named(&ips(&turn)), Belief::Settled);
+        assert_eq!(world.told(), None);
+    }
+    world.advertiser.handle_named(&ips(&[1, 2, 3]));
+    // One is gone for good.
+    let mut looks = 0;
+    while world.advertiser.handle_named(&ips(&[1, 3])) == Belief::Settled {
+        assert_eq!(world.told(), None);
+        looks += 1;
+    }
+    assert_eq!(looks, GONE_LOOKUPS - 1);
+    let left = "203.0.113.1:7882 203.0.113.3:7882";
+    assert_eq!(world.told().as_deref(), Some(left));
+}
+
+#[test]
+fn a_name_s_addresses_that_lead_nowhere_are_of_no_use() {
+    let usable = |text: &str, loopback| {
+        let ip: IpAddr = text.parse().expect("an address");
+        is_usable(ip, loopback)
+    };
+    for text in ["127.0.1.1", "::1", "::ffff:127.0.1.1"] {
+        assert!(!usable(text, false) && usable(text, true), "{text}");
+    }
+    for text in ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255"] {
+        assert!(!usable(text, true), "{text}");
+    }
+    for text in ["192.0.2.1", "10.0.0.1", "2001:db8::1"] {
+        assert!(usable(text, false), "{text}");
+    }
 }
 
 #[test]
@@ -256,6 +315,23 @@ fn a_new_address_is_told_at_once_and_one_that_goes_only_if_it_stays_away() {
     world.after(500);
     assert_eq!(world.told(), None);
     assert!(!world.advertiser.is_ready());
+}
+
+#[test]
+fn a_change_that_nobody_was_told_of_goes_on_in_the_next_one() {
+    let mut world = World::new("node_ip: sfu.example.org");
+    let ip = |last: u8| IpAddr::from([203, 0, 113, last]);
+    let mut change = |last: u8| {
+        for _ in 0..2 {
+            world.advertiser.handle_named(&[ip(last)]);
+        }
+        world.advertiser.poll_change().expect("a change")
+    };
+    let [_, second, third] = [1, 2, 3].map(&mut change);
+    assert_eq!((&second.gone, &third.gone), (&vec![ip(1)], &vec![ip(2)]));
+    let owed = third.clone().after(second);
+    assert_eq!(owed.gone, [ip(1), ip(2)]);
+    assert_eq!(owed.candidates, third.candidates);
 }
 
 #[test]

@@ -86,18 +86,23 @@ impl Reach {
             self.watcher
                 .run(rtc.public.check_every, move |change, reachable| {
                     readiness.set_reachable(reachable);
-                    let _ = owed.take_if(|change| tell(change, &workers, &rooms));
-                    let Some(change) = change else {
-                        return relay.look();
-                    };
-                    announce(&change.candidates);
-                    relay.follow(&change.candidates);
-                    count(&change, true);
-                    if tries {
-                        try_from_inside(&change);
+                    match change {
+                        None => relay.look(),
+                        Some(change) => {
+                            announce(&change.candidates);
+                            relay.follow(&change.candidates);
+                            count(&change, true);
+                            if tries {
+                                try_from_inside(&change);
+                            }
+                            owed = Some(match owed.take() {
+                                Some(before) => change.after(before),
+                                None => change,
+                            });
+                        }
                     }
-                    owed = Some(change);
                     let _ = owed.take_if(|change| tell(change, &workers, &rooms));
+                    owed.is_some()
                 }),
         );
     }
