@@ -58,18 +58,14 @@ impl Owners {
         }
         self.proxies.send_replace(settings.proxies);
         let mut policy = settings.policy;
-        // Our own TURN server runs on as it is.
-        let ours = |server: &&IceServer| matches!(server.credential, Credential::Ours(_));
-        let ours: Vec<IceServer> = self
-            .policy
-            .borrow()
-            .ice_servers
-            .iter()
-            .filter(ours)
-            .cloned()
-            .collect();
-        policy.ice_servers.splice(0..0, ours);
-        self.policy.send_replace(policy);
+        // Our own TURN server runs on as it is. It tells of its addresses at any time: what is read of
+        // it here and what is written must be one step.
+        self.policy.send_modify(|running| {
+            let ours = |server: &&IceServer| matches!(server.credential, Credential::Ours(_));
+            let ours: Vec<IceServer> = running.ice_servers.iter().filter(ours).cloned().collect();
+            policy.ice_servers.splice(0..0, ours);
+            *running = policy;
+        });
         self.telemetry.reload(&settings.logging);
         Ok(())
     }
