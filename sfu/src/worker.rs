@@ -269,14 +269,22 @@ impl Worker {
 
     /// Reads connections, and tells the plane which of them are gone.
     fn receive_tcp(&mut self, now: Instant) {
-        let (plane, recorder) = (&mut self.plane, &mut self.recorder);
-        self.tcp.receive(now, |path, datagram| {
-            match recorder {
-                None => plane.handle_datagram(path, datagram, now),
-                Some(recorder) => recorder.datagram(plane, path, datagram, now),
+        for _ in 0..BATCHES_PER_PASS {
+            let (plane, recorder) = (&mut self.plane, &mut self.recorder);
+            let more = self.tcp.receive(now, |path, datagram| {
+                match recorder {
+                    None => plane.handle_datagram(path, datagram, now),
+                    Some(recorder) => recorder.datagram(plane, path, datagram, now),
+                }
+                plane.knows(&path)
+            });
+            if !more {
+                break;
             }
-            plane.knows(&path)
-        });
+            // What was received must be forwarded before the history is written over.
+            self.send(now);
+        }
+        let (plane, recorder) = (&mut self.plane, &mut self.recorder);
         self.tcp.look(now, |path| plane.knows(path));
         while let Some(path) = self.tcp.poll_lost() {
             if let Some(recorder) = recorder {

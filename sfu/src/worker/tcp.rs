@@ -11,7 +11,7 @@ use crate::metrics::ConnectionEnd as End;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,8 +19,11 @@ use std::time::{Duration, Instant};
 
 /// Tokens of connections begin here; those of UDP sockets lie below.
 const FIRST_TOKEN: usize = 256;
-/// Reads of one connection in one pass, of some 16 KiB each: nobody starves the others.
-const READS_PER_PASS: usize = 4;
+/// Reads of one connection at its turn, of some 16 KiB each: nobody starves the others.
+const READS_PER_TURN: usize = 4;
+/// Datagrams taken at once, as many as the kernel hands over of UDP: a track keeps the last few dozen
+/// packets only, and what is not sent before they are written over is lost.
+const DATAGRAMS_PER_BATCH: usize = 32;
 /// What the kernel may hold that is not under way yet. More would make media late where we cannot
 /// drop it; less would leave the line idle between two passes.
 const UNSENT_BYTES: u32 = 32 * 1024;
@@ -100,7 +103,7 @@ pub struct Connections {
     open: HashMap<u32, Connection>,
     next: u32,
     /// Those that may have something to read.
-    ready: Vec<u32>,
+    ready: VecDeque<u32>,
     /// Those with something to write.
     dirty: Vec<u32>,
     /// The paths of those that ended.
@@ -117,7 +120,7 @@ impl Connections {
             registry,
             open: HashMap::new(),
             next: 0,
-            ready: Vec::new(),
+            ready: VecDeque::new(),
             dirty: Vec::new(),
             lost: Vec::new(),
             next_look: None,
@@ -155,7 +158,7 @@ impl Connections {
             _places: accepted.places,
         };
         self.open.insert(number, connection);
-        self.ready.push(number);
+        self.ready.push_back(number);
         self.next_look.get_or_insert(now + LOOK_EVERY);
     }
 
@@ -167,7 +170,7 @@ impl Connections {
             return;
         };
         if readable && !std::mem::replace(&mut connection.is_ready, true) {
-            self.ready.push(number);
+            self.ready.push_back(number);
         }
         if writable {
             connection.writable = true;
@@ -183,19 +186,28 @@ impl Connections {
         !self.ready.is_empty() || !self.dirty.is_empty()
     }
 
-    /// Reads from each that has something. `take` tells whether whoever sent the datagram is known
-    /// there: a connection begins with a check that makes him so.
-    pub fn receive(&mut self, now: Instant, mut take: impl FnMut(Path, &mut [u8]) -> bool) {
-        for number in std::mem::take(&mut self.ready) {
+    /// Reads a batch of those that have something, each in its turn; true if there may be more. `take` tells
+    /// whether whoever sent the datagram is known there: a connection begins with a check that makes him
+    /// so.
+    pub fn receive(&mut self, now: Instant, mut take: impl FnMut(Path, &mut [u8]) -> bool) -> bool {
+        let mut left = DATAGRAMS_PER_BATCH;
+        for _ in 0..self.ready.len() {
+            if left == 0 {
+                break;
+            }
+            let Some(number) = self.ready.pop_front() else {
+                break;
+            };
             let Some(connection) = self.open.get_mut(&number) else {
                 continue;
             };
-            match connection.receive(now, &mut take) {
-                Ok(true) => self.ready.push(number),
+            match connection.receive(now, &mut left, &mut take) {
+                Ok(true) => self.ready.push_back(number),
                 Ok(false) => connection.is_ready = false,
                 Err(end) => self.end(number, end),
             }
         }
+        !self.ready.is_empty()
     }
 
     /// Puts the packets of a run into frames of a connection.
@@ -290,15 +302,19 @@ impl Connections {
 }
 
 impl Connection {
-    /// Reads what there is; true if there may be more.
+    /// Reads what there is, up to `left` datagrams; true if there may be more.
     fn receive(
         &mut self,
         now: Instant,
+        left: &mut usize,
         take: &mut impl FnMut(Path, &mut [u8]) -> bool,
     ) -> Result<bool, End> {
         // What came with the connection is there already.
-        self.cut(now, take)?;
-        for _ in 0..READS_PER_PASS {
+        self.cut(now, left, take)?;
+        for _ in 0..READS_PER_TURN {
+            if *left == 0 {
+                break;
+            }
             match self.stream.read(self.deframer.room()) {
                 Ok(0) => return Err(End::Closed),
                 Ok(count) => self.deframer.filled(count),
@@ -306,7 +322,7 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Err(End::Closed),
             }
-            self.cut(now, take)?;
+            self.cut(now, left, take)?;
         }
         Ok(true)
     }
@@ -314,9 +330,13 @@ impl Connection {
     fn cut(
         &mut self,
         now: Instant,
+        left: &mut usize,
         take: &mut impl FnMut(Path, &mut [u8]) -> bool,
     ) -> Result<(), End> {
-        while let Some(datagram) = self.deframer.next_frame().map_err(|_| End::Malformed)? {
+        while *left > 0
+            && let Some(datagram) = self.deframer.next_frame().map_err(|_| End::Malformed)?
+        {
+            *left -= 1;
             self.heard = now;
             if !take(self.path, datagram) {
                 self.strange += 1;
@@ -354,4 +374,51 @@ fn prepare(stream: &mut TcpStream, registry: &Registry, token: Token) -> io::Res
     stream.set_nodelay(true)?;
     SockRef::from(&*stream).set_tcp_notsent_lowat(UNSENT_BYTES)?;
     registry.register(stream, token, Interest::READABLE | Interest::WRITABLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::{Events, Poll};
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_burst_is_taken_in_batches_between_which_it_can_be_sent() {
+        let mut poll = Poll::new().expect("epoll");
+        let mut connections = Connections::new(poll.registry().try_clone().expect("epoll"));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let at = listener.local_addr().expect("an address");
+        let mut client = std::net::TcpStream::connect(at).expect("connected");
+        let (stream, remote) = listener.accept().expect("accepted");
+        stream.set_nonblocking(true).expect("set");
+        let now = Instant::now();
+        let accepted = Accepted {
+            stream,
+            deframer: Deframer::default(),
+            remote,
+            local: at.ip(),
+            places: Vec::new(),
+        };
+        connections.adopt(accepted, now);
+        let frames: Vec<u8> = (0..=u8::MAX).flat_map(|number| [0, 1, number]).collect();
+        client.write_all(&frames).expect("sent");
+        let mut taken: Vec<u8> = Vec::new();
+        let mut events = Events::with_capacity(4);
+        while taken.len() <= usize::from(u8::MAX) {
+            if !connections.has_more() {
+                poll.poll(&mut events, None).expect("polled");
+                for event in events.iter() {
+                    connections.mark(event.token().0, event.is_readable(), event.is_writable());
+                }
+            }
+            let before = taken.len();
+            let more = connections.receive(now, |_, datagram| {
+                taken.extend_from_slice(datagram);
+                true
+            });
+            assert!(taken.len() - before <= DATAGRAMS_PER_BATCH);
+            assert_eq!(more, connections.has_more());
+        }
+        assert!(taken.into_iter().eq(0..=u8::MAX));
+    }
 }
