@@ -91,9 +91,10 @@ impl Ours {
     #[must_use]
     pub fn ticket(&self, username: &str) -> Option<Ticket> {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(username).ok()?).ok()?;
-        let mut parts = text.split('|');
-        let (key, sid, expires) = (parts.next()?, parts.next()?, parts.next()?);
-        if key != self.key || parts.next().is_some() {
+        // A key may have any name: the two others are read first, which have no such character.
+        let mut parts = text.rsplitn(3, '|');
+        let (expires, sid, key) = (parts.next()?, parts.next()?, parts.next()?);
+        if key != self.key {
             return None;
         }
         Some(Ticket {
@@ -174,6 +175,18 @@ mod tests {
         assert_eq!(ticket.participant, "PA_1");
         assert_eq!(ticket.expires_unix_s, NOW + 600);
         assert_eq!(ticket.password.reveal(), told.credential);
+    }
+
+    #[test]
+    fn a_key_may_have_any_name() {
+        for key in ["a|b", "|", "1|2|3"] {
+            let mut ours = ours();
+            key.clone_into(&mut ours.key);
+            let told = told(Credential::Ours(ours.clone()));
+            let ticket = ours.ticket(&told.username).expect("ours");
+            assert_eq!(ticket.participant, "PA_1", "{key}");
+            assert_eq!(ticket.password.reveal(), told.credential);
+        }
     }
 
     #[test]
