@@ -4,7 +4,7 @@ use super::opened::Media;
 use super::tracks::Fanout;
 use super::{Plane, fanout};
 use crate::media::demux::{Path, Sender, username};
-use crate::media::message::{Event, PathReport, Side};
+use crate::media::message::{Event, PathReport, PathTransport, Side};
 use crate::media::peer::uplink::{Recognised, Stream};
 use crate::media::transport::Change;
 use crate::media::transport::candidates::Candidate;
@@ -98,8 +98,13 @@ impl Plane {
 
     fn report(&self, path: Path) -> PathReport {
         let transport = path.carrier.transport();
+        // What TURN relays comes to the address of UDP.
+        let told = match transport {
+            PathTransport::Turn => PathTransport::Udp,
+            direct => direct,
+        };
         let like = |candidate: &&Candidate| {
-            candidate.transport == transport && candidate.at.is_ipv4() == path.remote.is_ipv4()
+            candidate.transport == told && candidate.at.is_ipv4() == path.remote.is_ipv4()
         };
         let advertised = self.setup.advertised.iter().find(like).map(|one| one.at);
         let local = match (path.local, advertised) {

@@ -2,7 +2,8 @@
 
 use super::client::Client;
 use super::world::{World, audio, ms, video};
-use crate::media::message::{Event, PeerFailure};
+use crate::media::demux::Carrier;
+use crate::media::message::{Event, PathTransport, PeerFailure};
 use std::time::Duration;
 
 fn connected(events: &[Event]) -> usize {
@@ -36,6 +37,28 @@ fn a_client_that_checks_and_shakes_hands_is_connected_once() {
     world.live(Duration::from_secs(20));
     let events = world.take_events();
     assert_eq!((connected(&events), moved(&events)), (1, 0), "{events:?}");
+}
+
+#[test]
+fn whoever_comes_through_turn_is_told_of_by_the_address_of_udp() {
+    let mut world = World::new();
+    let who = offered(&mut world);
+    let path = &mut world.clients[who].path;
+    path.carrier = Carrier::Relay {
+        slot: 1,
+        generation: 1,
+    };
+    path.local = Some([127, 0, 0, 1].into());
+    world.check(who, true);
+    world.shake(who);
+    let events = world.take_events();
+    let path = events.iter().find_map(|event| match event {
+        Event::Connected { path, .. } => Some(*path),
+        _ => None,
+    });
+    let path = path.expect("connected");
+    assert_eq!(path.transport, PathTransport::Turn);
+    assert_eq!(path.local, ([127, 0, 0, 1], 7882).into());
 }
 
 #[test]
