@@ -120,7 +120,11 @@ impl ClientApi {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let same = known.config.as_ref().map(|of| Arc::ptr_eq(of, config));
         if same != Some(true) {
-            let now = Instant::now();
+            let (now, before) = (Instant::now(), known.config.take().unwrap_or_default());
+            // One that something else is said of now is no longer known at all.
+            known
+                .apis
+                .retain(|server, _| said(&before, server) == said(config, server));
             known.apis.values_mut().for_each(|(_, until)| *until = now);
             known.config = Some(Arc::clone(config));
         }
@@ -182,6 +186,12 @@ impl ClientApi {
             Err(_) => None,
         }
     }
+}
+
+/// All that a configuration says of where an API is, and how it may be reached.
+fn said<'a>(config: &'a Config, server: &str) -> (Option<&'a str>, Option<&'a str>, Reach) {
+    let (api, base) = (config.client_api(server), config.base_url(server));
+    (api, base, reach(config, server))
 }
 
 fn reach(config: &Config, server: &str) -> Reach {
@@ -273,6 +283,23 @@ mod tests {
         let known = (Some(known), past);
         api.known(&config).apis.insert(name.to_owned(), known);
         assert!(api.find(name).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn one_that_is_no_longer_named_is_not_known_by_what_was_said_of_it() {
+        let name = "127.0.0.1:1";
+        let named = Config {
+            homeservers: vec![Homeserver {
+                name: name.into(),
+                url: "http://a".into(),
+            }],
+            ..Config::default()
+        };
+        let owner = Owner::new(named).expect("good");
+        let api = under(&owner);
+        assert!(api.find(name).await.is_some());
+        owner.replace(Config::default()).expect("good");
+        assert!(api.find(name).await.is_none());
     }
 
     #[tokio::test]
