@@ -101,6 +101,11 @@ impl<S> Begun<S> {
         Self { first, stream }
     }
 
+    /// The stream.
+    pub const fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     /// The bytes that were read, as far as they were not read again, and the stream after them.
     pub fn into_parts(self) -> (Bytes, S) {
         (self.first, self.stream)

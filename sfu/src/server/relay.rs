@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::rooms::Surroundings;
 use crate::server::ServeError;
 use crate::server::refusals::Refusals;
-use crate::server::tunnel::Tunnels;
+use crate::server::tunnel::{self, Tunnels};
 use crate::server::whereabouts::{listens, own, relays, shared_port, urls};
 use crate::signal::join::Policy;
 use std::io;
@@ -266,7 +266,13 @@ async fn take(server: &net::Turn, tunnels: &Tunnels, handed: Handed) -> bool {
     let (remote, port) = (handed.remote, handed.local.port());
     let stream = match handed.stream {
         Carried::Plain(stream) => stream.into_std().map(Some),
-        Carried::Decrypted(decrypted) => tunnels.begin(*decrypted).await,
+        Carried::Decrypted(decrypted) => {
+            let (socket, _) = decrypted.get_ref().get_ref();
+            match tunnel::hold_little(socket) {
+                Ok(()) => tunnels.begin(*decrypted).await,
+                Err(error) => Err(error),
+            }
+        }
     };
     match stream {
         Ok(Some(stream)) => server.adopt(net::Adopted {

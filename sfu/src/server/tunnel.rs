@@ -4,6 +4,7 @@
 //! It is over as soon as either side is: TURN judges who may stay, and whoever it sends away must not stay
 //! here. Called by `relay`.
 
+use socket2::SockRef;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use tokio::time::timeout;
 const MOST: usize = 4096;
 /// What is carried at once: a record of TLS has no more. (RFC 8446 §5.1)
 const PIECE_BYTES: usize = 16 * 1024;
+/// What each socket on the way holds that is not under way yet. TURN drops media that waits too long, and
+/// must see that it waits: beyond its own queue it would only grow old.
+const UNSENT_BYTES: u32 = 16 * 1024;
 /// Whoever takes no piece in so long is gone: a client counts as away after as long. It is what lies
 /// between the end of TURN's side and that of a client who reads nothing.
 const STALLED: Duration = Duration::from_secs(10);
@@ -52,10 +56,17 @@ impl Tunnels {
     }
 }
 
+/// Lets a socket hold little of what is written to it.
+pub(super) fn hold_little(socket: &TcpStream) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_notsent_lowat(UNSENT_BYTES)
+}
+
 /// Both ends of a connection of this process to itself.
 async fn to_itself() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let near = TcpSocket::new_v4()?;
+    // Before it is connected, or it grows by itself all the same.
+    near.set_recv_buffer_size(UNSENT_BYTES)?;
     let near = near.connect(listener.local_addr()?).await?;
     let (far, peer) = listener.accept().await?;
     // Somebody else on this machine may have been quicker.
@@ -65,6 +76,7 @@ async fn to_itself() -> io::Result<(TcpStream, TcpStream)> {
     for stream in [&near, &far] {
         stream.set_nodelay(true)?;
     }
+    hold_little(&far)?;
     Ok((near, far))
 }
 
@@ -162,6 +174,18 @@ mod tests {
         tokio::time::pause();
         tunnels.emptied().await;
         drop(client);
+    }
+
+    #[tokio::test]
+    async fn little_waits_on_the_way_to_a_client_that_takes_nothing() {
+        let (_client, mut far, _tunnels) = begun().await;
+        tokio::time::pause();
+        let mut written = 0;
+        // Time runs to the next timer whenever nobody has anything to do.
+        while let Ok(wrote) = timeout(Duration::from_secs(1), far.write(&[0; 1000])).await {
+            written += wrote.expect("open");
+        }
+        assert!(written < 128 * 1024, "{written}");
     }
 
     #[tokio::test]
