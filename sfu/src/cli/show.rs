@@ -56,14 +56,17 @@ pub(super) fn complaints(complaints: &Complaints) -> String {
 pub(super) fn port_list(config: &Config, target: Option<IpAddr>) -> String {
     let to = target.map_or_else(|| "this machine".to_owned(), |ip| ip.to_string());
     let mut text = format!(
-        "Forward each port to the same port of {to}.\n\n{:<16} {:<12} {:<22} why\n",
+        "Forward each port to the same port of {to}, or to the one that is named.\n\n{:<18} {:<12} {:<27} why\n",
         "port", "forward", "for"
     );
     for line in forward::table(config) {
-        let port = format!("{}/{}", line.ports, line.protocol);
+        let mut port = format!("{}/{}", line.outside, line.protocol);
+        if line.outside != line.ports {
+            let _ = write!(port, " to {}", line.ports);
+        }
         let _ = writeln!(
             text,
-            "{port:<16} {:<12} {:<22} {}",
+            "{port:<18} {:<12} {:<27} {}",
             line.need, line.name, line.why
         );
     }
@@ -79,6 +82,8 @@ pub(super) fn port_json(config: &Config, target: Option<IpAddr>) -> String {
             serde_json::json!({
                 "name": line.name,
                 "protocol": line.protocol.to_string(),
+                "wan_first": line.outside.first(),
+                "wan_last": line.outside.last(),
                 "first": line.ports.first(),
                 "last": line.ports.last(),
                 "target": target,
@@ -147,7 +152,7 @@ mod tests {
         let home = "192.0.2.7".parse().ok();
         let text = port_list(&config, home);
         assert!(
-            text.contains("of 192.0.2.7") && text.contains("7882/udp         needed"),
+            text.contains("of 192.0.2.7") && text.contains("7882/udp           needed"),
             "{text}"
         );
         let json: serde_json::Value =
@@ -155,6 +160,13 @@ mod tests {
         assert_eq!(json[0]["first"], 7882);
         assert_eq!(json[0]["forward"], "needed");
         assert_eq!(json[0]["target"], "192.0.2.7");
+        let elsewhere = Sources {
+            body: Some("tls: {port: 7443, advertised_port: 443, external_tls: true}".into()),
+            ..Sources::default()
+        };
+        let config = elsewhere.load().config;
+        let text = port_list(&config, home);
+        assert!(text.contains("443/tcp to 7443    needed"), "{text}");
         let text = next_steps(&config, 7880);
         assert!(
             text.contains("localhost:7880/try") && text.contains("7882/udp"),

@@ -39,14 +39,17 @@ impl fmt::Display for Need {
     }
 }
 
-/// One line of the table: outside and inside the port is the same, for clients are told one number.
+/// One line of the table. Outside and inside the port is the same, for clients are told one number, unless
+/// the operator has said which other one they are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forward {
     /// What listens there.
     pub name: &'static str,
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// The ports, outside and inside.
+    /// The ports the router has, which clients are told.
+    pub outside: PortRange,
+    /// The ports here.
     pub ports: PortRange,
     /// How much depends on it.
     pub need: Need,
@@ -59,19 +62,25 @@ pub struct Forward {
 /// Every port a configuration listens on, the most needed first.
 #[must_use]
 pub fn table(config: &Config) -> Vec<Forward> {
-    let lends = config.turn.static_auth_secret.is_some();
-    let mut table: Vec<Forward> = config
-        .ports()
-        .into_iter()
-        .map(|used| forward(used, lends))
-        .collect();
+    let uses = config.ports().into_iter();
+    let mut table: Vec<Forward> = uses.map(|used| forward(used, config)).collect();
     table.sort_by_key(|line| line.need);
     table
 }
 
-/// `lends`: users of a homeserver are served by the TURN server as well.
-fn forward(used: PortUse, lends: bool) -> Forward {
+fn forward(used: PortUse, config: &Config) -> Forward {
+    // Users of a homeserver are served by the TURN server as well.
+    let lends = config.turn.static_auth_secret.is_some();
+    let told = match used.key {
+        "tls.port" => config.tls.advertised_port,
+        "turn.tls_port" => config.turn.advertised_tls_port,
+        _ => 0,
+    };
     let (need, why) = match used.key {
+        "port" if config.tls.port != 0 => (
+            Need::Optional,
+            "clients come by tls.port; this is for a proxy that ends TLS",
+        ),
         "port" => (
             Need::Optional,
             "only without a reverse proxy: clients then come here; else forward the proxy's 443",
@@ -100,11 +109,15 @@ fn forward(used: PortUse, lends: bool) -> Forward {
             "calls here do not need it: what TURN relays goes to the media port in this process",
         ),
         "prometheus.port" => (Need::Never, "for your own monitoring"),
-        _ => (Need::Needed, "clients come here"),
+        _ => (
+            Need::Needed,
+            "clients come here; if a proxy passes it on, forward the proxy's port",
+        ),
     };
     Forward {
         name: used.purpose,
         protocol: used.protocol,
+        outside: PortRange::new(told, told).unwrap_or(used.ports),
         ports: used.ports,
         need,
         why,
@@ -119,14 +132,36 @@ mod tests {
     use crate::config::complaint::Complaints;
     use crate::config::raw::Values;
 
-    fn needs(text: &str) -> Vec<(String, Need)> {
+    fn lines(text: &str) -> Vec<Forward> {
         let mut values = Values::default();
         let mut complaints = Complaints::default();
         let text = format!("keys: {{k: 0123456789abcdef0123456789abcdef}}\n{text}");
         values.read_yaml(&text, "f", true, &mut complaints);
-        let table = table(&check(&mut values, &mut complaints));
+        table(&check(&mut values, &mut complaints))
+    }
+
+    fn needs(text: &str) -> Vec<(String, Need)> {
         let line = |line: &Forward| (format!("{}/{}", line.ports, line.protocol), line.need);
-        table.iter().map(line).collect()
+        lines(text).iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_port_that_clients_are_told_by_another_number_is_forwarded_from_that() {
+        let tls = "tls: {port: 7443, external_tls: true";
+        let outside = |text: &str, key: &str| {
+            let lines = lines(text);
+            let line = lines.iter().find(|line| line.key == key).expect("there");
+            (line.outside.to_string(), line.ports.to_string())
+        };
+        let told = |outside: &str, inside: &str| (outside.to_owned(), inside.to_owned());
+        let text = format!("{tls}, advertised_port: 443}}\n");
+        assert_eq!(outside(&text, "tls.port"), told("443", "7443"));
+        assert_eq!(
+            outside(&format!("{tls}}}\n"), "tls.port"),
+            told("7443", "7443")
+        );
+        let turn = "turn: {domain: h.example, external_tls: true, tls_port: 5350, advertised_tls_port: 443}\n";
+        assert_eq!(outside(turn, "turn.tls_port"), told("443", "5350"));
     }
 
     #[test]
