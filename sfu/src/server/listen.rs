@@ -4,9 +4,11 @@ use crate::config::check::{Config, Prometheus, Rtc, Tls};
 use crate::config::cidr::Cidr;
 use crate::config::faults::Point;
 use crate::faults::Faults;
+use crate::greeting::{self, Kind};
 use crate::http::connection::{Place, Places};
 use crate::server::ServeError;
-use crate::server::beginning;
+use crate::server::beginning::{self, Unread};
+use crate::server::mistakes::Mistakes;
 use crate::server::stop::Stopping;
 use axum::extract::ConnectInfo;
 use axum::{Extension, Router};
@@ -165,6 +167,8 @@ pub(super) struct Port {
     pub(super) places: Places,
     /// Whose PROXY header is believed.
     pub(super) trusted_proxies: watch::Receiver<Vec<Cidr>>,
+    /// What its operator is told of.
+    pub(super) mistakes: Mistakes,
     /// What fails on purpose.
     pub(super) faults: Faults,
 }
@@ -227,13 +231,23 @@ fn is_the_client_s(error: &io::Error) -> bool {
 /// A connection of the port, which speaks plain HTTP. One of a trusted proxy may name its client first.
 async fn arrive(mut stream: TcpStream, peer: SocketAddr, place: Place, port: Port) {
     let trusted = port.trusted_proxies.borrow().clone();
-    let ends = beginning::ends(&mut stream, peer, &trusted);
-    let ends = tokio::select! {
-        ends = timeout(HEADERS_WITHIN, ends) => ends,
+    let begun = async {
+        let ends = beginning::ends(&mut stream, peer, &trusted).await?;
+        // What is neither of HTTP nor of TLS is answered as HTTP answers it.
+        let kind = match beginning::look(&stream, greeting::kind).await {
+            Err(Unread::Malformed) => None,
+            kind => Some(kind?),
+        };
+        Ok((ends, kind))
+    };
+    let begun = tokio::select! {
+        begun = timeout(HEADERS_WITHIN, begun) => begun,
         () = port.stopping.begun() => return,
     };
-    match ends {
-        Ok(Ok(ends)) => {
+    match begun {
+        Ok(Ok((_, Some(Kind::Tls(_))))) => port.mistakes.tls_of(peer.ip()),
+        Ok(Err(Unread::Untrusted)) => port.mistakes.header_of(peer.ip()),
+        Ok(Ok((ends, _))) => {
             // Signalling messages are small and wait for nothing. A socket that is gone tells so when read.
             let _ = stream.set_nodelay(true);
             port.serve(stream, &port.router, ends.remote, place).await;
@@ -256,6 +270,7 @@ impl Port {
             stopping: stopping.clone(),
             places: places.clone(),
             trusted_proxies,
+            mistakes: Mistakes::default(),
             faults: faults.clone(),
         }
     }
@@ -346,6 +361,7 @@ mod tests {
             stopping: stopping.clone(),
             places: places.clone(),
             trusted_proxies: watch::channel(Vec::new()).1,
+            mistakes: Mistakes::default(),
             faults: Faults::default(),
         };
         let tasks = spawn(listeners, &port);
