@@ -112,6 +112,18 @@ pub fn client_end(remote: IpAddr, trusted: &[Cidr]) -> Option<IpAddr> {
     (!is_proxy).then_some(ip)
 }
 
+/// A proxy whose word on where the client is counts for nothing, since nobody named it: a request that says
+/// where it comes from, by way of an address that is private. (What comes by a public one anybody may have
+/// written.)
+#[must_use]
+pub fn unnamed_proxy(request: &Parts, trusted: &[Cidr]) -> Option<IpAddr> {
+    let ConnectInfo(socket) = request.extensions.get::<ConnectInfo<SocketAddr>>()?;
+    let socket = socket.ip().to_canonical();
+    let is_trusted = trusted.iter().any(|block| block.contains(socket));
+    let says = request.headers.contains_key("x-forwarded-for");
+    (says && !is_trusted && is_private(socket)).then_some(socket)
+}
+
 fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
@@ -212,6 +224,24 @@ mod tests {
         assert_eq!(address("10.0.0.2:5", &[], &trusted), is("10.0.0.2"));
         let nonsense = ("X-Forwarded-For", "192.0.2.1, nonsense");
         assert_eq!(address("10.0.0.2:5", &[nonsense], &trusted), is("10.0.0.2"));
+    }
+
+    #[test]
+    fn a_proxy_is_unnamed_if_it_is_near_and_says_for_whom_it_asks() {
+        let trusted: Vec<Cidr> = vec!["10.0.0.0/8".parse().expect("a block")];
+        let unnamed = |socket: &str, headers: &[(&str, &str)]| {
+            let mut request = request("/", headers);
+            let peer: SocketAddr = socket.parse().expect("an address");
+            request.extensions.insert(ConnectInfo(peer));
+            unnamed_proxy(&request, &trusted).map(|ip| ip.to_string())
+        };
+        let says = [("X-Forwarded-For", "192.0.2.1")];
+        assert_eq!(unnamed("127.0.0.1:5", &says), Some("127.0.0.1".to_owned()));
+        let mapped = unnamed("[::ffff:172.18.0.2]:5", &says);
+        assert_eq!(mapped, Some("172.18.0.2".to_owned()));
+        assert_eq!(unnamed("127.0.0.1:5", &[]), None);
+        assert_eq!(unnamed("10.0.0.2:5", &says), None, "it is trusted");
+        assert_eq!(unnamed("198.51.100.1:5", &says), None, "it may be anybody");
     }
 
     #[test]

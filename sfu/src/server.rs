@@ -5,6 +5,7 @@
 
 mod stop;
 mod beginning;
+mod mistakes;
 mod listen;
 mod half_open;
 mod tls_port;
@@ -41,6 +42,7 @@ use crate::worker::{Workers, accept};
 use authorization::Endpoints;
 use axum::Router;
 use listen::{Listeners, Port};
+use mistakes::Mistakes;
 use proto::token::Keys;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -266,6 +268,7 @@ fn serve_metrics(
         stopping: stopping.clone(),
         places: scrapers,
         trusted_proxies: watch::channel(Vec::new()).1,
+        mistakes: Mistakes::default(),
         // Whoever looks for failures on purpose must be able to count them.
         faults: Faults::default(),
     };

@@ -159,6 +159,16 @@ mod tests {
         assert_eq!(json[0]["wan_first"], 7882);
         assert_eq!(json[0]["forward"], "needed");
         assert_eq!(json[0]["target"], "192.0.2.7");
+        let elsewhere = Sources {
+            body: Some("tls: {port: 7443, advertised_port: 443, external_tls: true}".into()),
+            ..Sources::default()
+        };
+        let config = elsewhere.load().config;
+        let text = port_list(&config, home);
+        assert!(
+            text.contains("443/tcp          7443         needed"),
+            "{text}"
+        );
         let text = next_steps(&config, 7880);
         assert!(
             text.contains("localhost:7880/try") && text.contains("7882/udp"),

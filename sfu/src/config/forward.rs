@@ -62,11 +62,10 @@ pub struct Forward {
 /// Every port a configuration listens on, the most needed first.
 #[must_use]
 pub fn table(config: &Config) -> Vec<Forward> {
-    let lends = config.turn.static_auth_secret.is_some();
     let mut table: Vec<Forward> = Vec::new();
     for used in config.ports() {
         let each = outside(&used, config).into_iter();
-        table.extend(each.map(|outside| forward(used, outside, lends)));
+        table.extend(each.map(|outside| forward(used, outside, config)));
     }
     table.extend(challenge(config));
     table.sort_by_key(|line| line.need);
@@ -119,9 +118,14 @@ fn challenge(config: &Config) -> Option<Forward> {
     })
 }
 
-/// `lends`: users of a homeserver are served by the TURN server as well.
-fn forward(used: PortUse, outside: PortRange, lends: bool) -> Forward {
+fn forward(used: PortUse, outside: PortRange, config: &Config) -> Forward {
+    // Users of a homeserver are served by the TURN server as well.
+    let lends = config.turn.static_auth_secret.is_some();
     let (need, why) = match used.key {
+        "port" if config.tls.port != 0 => (
+            Need::Optional,
+            "clients come by tls.port; this is for a proxy that ends TLS",
+        ),
         "port" => (
             Need::Optional,
             "only without a reverse proxy: clients then come here; else forward the proxy's 443",

@@ -45,6 +45,13 @@ enum ConnectError {
     LimitExceeded,
 }
 
+/// A join that is no WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no WebSocket is asked for: if there is a proxy in front, let it pass the headers Upgrade and Connection on"
+)]
+struct NoUpgrade;
+
 /// The generations of the signalling path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {
@@ -91,6 +98,10 @@ async fn enter(State(front): State<Arc<Front>>, request: Request, version: Versi
     let accepted = Instant::now();
     let (mut parts, _) = request.into_parts();
     if !asks_for_upgrade(&parts.headers) {
+        // Whoever has a token is no stranger that looks around.
+        if parts.extensions.get::<Verified<Claims>>().is_some() {
+            auth::log_refusal(&parts, 404, &NoUpgrade);
+        }
         return StatusCode::NOT_FOUND.into_response();
     }
     let admission = match admit(&front, &parts, version).await {

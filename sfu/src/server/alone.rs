@@ -14,6 +14,7 @@ use crate::http::admin::Readiness;
 use crate::http::connection::Places;
 use crate::metrics::Metrics;
 use crate::server::listen::Port;
+use crate::server::mistakes::Mistakes;
 use crate::server::reload::{self, Owners, Running, Settings};
 use crate::server::{
     MAX_CONNECTIONS, MAX_CONNECTIONS_OF_ONE, ServeError, authorization, complain, listen, sections,
@@ -52,6 +53,7 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(8);
 struct Away {
     twirp: Twirp,
     trusted_proxies: watch::Receiver<Vec<Cidr>>,
+    mistakes: Mistakes,
 }
 
 impl Sfu for Away {
@@ -80,7 +82,9 @@ impl Sfu for Away {
     }
 
     fn limited_address(&self, request: &Parts) -> Option<IpAddr> {
-        auth::believed_address(request, &self.trusted_proxies.borrow())
+        let trusted = self.trusted_proxies.borrow();
+        self.mistakes.request(request, &trusted);
+        auth::believed_address(request, &trusted)
     }
 }
 
@@ -227,6 +231,7 @@ fn service(
     let sfu: Arc<dyn Sfu> = Arc::new(Away {
         twirp,
         trusted_proxies,
+        mistakes: Mistakes::default(),
     });
     let monitor = Monitor::start(&settled, Arc::clone(&sfu), Arc::clone(&watch));
     let listeners = Listeners {

@@ -9,6 +9,7 @@ use crate::config::cidr::Cidr;
 use crate::metrics::Metrics;
 use crate::rooms::{EnterError, Presence, Rooms};
 use crate::server::ServeError;
+use crate::server::mistakes::Mistakes;
 use axum::Router;
 use axum::http::request::Parts;
 use jwt_service::app_service;
@@ -45,6 +46,7 @@ type Around<'a> = (
 struct Here {
     rooms: Rooms,
     trusted_proxies: watch::Receiver<Vec<Cidr>>,
+    mistakes: Mistakes,
 }
 
 impl Sfu for Here {
@@ -80,7 +82,9 @@ impl Sfu for Here {
     }
 
     fn limited_address(&self, request: &Parts) -> Option<IpAddr> {
-        auth::believed_address(request, &self.trusted_proxies.borrow())
+        let trusted = self.trusted_proxies.borrow();
+        self.mistakes.request(request, &trusted);
+        auth::believed_address(request, &trusted)
     }
 }
 
@@ -176,6 +180,7 @@ pub(super) fn start(
     let sfu: Arc<dyn Sfu> = Arc::new(Here {
         rooms: rooms.clone(),
         trusted_proxies,
+        mistakes: Mistakes::default(),
     });
     let monitor = Monitor::start(&settled, Arc::clone(&sfu), Arc::clone(&watch));
     tokio::spawn(announce(comings, delegations.clone(), monitor.clone()));

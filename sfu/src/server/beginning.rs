@@ -20,6 +20,9 @@ pub(super) enum Unread {
     /// It is none that is known.
     #[error("unknown beginning")]
     Malformed,
+    /// It is the header of a proxy that nobody trusts.
+    #[error("PROXY header that is not believed")]
+    Untrusted,
     /// The connection is over before.
     #[error("closed: {0}")]
     Closed(#[from] io::Error),
@@ -77,7 +80,6 @@ pub(super) fn is_trusted(peer: SocketAddr, trusted: &[Cidr]) -> bool {
 }
 
 /// The ends of a connection: of a trusted proxy's, those that its header tells, which is taken out.
-/// Waits for the first bytes of such connections only.
 pub(super) async fn ends(
     stream: &mut TcpStream,
     peer: SocketAddr,
@@ -87,11 +89,12 @@ pub(super) async fn ends(
         remote: peer,
         local: stream.local_addr()?,
     };
-    if !is_trusted(peer, trusted) {
-        return Ok(own);
-    }
-    let Some(header) = look(stream, proxy::read).await? else {
-        return Ok(own);
+    let trusts = is_trusted(peer, trusted);
+    let header = match look(stream, proxy::read).await {
+        Ok(None) => return Ok(own),
+        Ok(Some(_)) | Err(Unread::Malformed) if !trusts => return Err(Unread::Untrusted),
+        Ok(Some(header)) => header,
+        Err(error) => return Err(error),
     };
     let mut taken = vec![0; header.length];
     stream.read_exact(&mut taken).await?;
@@ -155,18 +158,22 @@ mod tests {
     async fn a_header_is_taken_out_and_believed_of_a_trusted_proxy_only() {
         let header = b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\nGET /";
         let trusted: [Cidr; 1] = ["127.0.0.0/8".parse().expect("a block")];
-        for (trusted, remote, rest) in [
-            (&trusted[..], "192.0.2.1:56324", &b"GET "[..]),
-            (&[], "", b"PROX"),
-        ] {
+        let (mut far, mut near, peer) = both().await;
+        far.write_all(header).await.expect("sent");
+        let told = ends(&mut near, peer, &trusted).await.expect("told");
+        assert_eq!(told.remote.to_string(), "192.0.2.1:56324");
+        let mut text = [0; 4];
+        near.read_exact(&mut text).await.expect("there");
+        assert_eq!(&text, b"GET ");
+        for header in [&header[..], b"PROXY nonsense\r\n"] {
             let (mut far, mut near, peer) = both().await;
             far.write_all(header).await.expect("sent");
-            let ends = ends(&mut near, peer, trusted).await.expect("told");
-            let expected = remote.parse().unwrap_or(peer);
-            assert_eq!(ends.remote, expected);
-            let mut text = [0; 4];
-            near.read_exact(&mut text).await.expect("there");
-            assert_eq!(text, rest);
+            let told = ends(&mut near, peer, &[]).await;
+            assert!(matches!(told, Err(Unread::Untrusted)), "{told:?}");
         }
+        let (mut far, mut near, peer) = both().await;
+        far.write_all(b"PUT /").await.expect("sent");
+        let told = ends(&mut near, peer, &[]).await.expect("told");
+        assert_eq!(told.remote, peer);
     }
 }

@@ -5,9 +5,11 @@ use crate::config::check::{Config, Prometheus, Rtc, Tls};
 use crate::config::cidr::Cidr;
 use crate::config::faults::Point;
 use crate::faults::Faults;
+use crate::greeting::{self, Kind};
 use crate::http::connection::{Place, Places, count_upgrade};
 use crate::server::ServeError;
-use crate::server::beginning;
+use crate::server::beginning::{self, Unread};
+use crate::server::mistakes::Mistakes;
 use crate::server::stop::Stopping;
 use crate::worker::accept;
 use axum::extract::ConnectInfo;
@@ -168,6 +170,8 @@ pub(super) struct Port {
     pub(super) places: Places,
     /// Whose PROXY header is believed.
     pub(super) trusted_proxies: watch::Receiver<Vec<Cidr>>,
+    /// What its operator is told of.
+    pub(super) mistakes: Mistakes,
     /// What fails on purpose.
     pub(super) faults: Faults,
 }
@@ -239,13 +243,23 @@ impl Acceptor {
 /// A connection of the port, which speaks plain HTTP. One of a trusted proxy may name its client first.
 async fn arrive(mut stream: TcpStream, peer: SocketAddr, place: Place, port: Port) {
     let trusted = port.trusted_proxies.borrow().clone();
-    let ends = beginning::ends(&mut stream, peer, &trusted);
-    let ends = tokio::select! {
-        ends = timeout(HEADERS_WITHIN, ends) => ends,
+    let begun = async {
+        let ends = beginning::ends(&mut stream, peer, &trusted).await?;
+        // What is neither of HTTP nor of TLS is answered as HTTP answers it.
+        let kind = match beginning::look(&stream, greeting::kind).await {
+            Err(Unread::Malformed) => None,
+            kind => Some(kind?),
+        };
+        Ok((ends, kind))
+    };
+    let begun = tokio::select! {
+        begun = timeout(HEADERS_WITHIN, begun) => begun,
         () = port.stopping.begun() => return,
     };
-    match ends {
-        Ok(Ok(ends)) => {
+    match begun {
+        Ok(Ok((_, Some(Kind::Tls(_))))) => port.mistakes.tls_of(peer.ip()),
+        Ok(Err(Unread::Untrusted)) => port.mistakes.header_of(peer.ip()),
+        Ok(Ok((ends, _))) => {
             if !port.admit(ends.remote, &place) {
                 return;
             }
@@ -271,6 +285,7 @@ impl Port {
             stopping: stopping.clone(),
             places: places.clone(),
             trusted_proxies,
+            mistakes: Mistakes::default(),
             faults: faults.clone(),
         }
     }
@@ -407,6 +422,7 @@ mod tests {
             stopping: stopping.clone(),
             places: places.clone(),
             trusted_proxies: watch::channel(Vec::new()).1,
+            mistakes: Mistakes::default(),
             faults: Faults::default(),
         };
         let tasks = spawn(listeners, &port);

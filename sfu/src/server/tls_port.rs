@@ -8,7 +8,7 @@ use super::beginning::{self, Ends, Unread};
 use super::half_open::HalfOpen;
 use super::listen::{Acceptor, HEADERS_WITHIN, Port};
 use crate::certificates::{Certificates, Secured, is_challenge, is_turn};
-use crate::greeting::{self, Kind, MOST_BYTES, Reading};
+use crate::greeting::{self, Kind, MOST_BYTES, Reading, proxy};
 use crate::handover::{Begun, Carried, Door, Doors, Handed, Unwanted};
 use crate::http::connection::Place;
 use crate::metrics::Metrics;
@@ -96,6 +96,7 @@ impl From<&Unread> for Outcome {
     fn from(unread: &Unread) -> Self {
         match unread {
             Unread::Malformed => Self::Malformed,
+            Unread::Untrusted => Self::BadProxyHeader,
             Unread::Closed(_) => Self::Closed,
         }
     }
@@ -179,8 +180,10 @@ impl Steps {
                         place,
                     });
                 }
-                Ok(Err(Unread::Malformed)) => tls.count(Outcome::BadProxyHeader),
                 Ok(Err(Unread::Closed(_))) => tls.count(Outcome::Closed),
+                Ok(Err(Unread::Malformed | Unread::Untrusted)) => {
+                    tls.count(Outcome::BadProxyHeader);
+                }
                 Err(_) => tls.count(Outcome::TimedOut),
             }
             None
@@ -239,7 +242,12 @@ impl TlsPort {
             Ok(Ok(opened)) => {
                 tokio::spawn(self.serve(opened, ends, place));
             }
-            Ok(Err(outcome)) => self.count(outcome),
+            Ok(Err(outcome)) => {
+                if outcome == Outcome::BadProxyHeader {
+                    self.port.mistakes.header_of(ends.remote.ip());
+                }
+                self.count(outcome);
+            }
             Err(_) => {
                 tracing::debug!(remote = %ends.remote, "connection says nothing");
                 self.count(Outcome::TimedOut);
@@ -248,9 +256,9 @@ impl TlsPort {
     }
 
     async fn opened(&self, stream: TcpStream) -> Result<Opened, Outcome> {
-        let kind = beginning::look(&stream, greeting::kind).await;
+        let kind = beginning::look(&stream, after_no_header).await;
         let kind = kind.map_err(|unread| Outcome::from(&unread))?;
-        match kind {
+        match kind.ok_or(Outcome::BadProxyHeader)? {
             Kind::Tls(hello) => match self.certificates.accept(stream).await {
                 Ok(secured) => Ok(Opened::Secured(Box::new(secured))),
                 Err(error) => {
@@ -332,6 +340,20 @@ impl TlsPort {
                 Outcome::Limited
             }
         });
+    }
+}
+
+/// What a connection is; `None` of one that begins with a header of a proxy, of which none is believed any
+/// more.
+fn after_no_header(bytes: &[u8]) -> Reading<Option<Kind>> {
+    match proxy::read(bytes) {
+        Reading::More => Reading::More,
+        Reading::Is(Some(_)) | Reading::Malformed => Reading::Is(None),
+        Reading::Is(None) => match greeting::kind(bytes) {
+            Reading::More => Reading::More,
+            Reading::Is(kind) => Reading::Is(Some(kind)),
+            Reading::Malformed => Reading::Malformed,
+        },
     }
 }
 

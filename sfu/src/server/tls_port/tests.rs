@@ -8,6 +8,7 @@ use crate::http::secure;
 use crate::metrics::tests::labels;
 use crate::server::half_open::MOST_OF_ONE;
 use crate::server::listen;
+use crate::server::mistakes::Mistakes;
 use crate::server::stop::Stopping;
 use axum::extract::ConnectInfo;
 use axum::routing::get;
@@ -64,6 +65,7 @@ impl World {
                 stopping: stopping.clone(),
                 places: places.clone(),
                 trusted_proxies: watch::channel(trusted.iter().map(block).collect()).1,
+                mistakes: Mistakes::default(),
                 faults: Faults::default(),
             },
             plain: secure::plainly(true, 443),
@@ -163,11 +165,11 @@ async fn behind_a_proxy_that_ends_tls_plain_http_is_served() {
 async fn a_proxy_that_is_not_trusted_names_nobody() {
     let world = World::new(&["192.0.2.0/24"], false).await;
     // The first version reads like a request, which it is not.
-    let answer = rest(world.connect(b"PROXY UNKNOWN\r\n").await).await;
-    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     let second = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
-    assert_eq!(rest(world.connect(second).await).await, "");
-    assert_eq!(world.outcomes(), ["malformed", "plain_http"]);
+    for header in [&b"PROXY UNKNOWN\r\n"[..], second, b"PROXY nonsense\r\n"] {
+        assert_eq!(rest(world.connect(header).await).await, "");
+    }
+    assert_eq!(world.outcomes(), ["bad_proxy_header"]);
 }
 
 #[tokio::test]

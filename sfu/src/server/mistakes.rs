@@ -1,0 +1,102 @@
+//! Mistakes in the set-up of a proxy in front, as they show in what arrives.
+//!
+//! Owns what the operator is told of them, and how often. It changes nothing about how a connection or a
+//! request is served. Called by the ports and by `authorization`.
+
+use crate::auth;
+use crate::config::cidr::Cidr;
+use axum::http::request::Parts;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::warn;
+
+/// Until the same mistake is told again: a proxy makes it with each connection, and strangers may on
+/// purpose.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Whose word on addresses is believed.
+const KEY: &str = "http.trusted_proxies";
+
+/// What was told, and when; the clones of one tell each mistake once.
+#[derive(Clone, Default)]
+pub(super) struct Mistakes(Arc<Told>);
+
+#[derive(Default)]
+struct Told {
+    header: Seldom,
+    tls: Seldom,
+    proxy: Seldom,
+}
+
+/// Something that is not told each time.
+#[derive(Default)]
+struct Seldom(Mutex<Option<Instant>>);
+
+impl Seldom {
+    fn is_due(&self, now: Instant) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| now.saturating_duration_since(last) >= AGAIN);
+        if due {
+            *last = Some(now);
+        }
+        due
+    }
+}
+
+impl Mistakes {
+    /// A connection begins with a PROXY header, and nobody trusts whoever sent it.
+    pub(super) fn header_of(&self, proxy: IpAddr) {
+        if self.0.header.is_due(Instant::now()) {
+            warn!(
+                proxy = %proxy.to_canonical(),
+                key = KEY,
+                fix = "add its address if it is a proxy of yours; else it need not send the header",
+                "PROXY header of an address that is not trusted: the connection is closed"
+            );
+        }
+    }
+
+    /// A connection to the port of plain HTTP begins with a handshake of TLS.
+    pub(super) fn tls_of(&self, peer: IpAddr) {
+        if self.0.tls.is_due(Instant::now()) {
+            warn!(
+                peer = %peer.to_canonical(),
+                key = "tls.port",
+                fix = "let the proxy ask by http://, or pass TLS on to tls.port",
+                "TLS on the port of plain HTTP: the connection is closed"
+            );
+        }
+    }
+
+    /// A request may have come by a proxy that nobody trusts.
+    pub(super) fn request(&self, request: &Parts, trusted: &[Cidr]) {
+        let Some(proxy) = auth::unnamed_proxy(request, trusted) else {
+            return;
+        };
+        if self.0.proxy.is_due(Instant::now()) {
+            warn!(
+                %proxy,
+                key = KEY,
+                fix = "add its address if it is a proxy of yours: its X-Forwarded-For then says who asks",
+                "a proxy in front is not trusted: clients behind it are not told apart"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_is_told_again_after_a_minute() {
+        let seldom = Seldom::default();
+        let now = Instant::now();
+        assert!(seldom.is_due(now));
+        assert!(!seldom.is_due(now + AGAIN / 2));
+        assert!(seldom.is_due(now + AGAIN));
+        assert!(!seldom.is_due(now + AGAIN));
+    }
+}
