@@ -34,7 +34,7 @@ async function onlyByRelay(cast) {
   }
 }
 
-await run(`relayed-${transport}`, 90, async (browser) => {
+await run(`relayed-${transport}`, 180, async (browser) => {
   const stage = await serve();
   const starting = firefox();
   try {
