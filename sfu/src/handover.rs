@@ -102,7 +102,7 @@ impl<S> Begun<S> {
     }
 
     /// The stream.
-    pub const fn get_ref(&self) -> &S {
+    pub const fn stream(&self) -> &S {
         &self.stream
     }
 

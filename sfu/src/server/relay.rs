@@ -267,7 +267,7 @@ async fn take(server: &net::Turn, tunnels: &Tunnels, handed: Handed) -> bool {
     let stream = match handed.stream {
         Carried::Plain(stream) => stream.into_std().map(Some),
         Carried::Decrypted(decrypted) => {
-            let (socket, _) = decrypted.get_ref().get_ref();
+            let (socket, _) = decrypted.stream().get_ref();
             match tunnel::hold_little(socket) {
                 Ok(()) => tunnels.begin(*decrypted).await,
                 Err(error) => Err(error),
