@@ -60,7 +60,7 @@ impl Site {
     pub(crate) async fn is_served_by(&self, proxy: &Proxy, url: &str) {
         let port = proxy.https.port();
         let front = format!("wss://localhost:{port}/livekit/sfu");
-        let authority = self.certified.file("authority.pem");
+        let authority = self.certified.root();
         script::python_at(&self.server, (&front, &authority), "call.py").await;
         let visitor = Visitor {
             roots: self.certified.roots(),

@@ -98,7 +98,7 @@ impl OnePort {
     /// A call of libwebrtc through the proxy alone: it is told of no UDP that answers.
     pub(crate) async fn is_called_through(&self, proxy: &Proxy) {
         let front = format!("wss://localhost:{}/livekit/sfu", proxy.https.port());
-        let authority = self.certified.file("authority.pem");
+        let authority = self.certified.root();
         script::python_at(&self.server, (&front, &authority), "call.py").await;
     }
 
