@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 /// After a change of the interfaces further ones are waited for: an address, its route, the other
 /// family.
@@ -164,15 +164,10 @@ impl Watcher {
 
     /// Runs until it is dropped. `told` hears of every change, and after each answer whether what is
     /// known will do. As long as it says that something is still to be told it is called again.
-    pub async fn run(
-        mut self,
-        every: Duration,
-        mut told: impl FnMut(Option<Change>, bool) -> bool,
-    ) {
+    pub async fn run(mut self, mut told: impl FnMut(Option<Change>, bool) -> bool) {
         let mut netlink = Netlink::open();
         let mut owed = None;
-        let mut tick = interval(every);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = ticking(self.check.borrow().public.check_every);
         loop {
             let gone = until(self.advertiser.poll_timeout());
             let again = until(self.again.filter(|_| self.asking.is_empty()));
@@ -185,6 +180,10 @@ impl Watcher {
                 Ok(()) = self.check.changed() => {
                     tracing::info!("addresses are looked at again");
                     let rtc = self.check.borrow_and_update().clone();
+                    if rtc.public.check_every != tick.period() {
+                        tick = ticking(rtc.public.check_every);
+                        tick.reset();
+                    }
                     self.advertiser.handle_configuration(rtc);
                     self.look();
                 }
@@ -309,6 +308,12 @@ impl Watcher {
     }
 }
 
+fn ticking(every: Duration) -> Interval {
+    let mut tick = interval(every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
+}
+
 async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at.into()).await,
@@ -332,5 +337,43 @@ async fn look_up(name: &str) -> Vec<IpAddr> {
             tracing::warn!(name, "rtc.node_ip was not looked up in time");
             Vec::new()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::complaint::Complaints;
+    use crate::config::raw::Values;
+    use tokio::sync::mpsc;
+
+    fn looked_at_each(interval: &str) -> Rtc {
+        let key = "keys: {k: 0123456789abcdef0123456789abcdef}";
+        let rtc = format!("use_external_ip: false, address_check_interval: {interval}");
+        let (mut values, mut complaints) = (Values::default(), Complaints::default());
+        let text = format!("{key}\nrtc: {{{rtc}}}\n");
+        values.read_yaml(&text, "test", true, &mut complaints);
+        crate::config::check::check(&mut values, &mut complaints).rtc
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_interval_that_is_reloaded_counts_from_then_on() {
+        let rtc = looked_at_each("10h");
+        let (watcher, check) = Watcher::new(Advertiser::new(rtc.clone(), 7882), &rtc);
+        let (tell, mut looks) = mpsc::unbounded_channel();
+        tokio::spawn(watcher.run(move |_, _| {
+            // The test may have seen enough.
+            let _ = tell.send(now());
+            false
+        }));
+        looks.recv().await.expect("the first look");
+        check.with(&looked_at_each("1m"));
+        let reloaded = looks.recv().await.expect("a look for the reload");
+        let mut last = reloaded;
+        for _ in 0..10 {
+            last = looks.recv().await.expect("a look by the clock");
+        }
+        // The kernel may tell of something in between.
+        assert!(last - reloaded <= Duration::from_secs(600));
     }
 }

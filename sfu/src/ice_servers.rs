@@ -79,6 +79,26 @@ impl IceServer {
     }
 }
 
+/// What is left of the servers for somebody who is to come by a relay that looks the least like media:
+/// over TLS, or where there is none over TCP. (LK: signalling §10.1)
+#[must_use]
+pub fn over_streams(servers: &[IceServer]) -> Vec<IceServer> {
+    let by = |scheme: &str| -> Vec<IceServer> {
+        let of_scheme = |url: &&String| url.starts_with(scheme) && !url.ends_with("transport=udp");
+        let left = servers.iter().map(|server| IceServer {
+            urls: server.urls.iter().filter(of_scheme).cloned().collect(),
+            credential: server.credential.clone(),
+        });
+        left.filter(|server| !server.urls.is_empty()).collect()
+    };
+    let over_tls = by("turns:");
+    if over_tls.is_empty() {
+        by("turn:")
+    } else {
+        over_tls
+    }
+}
+
 impl Ours {
     fn for_participant(&self, sid: &str, unix_s: u64) -> (String, String) {
         let expires = unix_s + self.ttl.as_secs();
@@ -155,6 +175,25 @@ mod tests {
             ("u", "p")
         );
         assert_eq!(fixed.urls, ["turn:turn.example:3478?transport=udp"]);
+    }
+
+    #[test]
+    fn tls_is_left_where_there_is_any_and_tcp_where_there_is_none() {
+        let server = |urls: &[&str]| IceServer {
+            urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+            credential: Credential::Theirs(Access::Open),
+        };
+        let [stun, udp, tcp, tls] = [
+            "stun:s.example:3478",
+            "turn:t.example:3478?transport=udp",
+            "turn:t.example:3478?transport=tcp",
+            "turns:t.example:5349?transport=tcp",
+        ];
+        let all = [server(&[stun]), server(&[udp, tcp, tls]), server(&[tls])];
+        assert_eq!(over_streams(&all), [server(&[tls]), server(&[tls])]);
+        let no_tls = [server(&[stun]), server(&[udp, tcp])];
+        assert_eq!(over_streams(&no_tls), [server(&[tcp])]);
+        assert_eq!(over_streams(&[server(&[stun, udp])]), []);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod shelf;
 mod series;
 
 use crate::ids::MediaKind;
+use crate::media::message::PathTransport;
 use crate::room::effect::{Count, DataFate, Limit};
 use ::turn::net::Totals;
 use series::Series;
@@ -231,7 +232,27 @@ impl Metrics {
                 };
                 self.0.series.data.with_label_values(&[fate]).inc();
             }
+            Count::Led(to) => self
+                .0
+                .series
+                .ways
+                .led
+                .with_label_values(&[to.label()])
+                .inc(),
             Count::Quality { rating } => self.0.series.rating.observe(f64::from(*rating)),
+        }
+    }
+
+    /// Media of a participant comes by another way than before; of one that has come or gone there is no
+    /// other.
+    pub fn way_changed(&self, before: Option<PathTransport>, after: Option<PathTransport>) {
+        let participants = &self.0.series.ways.participants;
+        let of = |way: PathTransport| participants.with_label_values(&[way.label()]);
+        if let Some(before) = before {
+            of(before).dec();
+        }
+        if let Some(after) = after {
+            of(after).inc();
         }
     }
 

@@ -8,6 +8,7 @@
     reason = "clients still read and send fields the protocol calls deprecated"
 )]
 
+pub mod preference;
 pub mod command;
 pub mod effect;
 
@@ -27,6 +28,7 @@ mod state;
 mod announce;
 mod reply;
 mod pulse;
+mod leading;
 mod dynacast;
 mod subscribing;
 mod binding;
@@ -43,7 +45,7 @@ mod data;
 #[cfg(test)]
 mod tests;
 
-pub use setup::{Limits, Settings, Setup};
+pub use setup::{Fallback, Limits, Settings, Setup};
 
 use crate::ids::{PeerId, SessionId};
 use crate::media::message::Event;
@@ -51,6 +53,7 @@ use command::{Admin, Command};
 use deadlines::Deadline;
 use effect::{Effect, JoinRefusal};
 use exit::Farewell;
+use proto::livekit;
 use proto::livekit::DisconnectReason;
 use proto::livekit::leave_request::Action;
 use proto::livekit::request_response::{Reason, Request as Repeated};
@@ -80,6 +83,12 @@ impl Room {
             state,
             wake_at: None,
         }
+    }
+
+    /// The room as clients see it now.
+    #[must_use]
+    pub fn info(&self) -> livekit::Room {
+        self.state.room_info()
     }
 
     /// Takes one command in and returns what is to be done, in order. After [`Effect::Closed`] it
@@ -140,6 +149,7 @@ impl Room {
         };
         if let Some(participant) = state.participants.get_mut(&peer) {
             participant.seen.heard();
+            participant.link.fallback.handle_heard(now);
         }
         match request {
             Request::Offer(offer) => negotiation::handle_offer(state, peer, offer),
@@ -164,8 +174,9 @@ impl Room {
             Request::UpdateVideoTrack(update) => {
                 publishing::handle_video_update(state, peer, update, now)
             }
+            Request::PingReq(ping) => profile::handle_rtt(state, peer, ping.rtt),
             // Layers are dynacast's, and pings are answered by the session.
-            Request::UpdateLayers(_) | Request::Ping(_) | Request::PingReq(_) => {}
+            Request::UpdateLayers(_) | Request::Ping(_) => {}
             data => self.refuse_data(peer, data),
         }
     }
@@ -219,10 +230,10 @@ impl Room {
         let state = &mut self.state;
         match event {
             Event::Connected { peer, side, path } => {
-                negotiation::handle_connected(state, peer, (side, path.local.ip()), now)
+                negotiation::handle_connected(state, peer, (side, path), now)
             }
             Event::PathChanged { peer, side, path } => {
-                negotiation::handle_moved(state, peer, (side, path.local.ip()))
+                leading::handle_way(state, peer, (side, path, false), now)
             }
             Event::Failed { peer, side, reason } => {
                 exit::handle_media_failed(state, peer, (side, reason), now)
@@ -340,6 +351,7 @@ impl Room {
             Deadline::Counts => announce::tell_counts(state, now),
             Deadline::Join(peer) => entry::handle_join_deadline(state, peer, now),
             Deadline::Grace(peer) => exit::handle_grace_deadline(state, peer, now),
+            Deadline::Trial(peer) => resume::handle_trial_deadline(state, peer, now),
             Deadline::Token(peer) => entry::handle_token_deadline(state, peer, now),
             Deadline::Missing(peer) => subscribing::handle_missing_deadline(state, peer, now),
             Deadline::Speech(peer) => pulse::end_speech(state, peer, now),

@@ -5,7 +5,9 @@
 //! `server`.
 
 mod denied;
+mod preferences;
 mod entry;
+mod report;
 mod people;
 
 mod surroundings;
@@ -17,6 +19,8 @@ mod directory;
 pub use denied::Denied;
 pub use entry::{EnterError, Entry, Said};
 pub use people::{PRESENCE_DEPTH, Presence};
+pub use preferences::Preferences;
+pub use report::{PersonReport, RoomReport};
 pub use surroundings::{Surroundings, unix_ms};
 
 use crate::ids::{PeerId, SessionId};
@@ -29,8 +33,9 @@ use proto::livekit::{RoomConfiguration, signal_request};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 /// Questions that may wait for the directory. Each is answered at once, so a full queue means that
 /// the process is starved; the asker waits.
@@ -43,6 +48,9 @@ const SESSION_DEPTH: usize = 8_192;
 
 /// How often a session that met a closing room tries again on a fresh one.
 const ENTER_ATTEMPTS: usize = 3;
+
+/// A room that says nothing of itself for so long is too busy to be asked.
+const REPORT_WITHIN: Duration = Duration::from_secs(1);
 
 /// A handle to the rooms, cheap to clone.
 #[derive(Clone)]
@@ -187,6 +195,22 @@ impl Rooms {
             let _ = self.directory.send(Ask::Retire { name, id }).await;
         }
         Err(EnterError::Closed)
+    }
+
+    /// Who is in which room, and how. A room that is over, or too busy to say it in time, is left out.
+    pub async fn report(&self) -> Vec<RoomReport> {
+        let found = self.ask(|reply| Ask::FindAll { reply }).await;
+        let mut reports = Vec::new();
+        for room in found.unwrap_or_default() {
+            let (reply, told) = oneshot::channel();
+            let ask = async {
+                room.letters.send(Letter::Report(reply)).await.ok()?;
+                told.await.ok()
+            };
+            reports.extend(timeout(REPORT_WITHIN, ask).await.ok().flatten());
+        }
+        reports.sort_by(|a: &RoomReport, b| a.name.cmp(&b.name));
+        reports
     }
 
     /// Tells every room that the server goes down and returns when all are over. No room is made

@@ -193,7 +193,8 @@ async fn serve(
     let tls = (listeners.tls, Doors { turn, media });
     tasks.extend(serve_tls(config, tls, &port, &certificates, &metrics));
     let check = reach.check.clone();
-    let page = (metrics.clone(), readiness.clone(), Some(check.clone()));
+    let beside = (Some(check.clone()), Some(rooms.clone()));
+    let page = (metrics.clone(), readiness.clone(), beside);
     let prometheus = listeners.prometheus;
     tasks.extend(serve_metrics(config, prometheus, page, &stopping));
     // It may wait for what another process has left behind.
@@ -254,7 +255,7 @@ fn serve_tls(
 fn serve_metrics(
     config: &Config,
     listeners: Vec<TcpListener>,
-    (metrics, readiness, check): (Metrics, Readiness, Option<Recheck>),
+    (metrics, readiness, beside): (Metrics, Readiness, (Option<Recheck>, Option<Rooms>)),
     stopping: &stop::Stopping,
 ) -> Vec<JoinHandle<()>> {
     // All of them mostly come from one machine.
@@ -264,7 +265,7 @@ fn serve_metrics(
     };
     let scrapers = Places::new(MAX_SCRAPERS, of_one, metrics.clone());
     let port = Port {
-        router: admin::router(&config.prometheus, metrics, readiness, check),
+        router: admin::router(&config.prometheus, metrics, readiness, beside),
         stopping: stopping.clone(),
         places: scrapers,
         trusted_proxies: watch::channel(Vec::new()).1,

@@ -303,6 +303,12 @@ impl Worker {
                 None => plane.handle_datagram(path, datagram, now),
                 Some(recorder) => recorder.datagram(plane, path, datagram, now),
             });
+            while let Some(path) = relay.poll_lost() {
+                if let Some(recorder) = recorder {
+                    recorder.path_lost(path, now);
+                }
+                plane.handle_path_lost(path, now);
+            }
             if !more {
                 return;
             }

@@ -114,7 +114,7 @@ window.call = {
 
   /** By what kind of candidate each peer connection sends, and how it reaches its relay. */
   async paths() {
-    const { publisher, subscriber } = room.engine.pcManager;
+    const { publisher, subscriber } = room.engine.pcManager ?? {};
     const paths = [publisher, subscriber].filter(Boolean).map(async (connection) => {
       const stats = await connection.getStats();
       const all = [...stats.values()];

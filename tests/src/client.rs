@@ -427,9 +427,23 @@ impl Client {
     /// # Panics
     /// When the server does not let us in.
     pub async fn resume(&self, server: &Server, published: &[&Publication]) {
+        let reason = livekit::ReconnectReason::RrSignalDisconnected;
+        self.resume_for(reason, server, published).await;
+    }
+
+    /// The same for another reason; returns what the server says first.
+    ///
+    /// # Panics
+    /// When the server does not let us in.
+    pub async fn resume_for(
+        &self,
+        reason: livekit::ReconnectReason,
+        server: &Server,
+        published: &[&Publication],
+    ) -> livekit::ReconnectResponse {
         let join = livekit::JoinRequest {
             reconnect: true,
-            reconnect_reason: 1,
+            reconnect_reason: reason.into(),
             participant_sid: self.sid.clone(),
             connection_settings: Some(livekit::ConnectionSettings {
                 auto_subscribe: true,
@@ -439,8 +453,8 @@ impl Client {
         };
         let socket = match self.dual {
             Some(parameters) => {
-                let sid = &self.sid;
-                let query = format!("{parameters}&reconnect=1&reconnect_reason=1&sid={sid}");
+                let (sid, reason) = (&self.sid, i32::from(reason));
+                let query = format!("{parameters}&reconnect=1&reconnect_reason={reason}&sid={sid}");
                 dial_dual(server, &self.token, &query).await
             }
             None => dial(server, &self.token, &join, true).await,
@@ -448,15 +462,14 @@ impl Client {
         let socket = socket.expect("the server lets us in");
         let before = self.seen(|seen| seen.messages.len());
         self.order(Order::Adopt(Box::new(socket)));
-        self.until("the reconnect response comes first", |seen| {
-            let first = seen.messages.get(before)?;
-            assert!(
-                matches!(first, signal_response::Message::Reconnect(_)),
-                "{first:?}"
-            );
-            Some(())
-        })
-        .await;
+        let told = self
+            .until("the reconnect response comes first", |seen| {
+                match seen.messages.get(before)? {
+                    signal_response::Message::Reconnect(told) => Some(told.clone()),
+                    other => panic!("{other:?}"),
+                }
+            })
+            .await;
         let publish_tracks = published
             .iter()
             .map(|publication| livekit::TrackPublishedResponse {
@@ -471,6 +484,7 @@ impl Client {
             ..Default::default()
         }));
         self.order(Order::Negotiate { restart: true });
+        told
     }
 }
 

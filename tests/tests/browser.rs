@@ -78,6 +78,17 @@ async fn chromium_and_firefox_call_through_the_relay_over_tls_alone() {
 }
 
 #[tokio::test]
+async fn who_is_led_to_tcp_or_to_a_relay_comes_by_it_and_comes_back_by_it() {
+    let turn = format!("tcp_port: {}", free_tcp_port());
+    let server = Server::start_with_relays(&turn, "").await;
+    script::node(&server, "fallback.mjs").await;
+    for to in ["tcp", "relay"] {
+        let label = format!("to=\"{to}\"");
+        assert_eq!(server.metric("foci_fallbacks_total", &[&label]).await, 1.0);
+    }
+}
+
+#[tokio::test]
 async fn a_call_goes_on_when_the_server_is_reached_by_another_address() {
     let stun = Stun::open(Some(Ipv4Addr::LOCALHOST)).await;
     let servers = format!("stun_servers: [\"{}\"]", stun.at);

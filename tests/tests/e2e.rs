@@ -8,6 +8,7 @@ mod e2e {
     mod codecs;
     mod data;
     mod dual;
+    mod fallback;
     mod fronts;
     mod jwt;
     mod kept;

@@ -65,6 +65,20 @@ async fn where_no_udp_passes_media_goes_over_tcp() {
 }
 
 #[tokio::test]
+async fn where_neither_port_that_is_told_leads_anywhere_media_goes_through_the_relay() {
+    let laboratory = open(&[Router::port_restricted()]).await;
+    let ip = laboratory.here();
+    // Nobody answers there, but for the TURN server it is the SFU's.
+    let port = free_tcp_port();
+    let told = format!("advertise: [\"{ip}:{port}/udp\", \"{ip}:{port}/tcp\"]");
+    for transport in ["udp", "tcp"] {
+        let more = turn(&format!("{transport}_port: {}", free_tcp_port()));
+        let server = Server::start_advertising(ip, &told, &more).await;
+        call(&laboratory, &server, "turn").await;
+    }
+}
+
+#[tokio::test]
 async fn where_only_one_port_of_udp_passes_media_goes_through_the_relay_there() {
     let port = free_tcp_port();
     let more = turn(&format!("udp_port: {port}"));

@@ -28,6 +28,8 @@ pub enum Event {
         client: Client,
         /// Whose quota.
         user: String,
+        /// The addresses it had told, of one family or of two.
+        relayed: Vec<SocketAddr>,
         /// Why.
         reason: End,
         /// How long it lived.

@@ -7,8 +7,8 @@
 //! To put an SFU beside it: make two lanes with [`lane()`] for each of the SFU's workers, give TURN
 //! the [`Door`] and the worker the other two ends, and tell [`Own::sfu`](crate::config::Own::sfu)
 //! every address the SFU advertises. The worker calls [`LaneReceiver::wake_by`] with its own waker;
-//! in each pass it takes batches, treats `(allocation, sfu)` of a packet as the path it came by, and
-//! gives the batch back; what it has for such a path it pushes into the [`LaneSender`] and flushes
+//! in each pass it takes batches, treats `(allocation, sfu)` of a packet as the path it came by, takes
+//! those of [`Batch::ends`] for lost, and gives the batch back; what it has for such a path it pushes into the [`LaneSender`] and flushes
 //! once a pass; before it sleeps it asks [`LaneReceiver::may_sleep`].
 
 #![allow(
@@ -27,7 +27,7 @@ pub mod settings;
 mod carrier;
 mod worker;
 
-pub use lane::{Batch, Door, LaneReceiver, LaneSender, Packet, lane};
+pub use lane::{Batch, Door, End, LaneReceiver, LaneSender, Packet, lane};
 pub use settings::{Bound, Observation, Observe, Settings, SfuSide, Totals};
 pub use stream_limits::StreamLimits;
 pub use tcp::{Adopted, StreamCounters};

@@ -377,6 +377,7 @@ impl Server {
             allocation: id,
             client: allocation.client,
             user: allocation.user.into(),
+            relayed: allocation.relays.into_iter().flatten().collect(),
             reason,
             lived: now.saturating_duration_since(allocation.made),
             traffic: allocation.traffic,

@@ -6,6 +6,7 @@
 use crate::addresses::Recheck;
 use crate::config::check::Prometheus;
 use crate::metrics::Metrics;
+use crate::rooms::Rooms;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -72,6 +73,7 @@ struct Admin {
     /// The whole `Authorization` header to expect.
     authorization: Option<Arc<str>>,
     check: Option<Recheck>,
+    rooms: Option<Rooms>,
 }
 
 impl Admin {
@@ -96,12 +98,13 @@ pub fn health(readiness: Readiness) -> Router {
         .with_state(readiness)
 }
 
-/// Everything on the metrics port. `check` makes the server look at its addresses again, if it has media.
+/// Everything on the metrics port. `check` makes the server look at its addresses again, and `rooms` tell who
+/// is there, if it has media.
 pub fn router(
     config: &Prometheus,
     metrics: Metrics,
     readiness: Readiness,
-    check: Option<Recheck>,
+    (check, rooms): (Option<Recheck>, Option<Rooms>),
 ) -> Router {
     let authorization = config.credentials.as_ref().map(|(name, password)| {
         let pair = format!("{name}:{}", password.reveal());
@@ -111,8 +114,10 @@ pub fn router(
         metrics,
         authorization,
         check,
+        rooms,
     };
     Router::new()
+        .route("/debug/rooms", get(report))
         .route("/addresses/check", post(check_addresses))
         .fallback(get(scrape))
         .with_state(admin)
@@ -147,6 +152,28 @@ async fn check_addresses(State(admin): State<Admin>, headers: HeaderMap) -> Resp
     StatusCode::ACCEPTED.into_response()
 }
 
+/// Who is in which room, and by what his media comes. (LK: server ops §11.6) It names people: without a
+/// password nobody hears it.
+async fn report(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    if let Some(refused) = admin.refuse(&headers) {
+        return refused;
+    }
+    if admin.authorization.is_none() {
+        let fix = "it names people: set prometheus.username and prometheus.password\n";
+        return (StatusCode::FORBIDDEN, fix).into_response();
+    }
+    let Some(rooms) = &admin.rooms else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    match serde_json::to_string(&rooms.report().await) {
+        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a report cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
 /// Compares in a time that does not tell where the difference is.
 fn same(given: &[u8], wanted: &[u8]) -> bool {
     let difference = given
@@ -173,7 +200,12 @@ mod tests {
 
     fn of(credentials: Option<(String, Secret)>) -> Router {
         let metrics = Metrics::new("n");
-        router(&config(credentials), metrics, Readiness::default(), None)
+        router(
+            &config(credentials),
+            metrics,
+            Readiness::default(),
+            (None, None),
+        )
     }
 
     /// The answer to one request, head and body.
@@ -215,6 +247,17 @@ mod tests {
                 .await
                 .starts_with("HTTP/1.1 200")
         );
+    }
+
+    #[tokio::test]
+    async fn people_are_named_to_those_with_a_password_only() {
+        let open = answer(of(None), "/debug/rooms", "").await;
+        assert!(open.starts_with("HTTP/1.1 403"), "{open}");
+        let shut = || of(Some(("u".into(), Secret::new("p".into()))));
+        let refused = answer(shut(), "/debug/rooms", "").await;
+        assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+        let none = answer(shut(), "/debug/rooms", "Authorization: Basic dTpw\r\n").await;
+        assert!(none.starts_with("HTTP/1.1 404"), "{none}");
     }
 
     #[tokio::test]

@@ -106,10 +106,13 @@ pub enum Command {
         /// The wish.
         wish: Wish,
     },
-    /// The peer has trouble with UDP: it is told TCP addresses only from now on, if there are any.
-    PreferTcp {
+    /// Whether the peer is told addresses of TCP only from now on, if there are any: it has trouble with
+    /// UDP.
+    TellTcp {
         /// The peer.
         peer: PeerId,
+        /// Nothing else?
+        only: bool,
     },
     /// A data message for peers of one worker. Who has no such channel open gets nothing.
     SendData {
@@ -151,7 +154,7 @@ impl Command {
             Self::SendData { peers, .. } => return peers,
             Self::AddPeer { peer, .. }
             | Self::RemovePeer { peer }
-            | Self::PreferTcp { peer }
+            | Self::TellTcp { peer, .. }
             | Self::Offer { peer, .. }
             | Self::Answer { peer, .. }
             | Self::Negotiate { peer, .. }

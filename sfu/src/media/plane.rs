@@ -188,7 +188,7 @@ impl Plane {
         match command {
             Command::AddPeer { peer, setup } => self.add_peer(peer, &setup, now),
             Command::RemovePeer { peer } => self.remove_peer(peer, now),
-            Command::PreferTcp { peer } => self.prefer_tcp(peer),
+            Command::TellTcp { peer, only } => self.tell_tcp(peer, only),
             Command::Offer { peer, id, sdp } => self.handle_offer(peer, id, &sdp, now),
             Command::Answer { peer, id, sdp } => self.handle_answer(peer, id, &sdp, now),
             Command::Negotiate { peer, restart } => self.negotiate(peer, restart, now),
@@ -223,16 +223,7 @@ impl Plane {
     pub fn handle_advertised(&mut self, candidates: Vec<Candidate>) {
         self.setup.advertised = candidates;
         for peer in self.peers.iter_mut() {
-            let (id, told) = (peer.id, peer.told);
-            for (side, connection) in peer.connections.iter_mut() {
-                if connection.described && !connection.transport.is_connected() {
-                    self.events.push_back(Event::Candidates {
-                        peer: id,
-                        side,
-                        candidates: candidates::host(&self.setup.advertised, told),
-                    });
-                }
-            }
+            control::tell_unconnected(peer, &self.setup.advertised, &mut self.events);
         }
     }
 

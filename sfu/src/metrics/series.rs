@@ -41,6 +41,12 @@ pub(super) struct Rooms {
     pub(super) joins: IntCounterVec,
 }
 
+/// By what media comes.
+pub(super) struct Ways {
+    pub(super) participants: IntGaugeVec,
+    pub(super) led: IntCounterVec,
+}
+
 /// Publications and subscriptions.
 pub(super) struct Tracks {
     pub(super) published: IntGaugeVec,
@@ -119,6 +125,7 @@ pub(super) struct Series {
     pub(super) rating: Histogram,
     pub(super) addresses: Addresses,
     pub(super) limits: IntCounterVec,
+    pub(super) ways: Ways,
     pub(super) data: IntCounterVec,
     pub(super) faults: IntCounterVec,
     pub(super) tcp_unheard: IntCounterVec,
@@ -144,6 +151,18 @@ impl Series {
                 &RATING,
             ),
             addresses: addresses(&shelf),
+            ways: Ways {
+                participants: shelf.gauges(
+                    "foci_participants",
+                    "Participants whose media is or was connected, by what it comes",
+                    &["connection_type"],
+                ),
+                led: shelf.counters(
+                    "foci_fallbacks_total",
+                    "Participants led to another way for their media",
+                    &["to"],
+                ),
+            },
             limits: shelf.counters(
                 "foci_limits_reached_total",
                 "Named limits that were reached",

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ids::ParticipantSid;
+use crate::room::preference::Preference;
 use std::collections::BTreeSet;
 
 /// The values of `label` among the series `name` that have counted something, in alphabetic order.
@@ -44,6 +45,8 @@ fn written() -> Metrics {
     metrics.apply(&Count::SubscribeSuccess(MediaKind::Video));
     metrics.apply(&Count::Quality { rating: 2 });
     metrics.apply(&Count::Data(DataFate::Forwarded));
+    metrics.apply(&Count::Led(Preference::Tcp));
+    metrics.way_changed(None, Some(PathTransport::Udp));
     metrics.certificate_expires("a.example", 1);
     metrics.certificate_loaded("taken");
     metrics.acme_order("issued");

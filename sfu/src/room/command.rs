@@ -1,5 +1,6 @@
 //! What may happen to a room: plain data, so that a room can be replayed from its commands.
 
+use super::preference::Preference;
 use crate::config::codecs::Codec;
 use crate::ice_servers::IceServer;
 use crate::ids::{ParticipantSid, PeerId, SessionId};
@@ -80,8 +81,17 @@ pub struct Join {
     pub passive_offers: bool,
     /// Known faults to tell the client of (LK signalling §4.3).
     pub client_configuration: Option<livekit::ClientConfiguration>,
-    /// Told with names of its own.
+    /// How its media may come.
+    pub ways: Ways,
+}
+
+/// How a client's media may come.
+#[derive(Debug, Clone, Default)]
+pub struct Ways {
+    /// STUN and TURN servers, told with names of its own.
     pub ice_servers: Vec<IceServer>,
+    /// What was found to be best when the identity was here last.
+    pub preference: Preference,
 }
 
 /// A resume.

@@ -26,6 +26,8 @@ pub(super) enum Deadline {
     Join(PeerId),
     /// A participant whose media was lost must have resumed.
     Grace(PeerId),
+    /// A participant's media must have come by what is preferred.
+    Trial(PeerId),
     /// A participant gets a fresh token.
     Token(PeerId),
     /// The oldest of a participant's wishes for tracks that do not exist runs out.
@@ -51,6 +53,7 @@ impl Deadline {
             | Self::Counts => false,
             Self::Join(of)
             | Self::Grace(of)
+            | Self::Trial(of)
             | Self::Token(of)
             | Self::Missing(of)
             | Self::Speech(of) => of == peer,

@@ -1,5 +1,6 @@
 //! What a room makes happen: plain data, applied by the shell in the order given.
 
+use super::preference::Preference;
 use crate::ids::{ParticipantSid, SessionId};
 use crate::media::message;
 use proto::livekit;
@@ -37,6 +38,13 @@ pub enum Effect {
     },
     /// Tells media.
     Media(message::Command),
+    /// Remembers, for the next stay of whoever has this identity, by what his media is to come.
+    Prefer {
+        /// Who.
+        identity: String,
+        /// By what.
+        preference: Preference,
+    },
     /// Calls the room with [`super::command::Command::Wake`] at this time, once; replaces the
     /// last such wish.
     WakeAt(Instant),
@@ -92,6 +100,8 @@ pub enum Count {
     Unsubscribed(crate::ids::MediaKind),
     /// A limit of one participant was reached and something was refused or not stored.
     LimitReached(Limit),
+    /// A participant's media failed, or did not come, and he is led to this.
+    Led(Preference),
     /// A data packet came.
     Data(DataFate),
     /// A participant's quality was rated: 0 POOR, 1 GOOD, 2 EXCELLENT, 3 LOST.

@@ -7,8 +7,8 @@ use super::command::Join;
 use super::deadlines::Deadline;
 use super::effect::{Count, Effect, JoinRefusal};
 use super::exit::{self, Farewell};
-use super::fallback::Fallback;
 use super::kept::Flow;
+use super::leading;
 use super::negotiation;
 use super::participant::{Link, MediaLink, Participant, Presence, Profile, check_texts};
 use super::permission::TrackPermissions;
@@ -68,6 +68,7 @@ pub(super) fn handle_join(state: &mut State, mut join: Join, now: Instant) {
     state.count(Count::ParticipantJoined);
     let setup = peer_setup(&join, primary, &state.facts.settings.h264);
     state.media(Command::AddPeer { peer, setup });
+    leading::set_out(state, peer, now);
     first_offer(state, peer, &join, primary, now);
     for request in join.add_tracks {
         publishing::handle_add_track(state, peer, request);
@@ -179,6 +180,8 @@ fn register(state: &mut State, claims: Claims, join: &Join, primary: Side, now: 
     tracing::debug!(participantID = %sid, ?peer, "participant joined");
     state.index.sessions.insert(join.session, peer);
     state.index.identities.insert(claims.identity.clone(), peer);
+    let settings = &state.facts.settings.fallback;
+    let fallback = leading::begin(settings, join, now);
     let participant = Participant {
         profile: Profile {
             sid,
@@ -196,7 +199,7 @@ fn register(state: &mut State, claims: Claims, join: &Join, primary: Side, now: 
         link: Link {
             session: Some(join.session),
             media: MediaLink::new(join.dual, primary),
-            fallback: Fallback::default(),
+            fallback,
         },
         publications: Publications::default(),
         subscriptions: Subscriptions::new(join.auto_subscribe, join.adaptive_stream),
@@ -231,14 +234,14 @@ fn respond(state: &mut State, join: &mut Join, primary: Side, now: Instant) {
         server_version: server.version.clone(),
         server_region: server.region.clone(),
         server_info: Some(server),
-        ice_servers: state.ice_servers(peer, &join.ice_servers, now),
+        ice_servers: state.ice_servers(peer, &join.ways.ice_servers, now),
         subscriber_primary: primary == Side::Subscriber,
-        client_configuration: join.client_configuration.take(),
+        client_configuration: leading::configuration(state, peer, join.client_configuration.take()),
         ping_timeout: PING_TIMEOUT,
         ping_interval: PING_INTERVAL,
         sif_trailer: state.facts.sif_trailer.clone(),
         enabled_publish_codecs: publish_list(&join.publish_codecs),
-        fast_publish: can_publish,
+        fast_publish: can_publish && leading::is_open(state, peer),
         ..Default::default()
     };
     state.signal(peer, Message::Join(response));

@@ -6,6 +6,7 @@ use super::announce;
 use super::deadlines::{Deadline, Deadlines};
 use super::dynacast;
 use super::effect::{Count, Effect};
+use super::leading;
 use super::participant::Participant;
 use super::publishing;
 use super::pulse;
@@ -230,6 +231,9 @@ pub(super) fn handle_media_failed(
         return;
     };
     participant.link.media.handle_failed(side);
+    if participant.link.session.is_some() {
+        leading::handle_failed(state, peer, now);
+    }
     send_back(state, peer, DisconnectReason::ConnectionTimeout);
     state.deadlines.set(Deadline::Grace(peer), now + GRACE);
 }

@@ -8,18 +8,18 @@ use super::binding;
 use super::deadlines::Deadline;
 use super::effect::Count;
 use super::exit::{self, Farewell};
+use super::leading;
 use super::pulse;
 use super::reply;
 use super::state::State;
 use super::subscribing;
 use crate::ids::{PeerId, TrackKey};
-use crate::media::message::{Command, Side};
+use crate::media::message::{Command, PathReport, Side};
 use proto::livekit;
 use proto::livekit::request_response::{Reason, Request};
 use proto::livekit::signal_response::Message;
 use proto::livekit::{SignalTarget, TrickleRequest};
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::time::Instant;
 
 /// The client offers, on the connection it sends by. With a single one it is always the client who
@@ -146,13 +146,6 @@ fn trickle(candidate: &str, target: SignalTarget, last: bool) -> TrickleRequest 
     }
 }
 
-/// A connection goes by another path, which comes to this address of ours.
-pub(super) fn handle_moved(state: &mut State, peer: PeerId, (side, local): (Side, IpAddr)) {
-    if let Some(participant) = state.participants.get_mut(&peer) {
-        participant.link.media.handle_moved(side, local);
-    }
-}
-
 /// Media needs another offer.
 pub(super) fn handle_sections_needed(
     state: &mut State,
@@ -190,14 +183,13 @@ pub(super) fn handle_answer_refused(state: &mut State, peer: PeerId, reason: &st
 pub(super) fn handle_connected(
     state: &mut State,
     peer: PeerId,
-    (side, local): (Side, IpAddr),
+    (side, path): (Side, PathReport),
     now: Instant,
 ) {
+    leading::handle_way(state, peer, (side, path, true), now);
     let Some(participant) = state.participants.get_mut(&peer) else {
         return;
     };
-    participant.link.media.handle_connected(side, local);
-    participant.link.fallback.handle_connected(now);
     // Failed media that recovers by itself is of no use to a client that was told to resume.
     if participant.link.session.is_some() && !participant.link.media.is_lost() {
         state.deadlines.clear(Deadline::Grace(peer));

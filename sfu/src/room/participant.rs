@@ -12,7 +12,7 @@ use super::setup::{Limits, signed};
 use super::subscription::Subscriptions;
 use crate::config::codecs::Codec;
 use crate::ids::{ParticipantSid, SessionId};
-use crate::media::message::Side;
+use crate::media::message::{PathReport, PathTransport, Side};
 use proto::livekit;
 use proto::livekit::participant_info::State;
 use proto::livekit::{ClientInfo, DisconnectReason};
@@ -77,8 +77,8 @@ pub(super) struct MediaLink {
     pub(super) primary: Side,
     /// Connections lost; only a resume brings them back.
     failed: BTreeSet<Side>,
-    /// Our address that each connection has come to.
-    reached: BTreeMap<Side, IpAddr>,
+    /// How each connection has come, last.
+    ways: BTreeMap<Side, PathReport>,
 }
 
 impl MediaLink {
@@ -88,7 +88,7 @@ impl MediaLink {
             dual,
             primary,
             failed: BTreeSet::new(),
-            reached: BTreeMap::new(),
+            ways: BTreeMap::new(),
         }
     }
 
@@ -97,20 +97,25 @@ impl MediaLink {
         self.dual
     }
 
-    /// A connection is up, by a path that has come to this address of ours.
-    pub(super) fn handle_connected(&mut self, side: Side, local: IpAddr) {
+    /// A connection is up, by this path.
+    pub(super) fn handle_connected(&mut self, side: Side, path: PathReport) {
         self.failed.remove(&side);
-        self.reached.insert(side, local);
+        self.ways.insert(side, path);
     }
 
     /// A connection goes by another path.
-    pub(super) fn handle_moved(&mut self, side: Side, local: IpAddr) {
-        self.reached.insert(side, local);
+    pub(super) fn handle_moved(&mut self, side: Side, path: PathReport) {
+        self.ways.insert(side, path);
+    }
+
+    /// By what media comes, or came last; of two connections the one that took the longer way tells.
+    pub(super) fn worst_way(&self) -> Option<PathTransport> {
+        self.ways.values().map(|path| path.transport).max()
     }
 
     /// Does any connection come to such an address of ours?
     pub(super) fn is_reached(&self, by: impl Fn(IpAddr) -> bool) -> bool {
-        self.reached.values().any(|ip| by(*ip))
+        self.ways.values().any(|path| by(path.local.ip()))
     }
 
     /// A connection is lost.

@@ -11,6 +11,13 @@ use proto::livekit::request_response::{Reason, Request};
 use proto::livekit::{RequestResponse, UpdateParticipantMetadata};
 use std::time::Instant;
 
+/// A client tells of the round trip of signalling, in ms.
+pub(super) fn handle_rtt(state: &mut State, peer: PeerId, rtt_ms: i64) {
+    if let Some(participant) = state.participants.get_mut(&peer) {
+        participant.link.fallback.handle_rtt(rtt_ms);
+    }
+}
+
 /// A client changes its name, metadata or attributes. Empty texts change nothing; an attribute with
 /// an empty value goes.
 pub(super) fn handle_update(

@@ -10,7 +10,7 @@ use super::deadlines::Deadline;
 use super::dynacast;
 use super::effect::Effect;
 use super::exit::{self, Farewell, leave_message};
-use super::fallback::knows_tcp;
+use super::leading;
 use super::publishing;
 use super::pulse;
 use super::state::State;
@@ -18,6 +18,7 @@ use super::subscribing;
 use crate::ids::PeerId;
 use crate::media::message::Command;
 use proto::livekit;
+use proto::livekit::DisconnectReason;
 use proto::livekit::client_info::Sdk;
 use proto::livekit::signal_response::Message;
 use proto::livekit::{ClientInfo, ParticipantInfo, ParticipantUpdate, ReconnectReason};
@@ -34,7 +35,11 @@ pub(super) fn handle_resume(state: &mut State, resume: Resume, now: Instant) {
         return refuse(state, &resume);
     };
     adopt(state, peer, &resume, now);
-    fall_back(state, peer, resume.reason, now);
+    let failed = matches!(
+        resume.reason,
+        ReconnectReason::RrPublisherFailed | ReconnectReason::RrSubscriberFailed
+    );
+    leading::handle_resumed(state, peer, (&resume.ice_servers, failed), now);
     let last_message_seq = state
         .participants
         .get(&peer)
@@ -42,7 +47,7 @@ pub(super) fn handle_resume(state: &mut State, resume: Resume, now: Instant) {
     if knows_reconnect(&resume.client) {
         let reconnect = livekit::ReconnectResponse {
             ice_servers: state.ice_servers(peer, &resume.ice_servers, now),
-            client_configuration: resume.client_configuration,
+            client_configuration: leading::configuration(state, peer, resume.client_configuration),
             server_info: Some(state.facts.server_info.clone()),
             last_message_seq,
         };
@@ -69,26 +74,19 @@ pub(super) fn handle_resume(state: &mut State, resume: Resume, now: Instant) {
     pulse::quality_changed(state, now);
 }
 
-/// If the client resumes because its media failed, and not for the first time or soon, it is told TCP
-/// addresses only from its ICE restart on.
-fn fall_back(state: &mut State, peer: PeerId, reason: ReconnectReason, now: Instant) {
-    let failed = matches!(
-        reason,
-        ReconnectReason::RrPublisherFailed | ReconnectReason::RrSubscriberFailed
-    );
-    let Some(participant) = state.participants.get_mut(&peer) else {
-        return;
-    };
-    let able = state.facts.settings.tcp_fallback && knows_tcp(&participant.profile.client);
-    if failed && able && participant.link.fallback.handle_failed(now) {
-        tracing::info!(?peer, "short ice connection, switch to tcp");
-        state.media(Command::PreferTcp { peer });
+/// Media has not come by what the client was told to use: it is sent back to try something else. One that
+/// is only just joining finds it when it tries again.
+pub(super) fn handle_trial_deadline(state: &mut State, peer: PeerId, now: Instant) {
+    let led = leading::handle_trial_over(state, peer, now);
+    let participant = state.participants.get(&peer);
+    if led && participant.is_some_and(|one| one.presence.active) {
+        exit::send_back(state, peer, DisconnectReason::ConnectionTimeout);
     }
 }
 
 /// Our connection starts ICE over, as the client does with its own. Last, so that its offer has all
 /// that was subscribed anew.
-fn restart_offers(state: &mut State, peer: PeerId) {
+pub(super) fn restart_offers(state: &mut State, peer: PeerId) {
     let Some(participant) = state.participants.get(&peer) else {
         return;
     };

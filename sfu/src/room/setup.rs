@@ -47,8 +47,8 @@ pub struct Settings {
     pub audio_update_interval: Duration,
     /// A publisher is asked for less only after this. (LK: signalling §5.17)
     pub dynacast_pause_delay: Duration,
-    /// Clients with trouble on UDP are told TCP only.
-    pub tcp_fallback: bool,
+    /// Where clients are led whose media fails.
+    pub fallback: Fallback,
     /// A participant update is split into messages of about this many bytes.
     pub update_batch_target_size: usize,
 }
@@ -64,8 +64,32 @@ impl Default for Settings {
             limits: Limits::default(),
             audio_update_interval: Duration::from_millis(400),
             dynacast_pause_delay: Duration::from_secs(5),
-            tcp_fallback: true,
+            fallback: Fallback::default(),
             update_batch_target_size: 128 * 1024,
+        }
+    }
+}
+
+/// Where clients may be led whose media fails. (LK: signalling §7.5)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fallback {
+    /// Somewhere at all.
+    pub allowed: bool,
+    /// There is a port for TCP.
+    pub tcp: bool,
+    /// Whoever is led there must measure a shorter round trip of signalling, in ms; 0: any.
+    pub tcp_rtt_below_ms: u32,
+    /// Relays can reach us: they do by UDP.
+    pub relay: bool,
+}
+
+impl Default for Fallback {
+    fn default() -> Self {
+        Self {
+            allowed: true,
+            tcp: true,
+            tcp_rtt_below_ms: 0,
+            relay: true,
         }
     }
 }

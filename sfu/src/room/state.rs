@@ -7,18 +7,20 @@ use super::deadlines::Deadlines;
 use super::effect::{Count, Effect};
 use super::kept::Kept;
 use super::participant::Participant;
+use super::preference::Preference;
 use super::publication::Publication;
 use super::quality::Quality;
 use super::roster::Roster;
 use super::setup::{Facts, Setup};
 use super::speakers::Speakers;
-use crate::ice_servers::IceServer;
+use crate::ice_servers::{IceServer, over_streams};
 use crate::ids::{PeerId, SessionId, TrackKey};
 use crate::media::message;
 use proto::livekit;
 use proto::livekit::signal_response::Message;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -120,7 +122,11 @@ impl State {
             participant.profile.sid.as_str(),
             self.facts.unix_ms(now) / 1000,
         );
-        let told = servers.iter();
+        let told = match participant.link.fallback.preference() {
+            Preference::Relay => Cow::Owned(over_streams(servers)),
+            Preference::Any | Preference::Tcp => Cow::Borrowed(servers),
+        };
+        let told = told.iter();
         told.map(|server| server.for_participant(sid, unix_s))
             .collect()
     }

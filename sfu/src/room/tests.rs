@@ -21,6 +21,7 @@ mod profile;
 mod publishing;
 mod random;
 mod resuming;
+mod leading;
 mod roster;
 mod signs;
 mod subscribing;

@@ -38,6 +38,8 @@ pub(super) enum Ask {
         name: String,
         reply: oneshot::Sender<Option<Found>>,
     },
+    /// Where are all of them?
+    FindAll { reply: oneshot::Sender<Vec<Found>> },
     /// This room lets nobody in any more: the next to come gets a fresh one.
     Retire { name: String, id: u64 },
     /// This room is over.
@@ -128,6 +130,9 @@ impl Directory {
             }
             Ask::Find { name, reply } => {
                 let _ = reply.send(self.rooms.get(&name).cloned());
+            }
+            Ask::FindAll { reply } => {
+                let _ = reply.send(self.rooms.values().cloned().collect());
             }
             Ask::Retire { name, id } => self.forget(&name, id),
             Ask::Ended { name, id } => {

@@ -5,6 +5,7 @@
 
 use super::entry::{Entry, Said};
 use super::people::People;
+use super::report::RoomReport;
 use super::surroundings::{Surroundings, unix_ms};
 use crate::config::faults::Point;
 use crate::ids::{PeerId, SessionId};
@@ -53,6 +54,8 @@ pub(super) enum Letter {
     },
     /// Something happens.
     Tell(Box<Command>),
+    /// Somebody wants to know who is here.
+    Report(oneshot::Sender<RoomReport>),
 }
 
 /// What became of an entry.
@@ -147,6 +150,10 @@ impl Keeper {
     fn open(&mut self, letter: Letter) {
         match letter {
             Letter::Tell(command) => self.handle(*command),
+            Letter::Report(reply) => {
+                // Whoever does not wait any more does not need it.
+                let _ = reply.send(RoomReport::new(self.room.info(), self.people.report()));
+            }
             Letter::Enter {
                 entry,
                 outbox,
@@ -159,7 +166,7 @@ impl Keeper {
         }
     }
 
-    fn enter(&mut self, entry: Entry, outbox: mpsc::Sender<Said>) -> Verdict {
+    fn enter(&mut self, mut entry: Entry, outbox: mpsc::Sender<Said>) -> Verdict {
         let session = entry.session();
         if self.surroundings.denied.holds(&self.name, entry.identity()) {
             return Verdict::Denied;
@@ -169,6 +176,10 @@ impl Keeper {
             return Verdict::Full;
         }
         self.sessions.insert(session, outbox);
+        if let Entry::Join(join) = &mut entry {
+            let preferences = &self.surroundings.preferences;
+            join.ways.preference = preferences.of(&self.name, &join.claims.identity);
+        }
         self.handle(entry.into());
         if self.turned_away.take() == Some(session) || self.closed {
             return Verdict::Closing;
@@ -206,6 +217,17 @@ impl Keeper {
             }
             Effect::RefuseJoin { session, reason } => self.refuse(session, reason),
             Effect::Media(command) => self.tell_media(command),
+            Effect::Prefer {
+                identity,
+                preference,
+            } => {
+                let Surroundings {
+                    preferences,
+                    metrics,
+                    ..
+                } = &self.surroundings;
+                preferences.keep(&self.name, &identity, preference, metrics);
+            }
             Effect::WakeAt(at) => self.wake = Some(at.into()),
             Effect::Count(count) => {
                 self.surroundings.metrics.apply(&count);

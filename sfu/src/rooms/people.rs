@@ -8,6 +8,7 @@ use crate::media::message::{Event, PathReport, PathTransport, Side};
 use crate::metrics::{JoinState, Metrics};
 use crate::room::command::{Command, Join};
 use crate::room::effect::Count;
+use crate::rooms::report::PersonReport;
 use proto::livekit::{DisconnectReason, JoinResponse};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,6 +24,8 @@ struct Person {
     active: bool,
     /// The path of each connection that was ever up.
     paths: BTreeMap<Side, PathReport>,
+    /// By what he is counted to come.
+    counted: Option<PathTransport>,
 }
 
 impl Person {
@@ -31,10 +34,30 @@ impl Person {
         self.paths.get(&side).map(candidates).unwrap_or_default()
     }
 
-    /// By what media comes, as LiveKit names it; of two connections that of the publisher tells.
+    /// By what media comes; of two connections that of the publisher tells.
+    fn way(&self) -> Option<PathTransport> {
+        self.paths.values().next().map(|path| path.transport)
+    }
+
+    /// The same as LiveKit names it.
     fn connection_type(&self) -> &'static str {
-        let path = self.paths.values().next();
-        path.map_or("unknown", |path| path.transport.label())
+        self.way().map_or("unknown", PathTransport::label)
+    }
+
+    fn count_way(&mut self, metrics: &Metrics) {
+        let now = self.way();
+        metrics.way_changed(self.counted, now);
+        self.counted = now;
+    }
+
+    fn report(&self) -> PersonReport {
+        PersonReport {
+            sid: self.sid.clone(),
+            state: if self.active { "ACTIVE" } else { "JOINED" },
+            connection_type: self.connection_type(),
+            publisher_candidates: self.candidates(Side::Publisher),
+            subscriber_candidates: self.candidates(Side::Subscriber),
+        }
     }
 
     fn span(&self) -> Span {
@@ -111,6 +134,7 @@ impl People {
             return;
         };
         let again = person.paths.insert(*side, *path).is_some();
+        person.count_way(&self.metrics);
         if person.active {
             let what = if again {
                 "ice reconnected or switched pair"
@@ -151,6 +175,17 @@ impl People {
     /// A peer's media was taken away.
     pub(super) fn removed(&mut self, peer: PeerId) {
         self.leaving = self.present.remove(&peer);
+        if let Some(gone) = &self.leaving {
+            self.metrics.way_changed(gone.counted, None);
+        }
+    }
+
+    /// Everybody, by identity.
+    pub(super) fn report(&self) -> BTreeMap<String, PersonReport> {
+        let people = self.present.values();
+        people
+            .map(|person| (person.identity.clone(), person.report()))
+            .collect()
     }
 
     /// A step the room counted while it handled a command about `peer`.
@@ -210,6 +245,7 @@ fn person(join: &Join) -> Person {
         protocol: join.client.protocol,
         active: false,
         paths: BTreeMap::new(),
+        counted: None,
     }
 }
 

@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::room::Settings;
 use crate::rooms::denied::Denied;
 use crate::rooms::people::Presence;
+use crate::rooms::preferences::Preferences;
 use crate::worker::Workers;
 use proto::livekit::ServerInfo;
 use proto::token::Keys;
@@ -33,6 +34,8 @@ pub struct Surroundings {
     pub faults: Faults,
     /// Who is let in no more.
     pub denied: Denied,
+    /// By what media came best.
+    pub preferences: Preferences,
     /// Who is told of comings and goings.
     pub presence: Option<mpsc::Sender<Presence>>,
 }
@@ -83,6 +86,7 @@ impl Surroundings {
             },
             faults: Faults::default(),
             denied: Denied::default(),
+            preferences: Preferences::default(),
             presence: None,
         }
     }

@@ -46,7 +46,7 @@ fn join(rooms: &Rooms, identity: &str) -> Entry {
         reuse_sections: true,
         passive_offers: false,
         client_configuration: None,
-        ice_servers: Vec::new(),
+        ways: crate::room::command::Ways::default(),
     }))
 }
 

@@ -139,7 +139,7 @@ async fn serve(
     // It holds the counters, and with them would keep the service alive.
     drop(port);
     // Alone it has no media, so no addresses to look at.
-    let page = (metrics, readiness.clone(), None);
+    let page = (metrics, readiness.clone(), (None, None));
     tasks.extend(serve_metrics(config, prometheus, page, &stopping));
     readiness.set(true);
     announce(companion, &bound);

@@ -84,7 +84,7 @@ impl Reach {
         let mut owed: Option<Change> = None;
         tokio::spawn(
             self.watcher
-                .run(rtc.public.check_every, move |change, reachable| {
+                .run(move |change, reachable| {
                     readiness.set_reachable(reachable);
                     match change {
                         None => relay.look(),

@@ -11,8 +11,8 @@ use crate::media::plane;
 use crate::media::plane::tracks::TrackSettings;
 use crate::media::transport::dtls;
 use crate::metrics::Metrics;
-use crate::room::{Limits, Settings};
-use crate::rooms::{Denied, Presence, Rooms, Surroundings};
+use crate::room::{Fallback, Limits, Settings};
+use crate::rooms::{Denied, Preferences, Presence, Rooms, Surroundings};
 use crate::server::reach::Reach;
 use crate::server::{LIVEKIT_VERSION, ServeError};
 use crate::signal::join::Policy;
@@ -45,7 +45,13 @@ fn room_settings(config: &Config) -> Settings {
         },
         audio_update_interval: Duration::from_millis(config.audio.update_interval_ms.into()),
         dynacast_pause_delay: config.video.dynacast_pause_delay,
-        tcp_fallback: config.rtc.tcp_fallback,
+        fallback: Fallback {
+            allowed: config.rtc.fallback.allowed,
+            tcp: config.rtc.tcp_port != 0,
+            tcp_rtt_below_ms: config.rtc.fallback.tcp_rtt_below_ms,
+            // A relay sends to us by UDP.
+            relay: !config.rtc.force_tcp,
+        },
         update_batch_target_size: config.room.update_batch_target_size,
     }
 }
@@ -79,6 +85,7 @@ pub(super) fn surroundings(
         server_info: server_info(config, node_id),
         faults: faults.clone(),
         denied: Denied::default(),
+        preferences: Preferences::default(),
         presence: config.matrix.wants_presence().then_some(presence),
     }
 }

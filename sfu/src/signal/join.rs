@@ -8,7 +8,8 @@ use super::client::{self, Hints};
 use crate::config::codecs::Codec;
 use crate::ice_servers::IceServer;
 use crate::ids::{ParticipantSid, PeerId, SessionId};
-use crate::room::command::{Join, Resume};
+use crate::room::command::{Join, Resume, Ways};
+use crate::room::preference::Preference;
 use proto::livekit;
 use proto::signal::{JoinRequestError, Parameters, decode_join_request, read_parameters};
 use proto::token::{Claims, Verified};
@@ -268,7 +269,10 @@ impl Admission {
             reuse_sections: client::reuses_sections(&self.client),
             passive_offers: client::needs_passive_offers(&self.client),
             client_configuration: faults,
-            ice_servers: policy.ice_servers.clone(),
+            ways: Ways {
+                ice_servers: policy.ice_servers.clone(),
+                preference: Preference::Any,
+            },
             claims: self.claims,
             client: self.client,
         }

@@ -15,13 +15,19 @@ use turn::net::{LaneReceiver, LaneSender};
 pub struct Relay {
     to_turn: LaneSender,
     from_turn: LaneReceiver,
+    /// Paths that ended with their allocations: no more than one batch tells.
+    lost: Vec<Path>,
 }
 
 impl Relay {
     /// The ends of two lanes.
     #[must_use]
     pub const fn new(to_turn: LaneSender, from_turn: LaneReceiver) -> Self {
-        Self { to_turn, from_turn }
+        Self {
+            to_turn,
+            from_turn,
+            lost: Vec::new(),
+        }
     }
 
     /// Reads a batch; true if there was one, so that there may be another.
@@ -30,17 +36,27 @@ impl Relay {
             return false;
         };
         for (packet, datagram) in batch.packets_mut() {
-            let AllocationId { slot, generation } = packet.allocation;
             let path = Path {
-                carrier: Carrier::Relay { slot, generation },
+                carrier: carrier(packet.allocation),
                 local: Some(packet.sfu.ip()),
                 port: packet.sfu.port(),
                 remote: packet.relayed,
             };
             each(path, datagram);
         }
+        self.lost.extend(batch.ends().iter().map(|end| Path {
+            carrier: carrier(end.allocation),
+            local: None,
+            port: 0,
+            remote: end.relayed,
+        }));
         self.from_turn.give_back(batch);
         true
+    }
+
+    /// A path that has ended with its allocation, whatever local address it came to.
+    pub fn poll_lost(&mut self) -> Option<Path> {
+        self.lost.pop()
     }
 
     /// Sends datagrams; what TURN has no place for is dropped and counted.
@@ -78,10 +94,38 @@ impl Relay {
     }
 }
 
+const fn carrier(AllocationId { slot, generation }: AllocationId) -> Carrier {
+    Carrier::Relay { slot, generation }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use turn::net::lane;
+    use turn::net::{End, lane};
+
+    #[test]
+    fn an_allocation_that_ends_is_a_path_lost_after_all_that_came_by_it() {
+        let (mut turn_out, from_turn) = lane();
+        let mut relay = Relay::new(lane().0, from_turn);
+        let sfu: SocketAddr = "192.0.2.1:7882".parse().expect("an address");
+        let relayed: SocketAddr = "192.0.2.1:30000".parse().expect("an address");
+        let allocation = AllocationId {
+            slot: 1,
+            generation: 9,
+        };
+        turn_out.push(allocation, sfu, relayed, &[1]);
+        turn_out.end(End {
+            allocation,
+            relayed,
+        });
+        turn_out.flush();
+        let mut came = None;
+        assert!(relay.receive(|path, _| came = Some(path)));
+        let lost = relay.poll_lost().expect("it is told");
+        let came = came.expect("a packet");
+        assert_eq!((lost.carrier, lost.remote), (came.carrier, came.remote));
+        assert_eq!(relay.poll_lost(), None);
+    }
 
     #[test]
     fn what_comes_of_an_allocation_goes_back_to_it_from_the_address_asked() {

@@ -134,7 +134,7 @@ fn join(slot: u32, identity: &str, dual: bool) -> Join {
         reuse_sections: true,
         passive_offers: false,
         client_configuration: None,
-        ice_servers: Vec::new(),
+        ways: sfu::room::command::Ways::default(),
     }
 }
 

@@ -382,7 +382,7 @@ impl Server {
                     held.wake = Some(at);
                 }
             }
-            Effect::Count(_) => {}
+            Effect::Count(_) | Effect::Prefer { .. } => {}
             Effect::Closed => {
                 self.rooms.remove(room);
             }

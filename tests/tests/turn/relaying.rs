@@ -169,3 +169,26 @@ fn an_answer_comes_from_the_address_that_was_asked() {
         assert_eq!(client.allocate().code(), 0);
     }
 }
+
+#[test]
+fn the_sfu_is_told_of_an_allocation_that_ends_at_once_and_after_its_packets() {
+    let server = Server::start();
+    let sfu: SocketAddr = SFU.parse().expect("an address");
+    let mut ended = Vec::new();
+    for (name, mut client) in clients(&server) {
+        let allocated = client.allocate_family(1);
+        assert_eq!(client.permit(sfu), 0, "{name}");
+        send(&mut client, sfu, b"hello", false);
+        let back = client.receive().expect("it comes back");
+        assert_eq!(data(&back), (sfu, b"hello".to_vec()), "{name}");
+        if name.starts_with("udp") {
+            assert_eq!(client.refresh(0), 0, "{name}");
+        } else {
+            drop(client);
+        }
+        let end = server.end_told();
+        assert_eq!(end.relayed, allocated.relayed(), "{name}");
+        assert!(!ended.contains(&end.allocation), "{name}");
+        ended.push(end.allocation);
+    }
+}

@@ -3,13 +3,14 @@
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use turn::config::{Config, Wall};
 use turn::credentials::{Credentials, Secret};
 use turn::net::{
-    Door, LaneReceiver, LaneSender, Observation, Settings, SfuSide, Totals, Turn, lane, tls,
+    Door, End, LaneReceiver, LaneSender, Observation, Settings, SfuSide, Totals, Turn, lane, tls,
 };
 use turn::policy::Prefix;
 
@@ -27,6 +28,8 @@ pub(crate) struct Server {
     pub(crate) turn: Option<Turn>,
     totals: Arc<Mutex<Totals>>,
     ended: Arc<AtomicBool>,
+    /// What the SFU is told of allocations that are gone.
+    ends: Receiver<End>,
     sfu: Option<JoinHandle<()>>,
 }
 
@@ -121,12 +124,14 @@ impl Server {
             steer: None,
         });
         let ended = Arc::new(AtomicBool::new(false));
-        let sfu = echo(inbox, outbox, Arc::clone(&ended));
+        let (tell, ends) = channel();
+        let sfu = echo((inbox, outbox), tell, Arc::clone(&ended));
         let turn = Turn::start(settings).ok();
         let mut server = Self {
             turn,
             totals,
             ended,
+            ends,
             sfu: Some(sfu),
         };
         if server.turn.is_none() {
@@ -150,6 +155,12 @@ impl Server {
 
     pub(crate) fn tls(&self) -> SocketAddr {
         self.turn().bound().tls[0]
+    }
+
+    /// Waits until the SFU is told of an end.
+    pub(crate) fn end_told(&self) -> End {
+        let told = self.ends.recv_timeout(Duration::from_secs(10));
+        told.expect("the SFU is told")
     }
 
     /// The totals as last told: up to a second old.
@@ -195,8 +206,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("nobody panicked with it")
 }
 
-/// An SFU that sends every packet back to the allocation it came from.
-fn echo(mut inbox: LaneReceiver, mut outbox: LaneSender, ended: Arc<AtomicBool>) -> JoinHandle<()> {
+/// An SFU that sends every packet back to the allocation it came from, and tells of those that are gone.
+fn echo(
+    (mut inbox, mut outbox): (LaneReceiver, LaneSender),
+    tell: Sender<End>,
+    ended: Arc<AtomicBool>,
+) -> JoinHandle<()> {
     #[expect(clippy::disallowed_methods, reason = "the SFU of a test")]
     let handle = std::thread::spawn(move || {
         let me = std::thread::current();
@@ -205,6 +220,10 @@ fn echo(mut inbox: LaneReceiver, mut outbox: LaneSender, ended: Arc<AtomicBool>)
             while let Some(batch) = inbox.take() {
                 for (packet, bytes) in batch.packets() {
                     outbox.push(packet.allocation, packet.sfu, packet.relayed, bytes);
+                }
+                for end in batch.ends() {
+                    // Most tests do not listen.
+                    let _ = tell.send(*end);
                 }
                 inbox.give_back(batch);
             }

@@ -2,7 +2,7 @@
 //!
 //! Owns the server and everything a payload can go into; reads nothing from sockets.
 
-use super::lane::{Batch, Door};
+use super::lane::{Batch, Door, End};
 use super::sends::{Road, Sends};
 use super::settings::{SfuSide, Steer};
 use super::tcp::{Fault, Streams};
@@ -206,6 +206,18 @@ impl Doors {
         let index = self.index(id, bytes);
         if let Some(door) = self.doors.get_mut(index) {
             door.to_sfu.push(id, sfu, relayed, bytes);
+        }
+    }
+
+    /// An allocation is gone: those behind every door are told, for it may have gone through several.
+    pub(super) fn end(&mut self, allocation: AllocationId, relayed: &[SocketAddr]) {
+        for door in &mut self.doors {
+            for relayed in relayed {
+                door.to_sfu.end(End {
+                    allocation,
+                    relayed: *relayed,
+                });
+            }
         }
     }
 

@@ -18,6 +18,9 @@ pub const DEPTH: usize = 64;
 pub const BATCH_PACKETS: usize = 512;
 /// Bytes in one batch: two passes' worth of a busy thread.
 pub const BATCH_BYTES: usize = 1 << 20;
+/// Ends that may wait for a place in the lane: as many as there are allocations on a busy server. One
+/// more is not told, and the SFU finds out by silence.
+pub const ENDS: usize = 4096;
 
 /// Where a packet of a batch belongs, and where in the batch it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +35,21 @@ pub struct Packet {
     len: u32,
 }
 
-/// Some packets.
+/// An allocation is gone, and with it this relayed address of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// It.
+    pub allocation: AllocationId,
+    /// The address its client talked from.
+    pub relayed: SocketAddr,
+}
+
+/// Some packets, and what ended after them.
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
     packets: Vec<Packet>,
+    ends: Vec<End>,
 }
 
 impl Batch {
@@ -60,25 +73,36 @@ impl Batch {
         })
     }
 
-    /// How many.
+    /// Allocations that are gone; no packet of one of them follows.
+    #[must_use]
+    pub fn ends(&self) -> &[End] {
+        &self.ends
+    }
+
+    /// How many packets.
     #[must_use]
     pub fn len(&self) -> usize {
         self.packets.len()
     }
 
-    /// None.
+    /// Nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.packets.is_empty()
+        self.packets.is_empty() && self.ends.is_empty()
     }
 
     fn has_room(&self, bytes: usize) -> bool {
         self.packets.len() < BATCH_PACKETS && self.bytes.len() + bytes <= BATCH_BYTES
     }
 
-    fn clear(&mut self) {
+    fn clear_packets(&mut self) {
         self.bytes.clear();
         self.packets.clear();
+    }
+
+    fn clear(&mut self) {
+        self.clear_packets();
+        self.ends.clear();
     }
 }
 
@@ -158,7 +182,15 @@ impl LaneSender {
         });
     }
 
-    /// Sends what was pushed. A lane that is full, or whose receiver is gone, drops it.
+    /// Tells of the end of an allocation, after all its packets.
+    pub fn end(&mut self, end: End) {
+        if self.open.ends.len() < ENDS {
+            self.open.ends.push(end);
+        }
+    }
+
+    /// Sends what was pushed. A lane that is full, or whose receiver is gone, drops the packets; ends wait
+    /// for the next time.
     pub fn flush(&mut self) {
         if self.open.is_empty() {
             return;
@@ -175,7 +207,7 @@ impl LaneSender {
             }
             Err(TrySendError::Full(mut batch) | TrySendError::Disconnected(mut batch)) => {
                 self.dropped += batch.len() as u64;
-                batch.clear();
+                batch.clear_packets();
                 self.open = batch;
             }
         }
@@ -288,6 +320,43 @@ mod tests {
         sender.push(ID, address(1), address(2), b"x");
         sender.flush();
         assert_eq!(sender.dropped(), 3);
+    }
+
+    #[test]
+    fn ends_come_out_however_full_the_lane_was_and_no_more_of_them_wait_than_the_limit() {
+        let (mut sender, mut receiver) = lane();
+        let end = |generation| End {
+            allocation: AllocationId {
+                slot: 1,
+                generation,
+            },
+            relayed: address(2),
+        };
+        sender.end(end(0));
+        sender.flush();
+        let batch = receiver.take().expect("a batch without packets");
+        assert_eq!((batch.len(), batch.ends()), (0, [end(0)].as_slice()));
+        receiver.give_back(batch);
+        for _ in 0..DEPTH {
+            sender.push(ID, address(1), address(2), b"x");
+            sender.flush();
+        }
+        for generation in 1..=ENDS as u32 + 1 {
+            sender.push(ID, address(1), address(2), b"x");
+            sender.end(end(generation));
+            sender.flush();
+        }
+        assert_eq!(sender.dropped(), ENDS as u64 + 1);
+        while let Some(batch) = receiver.take() {
+            assert_eq!((batch.len(), batch.ends().len()), (1, 0));
+            receiver.give_back(batch);
+        }
+        sender.flush();
+        let batch = receiver.take().expect("they have waited");
+        assert_eq!((batch.len(), batch.ends().len()), (0, ENDS));
+        assert_eq!(batch.ends().first(), Some(&end(1)));
+        receiver.give_back(batch);
+        assert!(receiver.take().is_none());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::udp::{Kind, Sockets};
 use crate::address::{Client, Family, RelayPort, Transport, plain};
 use crate::config::{Config, Own, Wall};
 use crate::credentials::Credentials;
+use crate::event::Event;
 use crate::frame::{self, FRAME_MAX, Frame};
 use crate::hash::Keyed;
 use crate::server::Server;
@@ -356,9 +357,19 @@ impl Worker {
     }
 
     fn report(&mut self, now: Instant) {
+        let doors = &mut self.carrier.doors;
         while let Some(event) = self.carrier.server.poll_event() {
+            if let Event::Ended {
+                allocation,
+                relayed,
+                ..
+            } = &event
+            {
+                doors.end(*allocation, relayed);
+            }
             (self.observe)(Observation::Event(event));
         }
+        doors.flush();
         if now < self.next_report {
             return;
         }

@@ -22,8 +22,8 @@ pub struct Rtc {
     pub tcp_port: u16,
     /// No UDP at all.
     pub force_tcp: bool,
-    /// Clients with trouble on UDP are told TCP only; never without a port for it.
-    pub tcp_fallback: bool,
+    /// Where clients with trouble are led.
+    pub fallback: Fallback,
     /// Addresses told to clients in place of the local ones.
     pub node_ip: NodeIp,
     /// How public addresses are found otherwise.
@@ -38,6 +38,15 @@ pub struct Rtc {
     pub workers: u8,
     /// Least time between key-frame requests.
     pub pli_throttle: PliThrottle,
+}
+
+/// Clients whose media fails are led elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fallback {
+    /// They are.
+    pub allowed: bool,
+    /// To TCP only with a shorter round trip of signalling, in ms; 0: with any.
+    pub tcp_rtt_below_ms: u32,
 }
 
 /// At most one address of each family.
@@ -78,7 +87,11 @@ impl Rtc {
             udp_port_configured,
             tcp_port: values.port("rtc.tcp_port"),
             force_tcp: force_tcp(values, complaints),
-            tcp_fallback: values.flag("rtc.allow_tcp_fallback") && values.port("rtc.tcp_port") != 0,
+            fallback: Fallback {
+                allowed: values.flag("rtc.allow_tcp_fallback"),
+                tcp_rtt_below_ms: u32::try_from(values.uint("rtc.tcp_fallback_rtt_threshold"))
+                    .unwrap_or(u32::MAX),
+            },
             node_ip: node_ip(values, complaints),
             public: Public::read(values, complaints),
             interfaces: InterfaceFilter {

@@ -13,10 +13,12 @@ use crate::media::peer::connections::{Connection, Connections};
 use crate::media::peer::downlink::{Stream, Waiting};
 use crate::media::peer::link::Link;
 use crate::media::transport::Transport;
+use crate::media::transport::candidates::Candidate;
 use crate::media::transport::ice::Credentials;
 use crate::media::transport::negotiation::offering::Offering;
 use crate::media::transport::negotiation::{Answered, Forwarding, Sending};
 use rand::Rng;
+use std::collections::VecDeque;
 use std::time::Instant;
 
 /// First sequence numbers and picture ids stay below this, so that the first wrap is far away and
@@ -25,6 +27,24 @@ const FIRST_SEQ_BELOW: u16 = 1 << 15;
 /// Our offers are counted from a number in this range, so that those of two sessions of a client
 /// are hardly taken for each other. (LK: signalling §4.5)
 const OFFER_IDS_FROM: std::ops::RangeInclusive<u32> = 1..=256;
+
+/// Those connections of a peer that have a description and nothing else yet are told our addresses.
+pub(super) fn tell_unconnected(
+    peer: &mut Peer,
+    advertised: &[Candidate],
+    events: &mut VecDeque<Event>,
+) {
+    let (id, told) = (peer.id, peer.told);
+    for (side, connection) in peer.connections.iter_mut() {
+        if connection.described && !connection.transport.is_connected() {
+            events.push_back(Event::Candidates {
+                peer: id,
+                side,
+                candidates: candidates::host(advertised, told),
+            });
+        }
+    }
+}
 
 impl Plane {
     pub(super) fn add_peer(&mut self, id: PeerId, setup: &PeerSetup, now: Instant) {
@@ -49,10 +69,15 @@ impl Plane {
         self.peers.insert(peer);
     }
 
-    pub(super) fn prefer_tcp(&mut self, id: PeerId) {
+    /// What a peer is told more from now on, connections that wait for it are told at once.
+    pub(super) fn tell_tcp(&mut self, id: PeerId, only: bool) {
         let index = self.index_of(id);
-        if let Some(peer) = index.and_then(|index| self.peers.at_mut(index)) {
-            peer.told.tcp_only = true;
+        let Some(peer) = index.and_then(|index| self.peers.at_mut(index)) else {
+            return;
+        };
+        let widened = std::mem::replace(&mut peer.told.tcp_only, only) && !only;
+        if widened {
+            tell_unconnected(peer, &self.setup.advertised, &mut self.events);
         }
     }
 

@@ -289,10 +289,12 @@ impl Ice {
     }
 
     /// What carried a path is gone: send by the best of the others, and by none if there is none.
-    /// The client is not silent for it; it may come by another path while its consent lasts.
+    /// The client is not silent for it; it may come by another path while its consent lasts. To which
+    /// address of ours the path came makes no difference.
     pub fn handle_lost(&mut self, path: Path, now: Instant) {
-        self.valid.retain(|valid| valid.path != path);
-        if self.selection.path == Some(path) {
+        let gone = |other: Path| (other.carrier, other.remote) == (path.carrier, path.remote);
+        self.valid.retain(|valid| !gone(valid.path));
+        if self.selection.path.is_some_and(gone) {
             self.selection.followed = None;
             self.selection.path = self.best(now);
         }

@@ -259,7 +259,9 @@ fn a_resume_restarts_our_connection_after_everything_is_told_and_subscribed() {
 
 #[test]
 fn either_connection_lost_asks_for_a_resume_and_both_must_come_back() {
-    let mut world = World::new();
+    let mut settings = crate::room::Settings::default();
+    settings.fallback.allowed = false;
+    let mut world = World::with(settings, None);
     let bob = world.join_with("bob", dual);
     world.connect_side(&bob, Side::Subscriber);
     world.connect_side(&bob, Side::Publisher);

@@ -5,8 +5,9 @@ use crate::ids::{PeerId, SessionId, TrackKey};
 use crate::media::message::{
     self, Event, NegotiatedLayer, PathReport, PathTransport, PeerFailure, Side,
 };
-use crate::room::command::{Command, Join, Resume};
+use crate::room::command::{Command, Join, Resume, Ways};
 use crate::room::effect::{Effect, JoinRefusal};
+use crate::room::preference::Preference;
 use crate::room::{Room, Settings, Setup};
 use proto::livekit;
 use proto::livekit::signal_request::Message as Request;
@@ -44,6 +45,7 @@ pub(super) struct World {
     pub(super) tokens: Vec<(SessionId, Claims)>,
     pub(super) refusals: Vec<(SessionId, JoinRefusal)>,
     pub(super) counts: Vec<crate::room::effect::Count>,
+    pub(super) preferred: Vec<(String, Preference)>,
     pub(super) closed: bool,
     wake: Option<Instant>,
     drawn: u32,
@@ -90,6 +92,7 @@ impl World {
             tokens: Vec::new(),
             refusals: Vec::new(),
             counts: Vec::new(),
+            preferred: Vec::new(),
             closed: false,
             wake: None,
             drawn: 0,
@@ -116,6 +119,10 @@ impl World {
                 Effect::RefuseJoin { session, reason } => self.refusals.push((session, reason)),
                 Effect::Media(command) => self.media.push(command),
                 Effect::WakeAt(at) => self.wake = Some(at),
+                Effect::Prefer {
+                    identity,
+                    preference,
+                } => self.preferred.push((identity, preference)),
                 Effect::Count(count) => self.counts.push(count),
                 Effect::Closed => self.closed = true,
             }
@@ -173,7 +180,7 @@ impl World {
             reuse_sections: true,
             passive_offers: false,
             client_configuration: None,
-            ice_servers: Vec::new(),
+            ways: Ways::default(),
         }
     }
 
@@ -236,12 +243,16 @@ impl World {
     }
 
     pub(super) fn connect_side(&mut self, client: &Client, side: Side) {
+        self.connect_by(client, side, PathTransport::Udp);
+    }
+
+    pub(super) fn connect_by(&mut self, client: &Client, side: Side, transport: PathTransport) {
         let local = "192.0.2.1:7882".parse().expect("an address");
         let remote = "192.0.2.2:5000".parse().expect("an address");
         let path = PathReport {
             local,
             remote,
-            transport: PathTransport::Udp,
+            transport,
         };
         self.event(Event::Connected {
             peer: client.peer,

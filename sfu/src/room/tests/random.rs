@@ -193,7 +193,7 @@ impl Observer {
                 }
                 Effect::Media(command) => self.media(&command),
                 Effect::Closed => self.closed = true,
-                Effect::WakeAt(_) | Effect::Count(_) => {}
+                Effect::WakeAt(_) | Effect::Count(_) | Effect::Prefer { .. } => {}
             }
         }
     }
@@ -424,7 +424,7 @@ fn check(world: &World, observer: &Observer) {
         .map(|p| p.subscriptions.iter().count())
         .sum();
     assert!(
-        state.deadlines.len() <= 6 + 5 * people + tracks + 2 * wishes,
+        state.deadlines.len() <= 6 + 6 * people + tracks + 2 * wishes,
         "deadlines grow"
     );
     assert!(

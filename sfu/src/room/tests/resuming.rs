@@ -286,24 +286,3 @@ fn an_old_js_client_gets_no_reconnect_message() {
     world.act(Command::Resume(Box::new(resume)));
     assert!(matches!(world.messages[&session][0], Message::Update(_)));
 }
-
-#[test]
-fn a_client_whose_media_fails_early_is_led_to_tcp_if_it_could_tell_and_may() {
-    let resumes = |allowed: bool, reason: livekit::ReconnectReason| {
-        let settings = crate::room::Settings {
-            tcp_fallback: allowed,
-            ..Default::default()
-        };
-        let mut world = World::with(settings, None);
-        let [alice] = world.quiet(["alice"]);
-        let mut resume = world.resume_request(&alice);
-        resume.reason = reason;
-        world.act(Command::Resume(Box::new(resume)));
-        let led = Media::PreferTcp { peer: alice.peer };
-        world.take_media().contains(&led)
-    };
-    use livekit::ReconnectReason::{RrPublisherFailed, RrSignalDisconnected, RrSubscriberFailed};
-    assert!(resumes(true, RrPublisherFailed) && resumes(true, RrSubscriberFailed));
-    assert!(!resumes(true, RrSignalDisconnected));
-    assert!(!resumes(false, RrPublisherFailed));
-}

@@ -218,7 +218,7 @@ fn a_join_carries_what_client_token_and_operator_said() {
     assert!(without(Codec::H264).eq(join.publish_codecs));
     assert!(without(Codec::Red).eq(join.subscribe_codecs));
     assert!(join.client_configuration.is_some());
-    assert_eq!((join.add_tracks.len(), join.ice_servers.len()), (1, 1));
+    assert_eq!((join.add_tracks.len(), join.ways.ice_servers.len()), (1, 1));
     assert!(join.offer.is_some());
 }
 

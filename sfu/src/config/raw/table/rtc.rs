@@ -43,7 +43,13 @@ pub(super) const KEYS: &[Key] = &[
         "rtc.allow_tcp_fallback",
         Bool,
         "true",
-        "Tell TCP addresses only to clients whose media fails early or twice a minute: they resume over TCP.",
+        "Lead clients whose media fails early, or again, to TCP, and whose TCP fails to TURN over TLS (or TCP): they resume, and are remembered for five minutes.",
+    ),
+    Key::built(
+        "rtc.tcp_fallback_rtt_threshold",
+        COUNT,
+        "0",
+        "Milliseconds of round trip of signalling from which they are led past TCP, to TURN; 0: never.",
     ),
     Key::built(
         "rtc.workers",
@@ -104,7 +110,8 @@ pub(super) const KEYS: &[Key] = &[
         Duration,
         "1m",
         "How often the addresses are looked at again; at once after a change of the interfaces, and on SIGHUP. (Foci only)",
-    ),
+    )
+    .reloadable(),
     Key::built(
         "rtc.interfaces.includes",
         Texts,
@@ -284,12 +291,6 @@ pub(super) const KEYS: &[Key] = &[
         Bool,
         "false",
         "DTLS in STUN, an experiment of LiveKit.",
-    ),
-    Key::not_yet(
-        "rtc.tcp_fallback_rtt_threshold",
-        COUNT,
-        "0",
-        "Milliseconds of round trip from which TURN/TLS is used instead.",
     ),
     Key::not_yet(
         "rtc.allow_udp_unstable_fallback",

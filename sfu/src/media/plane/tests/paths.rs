@@ -83,6 +83,32 @@ fn a_connection_that_is_gone_is_sent_nothing_and_the_next_one_is() {
 }
 
 #[test]
+fn a_relay_that_has_ended_is_sent_nothing_whatever_address_of_ours_it_came_to() {
+    let mut world = World::new();
+    let (publisher, track) = world.speaker();
+    let who = world.watcher(track, audio("recvonly"));
+    world.take_events();
+    let home = world.clients[who].path;
+    world.clients[who].path.carrier = Carrier::Relay {
+        slot: 1,
+        generation: 1,
+    };
+    world.clients[who].path.local = "192.0.2.1".parse().ok();
+    world.check(who, true);
+    world.feedback(who, &super::world::receiver_report(1, 1));
+    assert_eq!(kinds(&world.take_events()), ["moved"]);
+    let ended = crate::media::demux::Path {
+        local: None,
+        ..world.clients[who].path
+    };
+    world.plane.handle_path_lost(ended, world.now);
+    world.clients[who].path = home;
+    world.speak(publisher, 1);
+    assert_eq!(world.take_media(who).len(), 1);
+    assert_eq!(kinds(&world.take_events()), ["moved"]);
+}
+
+#[test]
 fn what_others_send_in_a_clients_name_moves_nothing() {
     let mut world = World::new();
     let (publisher, track) = world.speaker();
