@@ -82,29 +82,26 @@ impl Reach {
         let tries = rtc.public.tries;
         // A change that a worker had no place for.
         let mut owed: Option<Change> = None;
-        tokio::spawn(
-            self.watcher
-                .run(move |change, reachable| {
-                    readiness.set_reachable(reachable);
-                    match change {
-                        None => relay.look(),
-                        Some(change) => {
-                            announce(&change.candidates);
-                            relay.follow(&change.candidates);
-                            count(&change, true);
-                            if tries {
-                                try_from_inside(&change);
-                            }
-                            owed = Some(match owed.take() {
-                                Some(before) => change.after(before),
-                                None => change,
-                            });
-                        }
+        tokio::spawn(self.watcher.run(move |change, reachable| {
+            readiness.set_reachable(reachable);
+            match change {
+                None => relay.look(),
+                Some(change) => {
+                    announce(&change.candidates);
+                    relay.follow(&change.candidates);
+                    count(&change, true);
+                    if tries {
+                        try_from_inside(&change);
                     }
-                    let _ = owed.take_if(|change| tell(change, &workers, &rooms));
-                    owed.is_some()
-                }),
-        );
+                    owed = Some(match owed.take() {
+                        Some(before) => change.after(before),
+                        None => change,
+                    });
+                }
+            }
+            let _ = owed.take_if(|change| tell(change, &workers, &rooms));
+            owed.is_some()
+        }));
     }
 }
 
