@@ -16,9 +16,7 @@ use ::turn::net::Totals;
 use series::Series;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-pub use worker::{
-    ConnectionEnd, Counter, Counters, DropReason, Feedback, Population, Traffic, WorkerMetrics,
-};
+pub use worker::{Counter, Counters, DropReason, Feedback, Population, Traffic, WorkerMetrics};
 
 /// All metrics of this process; cheap to clone.
 #[derive(Clone)]

@@ -23,6 +23,7 @@ use crate::media::demux::Carrier;
 use crate::media::message::{Command, Event, PeerFailure, Side};
 use crate::media::plane::{self, Plane, Progress};
 use crate::media::transport::candidates::Candidate;
+use crate::media::transport::framing::Taken;
 use crate::metrics::WorkerMetrics;
 use mailbox::{Inbox, Message};
 use mio::{Events, Poll, Token};
@@ -276,7 +277,10 @@ impl Worker {
                     None => plane.handle_datagram(path, datagram, now),
                     Some(recorder) => recorder.datagram(plane, path, datagram, now),
                 }
-                plane.knows(&path)
+                Taken {
+                    known: plane.knows(&path),
+                    full: plane.is_full(),
+                }
             });
             if !more {
                 break;
@@ -292,6 +296,9 @@ impl Worker {
             }
             plane.handle_path_lost(path, now);
         }
+        if self.plane.is_full() {
+            self.send(now);
+        }
     }
 
     /// Takes what came through the TURN server of this process.
@@ -299,9 +306,12 @@ impl Worker {
         for _ in 0..BATCHES_PER_PASS {
             let (plane, recorder) = (&mut self.plane, &mut self.recorder);
             let Some(relay) = &mut self.relay else { return };
-            let more = relay.receive(|path, datagram| match recorder {
-                None => plane.handle_datagram(path, datagram, now),
-                Some(recorder) => recorder.datagram(plane, path, datagram, now),
+            let more = relay.receive(|path, datagram| {
+                match recorder {
+                    None => plane.handle_datagram(path, datagram, now),
+                    Some(recorder) => recorder.datagram(plane, path, datagram, now),
+                }
+                !plane.is_full()
             });
             while let Some(path) = relay.poll_lost() {
                 if let Some(recorder) = recorder {

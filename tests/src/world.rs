@@ -2,8 +2,12 @@
 //! seed.
 //!
 //! Owns the clock, the roads and what is on them. Each participant has a road of its own in each
-//! direction; signalling takes another one that loses nothing. Called by the scenarios of `sim`.
+//! direction, by which its datagrams go to its server, the segments of its TCP connections, and what it
+//! has with a TURN server; signalling takes another one that loses nothing. Called by the scenarios of
+//! `sim`.
 
+pub mod access;
+mod carriage;
 pub mod checks;
 pub mod client;
 pub mod description;
@@ -14,15 +18,26 @@ pub mod losses;
 pub mod watch;
 pub mod server;
 pub mod source;
+pub mod pipe;
+mod relays;
+pub mod streams;
+mod tally;
+pub mod turn;
+pub mod turning;
 pub mod wire;
 
 #[cfg(test)]
 mod tests;
 
+pub use access::Way;
+pub use tally::Tally;
+
 use crate::link::{Conditions, Link};
+use ::turn::address::Client as Caller;
+use access::Access;
 use checks::Checks;
-use client::{Client, Leg, Manner, Output};
-use invariants::Wish;
+use client::{Client, Leg, Manner};
+use invariants::{Broken, Ledger, Wish};
 use losses::Losses;
 use prost::Message as _;
 use proto::livekit;
@@ -31,12 +46,14 @@ use proto::livekit::signal_response::Message as Response;
 use proto::signal::{Frame, FrameBuf};
 use server::{Entrance, Server};
 use sfu::ids::SessionId;
+use sfu::media::demux::Carrier;
 use sfu::media::transport::dtls;
-use sfu::rtp::header::Header;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use streams::Stream;
+use turn::Turn;
 use watch::Watch;
 
 /// Signalling takes so long, one way.
@@ -50,8 +67,20 @@ const STEPS_MAX: usize = 20_000_000;
 
 /// Something on its way.
 enum Event {
+    /// A datagram to a server.
     ToServer(usize, SocketAddr, Vec<u8>),
-    ToClient(usize, Leg, Vec<u8>),
+    /// A datagram of a client to a TURN server.
+    ToTurn(usize, Caller, Vec<u8>),
+    /// A datagram to a relayed address of a TURN server, from a server.
+    ToRelay(usize, SocketAddr, SocketAddr, Vec<u8>),
+    /// A datagram to an address that was a client's when it was sent.
+    ToClient(SocketAddr, Vec<u8>),
+    /// A connection reaches its other end, is answered, or was not answered yet.
+    Knocked(u32),
+    Accepted(u32),
+    KnockAgain(u32),
+    /// The other end hears that a client has closed a connection.
+    Closed(u32),
     Heard(usize, SessionId, Box<Request>),
     Told(usize, SessionId, FrameBuf),
 }
@@ -64,17 +93,21 @@ pub struct Seat {
     pub up: Link,
     /// To it.
     pub down: Link,
-    /// RTP packets lost on the way up, by SSRC.
-    pub lost_up: BTreeMap<u32, u64>,
+    /// RTP packets lost on the way up.
+    pub lost_up: u64,
     /// What arrived, beside what it is told was lost.
     pub losses: Losses,
     server: usize,
     room: String,
     session: Option<SessionId>,
-    /// Where its connections are seen by the server.
-    addresses: [SocketAddr; 2],
-    /// Where they were before its router forgot them: nothing arrives there any more.
-    former: Vec<(SocketAddr, Leg)>,
+    /// No datagram passes, while TCP does: a firewall.
+    walled: bool,
+    /// By which way each of its connections goes.
+    access: [Access; 2],
+    /// The server had no path to it for a while.
+    torn: [bool; 2],
+    /// What was sent by each, and to each.
+    ledgers: [Ledger; 2],
     /// What judges its connections.
     watches: [Watch; 2],
     /// The server has heard that it left.
@@ -92,6 +125,12 @@ pub struct World {
     /// Invariants that did not hold.
     pub broken: Vec<String>,
     servers: Vec<Server>,
+    turns: Vec<Turn>,
+    streams: BTreeMap<u32, Stream>,
+    /// Segments that connections which are closed have sent more than once.
+    repeated: u64,
+    /// Whose a path is, or was, as a server sees it.
+    seen: BTreeMap<(usize, Carrier, SocketAddr), (usize, Leg)>,
     on_the_way: BTreeMap<(Instant, u64), Event>,
     count: u64,
     ports: u16,
@@ -112,14 +151,23 @@ impl World {
     #[expect(clippy::disallowed_methods, reason = "the origin of virtual time")]
     pub fn new(servers: usize, seed: u64) -> Self {
         let now = Instant::now();
-        let address = |n: usize| SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1 + n as u8), 7882));
+        let address =
+            |n: usize| SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1 + n as u8), server::UDP_PORT));
         let make = |n| Server::new(certificate(), address(n), seed.wrapping_add(n as u64), now);
+        let mut servers: Vec<Server> = (0..servers).map(make).collect();
+        let doors = servers.iter_mut().map(Server::take_door).enumerate();
+        let time = (server::UNIX_MS / 1000, now);
+        let turn = |(n, door): (usize, Option<_>)| Some(Turn::new(address(n), door?, seed, time));
         Self {
             now,
+            turns: doors.filter_map(turn).collect(),
+            streams: BTreeMap::new(),
+            repeated: 0,
+            seen: BTreeMap::new(),
             seats: Vec::new(),
             checks: Checks::default(),
             broken: Vec::new(),
-            servers: (0..servers).map(make).collect(),
+            servers,
             on_the_way: BTreeMap::new(),
             count: 0,
             ports: 40_000,
@@ -132,13 +180,6 @@ impl World {
     #[must_use]
     pub fn server(&self, n: usize) -> &Server {
         &self.servers[n]
-    }
-
-    /// RTP packets that have not reached their server yet.
-    #[must_use]
-    pub fn media_on_the_way(&self) -> u64 {
-        let is_media = |event: &&Event| matches!(event, Event::ToServer(_, _, bytes) if checks::media_ssrc(bytes).is_some());
-        self.on_the_way.values().filter(is_media).count() as u64
     }
 
     /// Sender and receiver reports of servers that were judged.
@@ -154,6 +195,12 @@ impl World {
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.now - self.start
+    }
+
+    /// At a time, since the beginning.
+    #[must_use]
+    pub fn since_start(&self, at: Instant) -> Duration {
+        at - self.start
     }
 
     /// Somebody joins room `r` of a server, by roads of these conditions.
@@ -174,21 +221,25 @@ impl World {
             .wrapping_add(who as u64 * 10);
         let unix_ms = self.servers[server].unix_ms(self.now) + CLOCK_ASTRAY_MS * who as u64;
         let client = Client::new(manner, seed, unix_ms, self.now);
-        let addresses = [self.address(who), self.address(who)];
+        let way = client.manner.way;
+        let access = [Leg::First, Leg::Second].map(|_| Access::new(way, self.address(who)));
         self.seats.push(Seat {
             client,
             up: Link::new(up.clone(), seed + 1),
             down: Link::new(down.clone(), seed + 2),
-            lost_up: BTreeMap::new(),
+            lost_up: 0,
             losses: Losses::default(),
             server,
             room: "r".into(),
             session: None,
-            addresses,
-            former: Vec::new(),
+            walled: false,
+            access,
+            torn: [false; 2],
+            ledgers: Default::default(),
             watches: Default::default(),
             gone: false,
         });
+        self.settle_in(who);
         self.enter(who, None);
         who
     }
@@ -250,14 +301,10 @@ impl World {
         self.seats[who].down.break_until(end);
     }
 
-    /// Its router forgets it: what it sends comes from elsewhere.
-    pub fn rebind(&mut self, who: usize) {
-        let addresses = [self.address(who), self.address(who)];
-        let seat = &mut self.seats[who];
-        let legs = [Leg::First, Leg::Second];
-        seat.former.extend(seat.addresses.into_iter().zip(legs));
-        seat.addresses = addresses;
-        seat.losses.unsure(self.now);
+    /// From now on a firewall keeps its datagrams back, and lets TCP pass.
+    pub fn wall(&mut self, who: usize) {
+        self.seats[who].walled = true;
+        self.seats[who].losses.unsure(self.now);
     }
 
     /// Its roads change.
@@ -328,9 +375,14 @@ impl World {
     fn next(&self) -> Option<Instant> {
         let arriving = self.on_the_way.keys().next().map(|(at, _)| *at);
         let servers = self.servers.iter().filter_map(Server::poll_timeout);
+        let turns = self.turns.iter().filter_map(Turn::poll_timeout);
+        let streams = self.streams.values().filter_map(Stream::poll_timeout);
         let seats = self.seats.iter().filter(|seat| !seat.gone);
-        let clients = seats.filter_map(|seat| seat.client.poll_timeout());
-        servers.chain(clients).chain(arriving).min()
+        let clients = seats.clone().filter_map(|seat| seat.client.poll_timeout());
+        let access = seats.flat_map(|seat| &seat.access);
+        let turning = access.filter_map(Access::poll_timeout);
+        let times = servers.chain(turns).chain(streams).chain(clients);
+        times.chain(turning).chain(arriving).min()
     }
 
     fn step(&mut self) {
@@ -341,52 +393,52 @@ impl World {
             let event = entry.remove();
             self.happen(event);
         }
+        let due = |at: Option<Instant>, now| at.is_some_and(|at| at <= now);
         for n in 0..self.servers.len() {
-            if self.servers[n]
-                .poll_timeout()
-                .is_some_and(|at| at <= self.now)
-            {
+            if due(self.servers[n].poll_timeout(), self.now) {
                 self.servers[n].handle_timeout(self.now);
                 self.carry_from_server(n);
             }
+            if due(self.turns[n].poll_timeout(), self.now) {
+                self.turns[n].handle_timeout(self.now);
+                self.carry_from_turn(n);
+            }
         }
+        self.step_streams();
         for who in 0..self.seats.len() {
-            let client = &mut self.seats[who].client;
-            if client.poll_timeout().is_some_and(|at| at <= self.now) && !self.seats[who].gone {
+            if self.seats[who].gone {
+                continue;
+            }
+            if due(self.seats[who].client.poll_timeout(), self.now) {
                 self.seats[who].client.handle_timeout(self.now);
                 self.carry_from_client(who);
             }
+            self.step_turning(who);
         }
     }
 
     fn happen(&mut self, event: Event) {
         match event {
             Event::ToServer(server, from, mut datagram) => {
-                self.note_arrived(from, &datagram);
                 self.servers[server].handle_datagram(from, &mut datagram, self.now);
                 self.carry_from_server(server);
             }
-            Event::ToClient(who, leg, datagram) => {
-                let client = &mut self.seats[who].client;
-                client.handle_datagram(leg, &datagram, self.now);
-                self.carry_from_client(who);
+            Event::ToTurn(turn, from, bytes) => self.hand_to_turn(turn, from, &bytes),
+            Event::ToRelay(turn, at, from, bytes) => {
+                self.turns[turn].handle_peer(at, from, &bytes, self.now);
+                self.carry_from_turn(turn);
             }
+            Event::ToClient(at, datagram) => self.arrive(at, &datagram),
+            Event::Knocked(number) => self.knocked(number),
+            Event::Accepted(number) => self.accepted(number),
+            Event::KnockAgain(number) => self.knock(number),
+            Event::Closed(number) => self.close_stream(number),
             Event::Heard(who, session, request) => self.hear(who, session, *request),
             Event::Told(who, session, frame) => {
                 if self.seats[who].session == Some(session) {
                     self.tell(who, &frame);
                 }
             }
-        }
-    }
-
-    fn note_arrived(&mut self, from: SocketAddr, datagram: &[u8]) {
-        let mut seats = self.seats.iter_mut();
-        let seat = seats.find(|seat| seat.addresses.contains(&from));
-        if let (Some(seat), Some(_)) = (seat, checks::media_ssrc(datagram))
-            && let Some(header) = Header::parse(datagram)
-        {
-            seat.losses.arrived(&header);
         }
     }
 
@@ -399,7 +451,10 @@ impl World {
         let bytes = message.encode_to_vec();
         self.servers[server].handle_frame(session, &Frame::Binary(&bytes), self.now);
         self.carry_from_server(server);
-        self.seats[who].gone |= leaves;
+        if leaves && !self.seats[who].gone {
+            self.seats[who].gone = true;
+            self.part(who);
+        }
     }
 
     fn tell(&mut self, who: usize, frame: &FrameBuf) {
@@ -419,141 +474,9 @@ impl World {
         self.on_the_way.insert((at, self.count), event);
     }
 
-    fn carry_from_server(&mut self, server: usize) {
-        while let Some(output) = self.servers[server].poll_output() {
-            match output {
-                server::Output::Frame { session, frame } => {
-                    if let Some(who) = self.seat_of(server, session) {
-                        let at = self.now + SIGNAL_DELAY;
-                        self.put(at, Event::Told(who, session, frame));
-                    }
-                }
-                server::Output::Close { session } => {
-                    if let Some(who) = self.seat_of(server, session) {
-                        self.seats[who].session = None;
-                    }
-                }
-                server::Output::Datagram { to, bytes } => self.carry_down(server, to, bytes),
-            }
-        }
-    }
-
-    /// A session that was just made is not in its seat yet.
-    fn seat_of(&self, server: usize, session: SessionId) -> Option<usize> {
-        let of = |seat: &Seat| seat.server == server && seat.session == Some(session);
-        self.seats.iter().position(of)
-    }
-
-    fn carry_down(&mut self, server: usize, to: SocketAddr, bytes: Vec<u8>) {
-        let found = self
-            .seats
-            .iter()
-            .position(|seat| seat.addresses.contains(&to));
-        let Some(who) = found.filter(|who| self.seats[*who].server == server) else {
-            self.watch_former(server, to, &bytes);
-            return;
-        };
-        let seat = &mut self.seats[who];
-        let repairs = seat.client.repairs(&bytes);
-        self.checks.sent(who, &bytes, (seat.gone, repairs));
-        let leg = if seat.addresses[0] == to {
-            Leg::First
-        } else {
-            Leg::Second
-        };
-        self.watch(who, leg, &bytes);
-        let seat = &mut self.seats[who];
-        for at in seat.down.carry(bytes.len(), self.now) {
-            self.put(at, Event::ToClient(who, leg, bytes.clone()));
-        }
-    }
-
-    /// The end of all streams: so many packets were lost on their way to servers.
-    pub fn finish(&mut self, lost: u64) {
-        let watches = self.seats.iter().flat_map(|seat| &seat.watches);
-        let told = watches.filter_map(|watch| watch.finish(lost).err());
-        self.broken.extend(told.map(|broken| broken.to_string()));
-    }
-
-    /// A datagram to where somebody was is lost, but was sent.
-    fn watch_former(&mut self, server: usize, to: SocketAddr, bytes: &[u8]) {
-        let seats = self.seats.iter().enumerate();
-        let here = seats.filter(|(_, seat)| seat.server == server);
-        let found = here.flat_map(|(who, seat)| seat.former.iter().map(move |place| (who, place)));
-        let mut found = found.filter(|(_, (address, _))| *address == to);
-        if let Some((who, (_, leg))) = found.next() {
-            let (leg, seat) = (*leg, &self.seats[who]);
-            let repairs = seat.client.repairs(bytes);
-            self.checks.sent(who, bytes, (seat.gone, repairs));
-            self.watch(who, leg, bytes);
-        }
-    }
-
-    /// Judges a datagram as it leaves the server.
-    fn watch(&mut self, who: usize, leg: Leg, bytes: &[u8]) {
-        let n = usize::from(leg == Leg::Second);
-        let seat = &mut self.seats[who];
-        let mut watch = std::mem::take(&mut seat.watches[n]);
-        if let Some(opener) = seat.client.take_tap(leg) {
-            watch.key(opener);
-        }
-        let client = &self.seats[who].client;
-        let named = |header: &Header| client.named(header, |track| self.publisher_of(track));
-        let told = watch.sent(bytes, named, self.now);
-        self.seats[who].watches[n] = watch;
-        let judged = told.and_then(|told| {
-            if told.key_asked {
-                let watches = self.seats.iter_mut().flat_map(|seat| &mut seat.watches);
-                watches.for_each(Watch::mended);
-            }
-            let losses = &mut self.seats[who].losses;
-            let mut blocks = told.blocks.iter();
-            blocks.try_for_each(|block| losses.reported(block, self.now))
-        });
-        if let Err(broken) = judged
-            && self.broken.len() < BROKEN_MAX
-        {
+    fn note(&mut self, who: usize, broken: &Broken) {
+        if self.broken.len() < BROKEN_MAX {
             self.broken.push(format!("p{who}: {broken}"));
-        }
-    }
-
-    fn publisher_of(&self, track: &str) -> u32 {
-        let publishes = |seat: &Seat| seat.client.tracks.iter().any(|of| of.sid == track);
-        self.seats
-            .iter()
-            .position(publishes)
-            .map_or(u32::MAX, |who| who as u32)
-    }
-
-    fn carry_from_client(&mut self, who: usize) {
-        let outputs = self.seats[who].client.take_output();
-        for output in outputs {
-            match output {
-                Output::Say(request) => {
-                    if let Some(session) = self.seats[who].session {
-                        let at = self.now + SIGNAL_DELAY;
-                        self.put(at, Event::Heard(who, session, request));
-                    }
-                }
-                Output::Datagram(leg, bytes) => self.carry_up(who, leg, bytes),
-            }
-        }
-    }
-
-    fn carry_up(&mut self, who: usize, leg: Leg, bytes: Vec<u8>) {
-        let seat = &mut self.seats[who];
-        let from = seat.addresses[usize::from(leg == Leg::Second)];
-        let server = seat.server;
-        let arrivals = seat.up.carry(bytes.len(), self.now);
-        let mut arrived = false;
-        for at in arrivals {
-            arrived = true;
-            self.put(at, Event::ToServer(server, from, bytes.clone()));
-        }
-        if let Some(ssrc) = checks::media_ssrc(&bytes)
-            && !arrived
-        {
-            *self.seats[who].lost_up.entry(ssrc).or_default() += 1;
         }
     }
 }

@@ -218,6 +218,12 @@ impl Plane {
         self.take(&opened, path, datagram, now);
     }
 
+    /// Nothing more is to be handed in before [`Self::fan_out`]: it would not be forwarded.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.cursor.full
+    }
+
     /// Clients are told these from now on: in each description, and trickled with new credentials.
     /// Those who were described others and have not connected yet are told at once.
     pub fn handle_advertised(&mut self, candidates: Vec<Candidate>) {

@@ -1,8 +1,9 @@
 //! The series behind the counters, and the only file that names the crate `prometheus`.
 
+use crate::media::transport::framing::End;
 use crate::metrics::shelf::Shelf;
 use crate::metrics::turn;
-use crate::metrics::worker::{ConnectionEnd, Counter, Counters, DropReason, WorkerMetrics};
+use crate::metrics::worker::{Counter, Counters, DropReason, WorkerMetrics};
 use ::turn::net::Totals;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -527,7 +528,7 @@ fn connections(shelf: &Shelf, workers: &[WorkerMetrics]) {
         ] {
             series.with_label_values(&label).inc_by(counter.value());
         }
-        for (reason, counter) in ConnectionEnd::ALL.into_iter().zip(&worker.tcp.ended) {
+        for (reason, counter) in End::ALL.into_iter().zip(&worker.tcp.ended) {
             let series = ended.with_label_values(&[index.as_str(), reason.label()]);
             series.inc_by(counter.value());
         }

@@ -1,5 +1,6 @@
 //! What a media thread counts. One thread writes, a scrape reads; no lock, no allocation.
 
+use crate::media::transport::framing::End;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -69,44 +70,6 @@ pub struct Population {
     pub downstreams: Counter,
 }
 
-/// Why a media connection of a client ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectionEnd {
-    /// The client closed it, or the network broke it.
-    Closed,
-    /// It sent what is no frame.
-    Malformed,
-    /// Nobody here has passed a check on it, or he is gone.
-    Unknown,
-    /// Nothing came for a minute.
-    Idle,
-    /// It takes nothing any more.
-    Stalled,
-}
-
-impl ConnectionEnd {
-    /// Every end; an end's place is its index in [`Connections::ended`].
-    pub const ALL: [Self; 5] = [
-        Self::Closed,
-        Self::Malformed,
-        Self::Unknown,
-        Self::Idle,
-        Self::Stalled,
-    ];
-
-    /// The value of the label `reason`.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Malformed => "malformed",
-            Self::Unknown => "unknown",
-            Self::Idle => "idle",
-            Self::Stalled => "stalled",
-        }
-    }
-}
-
 /// Media connections (ICE-TCP).
 #[derive(Debug, Default)]
 pub struct Connections {
@@ -114,8 +77,8 @@ pub struct Connections {
     pub open: Counter,
     /// Taken over so far.
     pub opened: Counter,
-    /// Ended so far, by [`ConnectionEnd`].
-    pub ended: [Counter; ConnectionEnd::ALL.len()],
+    /// Ended so far, by [`End`].
+    pub ended: [Counter; End::ALL.len()],
     /// System calls that sent.
     pub sends: Counter,
     /// Datagrams these sent.

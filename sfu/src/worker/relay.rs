@@ -8,13 +8,15 @@ use crate::media::demux::{Carrier, Path};
 use crate::media::pacer::Run;
 use std::net::SocketAddr;
 use turn::address::AllocationId;
-use turn::net::{LaneReceiver, LaneSender};
+use turn::net::{Batch, LaneReceiver, LaneSender};
 
 /// One worker's way to and from TURN.
 #[derive(Debug)]
 pub struct Relay {
     to_turn: LaneSender,
     from_turn: LaneReceiver,
+    /// A batch that was not read to its end, and how far it was.
+    begun: Option<(Batch, usize)>,
     /// Paths that ended with their allocations: no more than one batch tells.
     lost: Vec<Path>,
 }
@@ -26,31 +28,43 @@ impl Relay {
         Self {
             to_turn,
             from_turn,
+            begun: None,
             lost: Vec::new(),
         }
     }
 
-    /// Reads a batch; true if there was one, so that there may be another.
-    pub fn receive(&mut self, mut each: impl FnMut(Path, &mut [u8])) -> bool {
-        let Some(mut batch) = self.from_turn.take() else {
+    /// Reads a batch, or what is left of one, as long as `each` tells to go on; true if there was one,
+    /// so that there may be another.
+    pub fn receive(&mut self, mut each: impl FnMut(Path, &mut [u8]) -> bool) -> bool {
+        let next = || Some((self.from_turn.take()?, 0));
+        let Some((mut batch, read)) = self.begun.take().or_else(next) else {
             return false;
         };
-        for (packet, datagram) in batch.packets_mut() {
+        let len = batch.len();
+        let mut packets = batch.packets_mut().enumerate().skip(read);
+        let stopped = packets.find_map(|(count, (packet, datagram))| {
             let path = Path {
                 carrier: carrier(packet.allocation),
                 local: Some(packet.sfu.ip()),
                 port: packet.sfu.port(),
                 remote: packet.relayed,
             };
-            each(path, datagram);
+            let next = count + 1;
+            (!each(path, datagram) && next < len).then_some(next)
+        });
+        drop(packets);
+        match stopped {
+            Some(next) => self.begun = Some((batch, next)),
+            None => {
+                self.lost.extend(batch.ends().iter().map(|end| Path {
+                    carrier: carrier(end.allocation),
+                    local: None,
+                    port: 0,
+                    remote: end.relayed,
+                }));
+                self.from_turn.give_back(batch);
+            }
         }
-        self.lost.extend(batch.ends().iter().map(|end| Path {
-            carrier: carrier(end.allocation),
-            local: None,
-            port: 0,
-            remote: end.relayed,
-        }));
-        self.from_turn.give_back(batch);
         true
     }
 
@@ -79,7 +93,7 @@ impl Relay {
 
     /// The worker is about to sleep; false if something came in the meantime.
     pub fn may_sleep(&mut self) -> bool {
-        self.from_turn.may_sleep()
+        self.begun.is_none() && self.from_turn.may_sleep()
     }
 
     /// The worker is awake.
@@ -120,7 +134,11 @@ mod tests {
         });
         turn_out.flush();
         let mut came = None;
-        assert!(relay.receive(|path, _| came = Some(path)));
+        let each = |path, _: &mut [u8]| {
+            came = Some(path);
+            true
+        };
+        assert!(relay.receive(each));
         let lost = relay.poll_lost().expect("it is told");
         let came = came.expect("a packet");
         assert_eq!((lost.carrier, lost.remote), (came.carrier, came.remote));
@@ -149,8 +167,9 @@ mod tests {
         assert!(relay.receive(|path, datagram| {
             datagram[0] ^= 0x80;
             paths.push((path, datagram.to_vec()));
+            true
         }));
-        assert!(!relay.receive(|_, _| ()));
+        assert!(!relay.receive(|_, _| true));
         assert_ne!(paths[0].0, paths[1].0);
         assert_ne!(paths[1].0, paths[2].0);
         for (to, bytes) in &paths {
@@ -179,6 +198,32 @@ mod tests {
         .into();
         assert_eq!(back, expected);
         assert_eq!(relay.dropped(), 0);
+    }
+
+    #[test]
+    fn what_is_left_of_a_batch_comes_the_next_time() {
+        let (mut turn_out, from_turn) = lane();
+        let (to_turn, _turn_in) = lane();
+        let mut relay = Relay::new(to_turn, from_turn);
+        let id = AllocationId {
+            slot: 1,
+            generation: 1,
+        };
+        let at: SocketAddr = "192.0.2.1:30000".parse().expect("an address");
+        for byte in 0..3 {
+            turn_out.push(id, at, at, &[byte]);
+        }
+        turn_out.flush();
+        let mut seen = Vec::new();
+        for asleep in [false, true] {
+            assert!(relay.receive(|_, datagram| {
+                seen.push(datagram[0]);
+                seen.len() != 2
+            }));
+            assert_eq!(relay.may_sleep(), asleep);
+        }
+        assert_eq!(seen, [0, 1, 2]);
+        assert!(!relay.receive(|_, _| true));
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! The ICE-TCP connections of one worker: frames in, frames out. (RFC 6544, RFC 4571)
 //!
-//! Owns the sockets of clients that `accept` handed over, what waits to be written to them, and how
-//! long one is kept. A connection is a path as any other to the plane; whoever sends by it must have
+//! Owns the sockets of clients that `accept` handed over; their frames and how long each is kept are
+//! those of `framing`. A connection is a path as any other to the plane; whoever sends by it must have
 //! passed a check there, or it ends. It never waits.
 
 use crate::media::demux::{Carrier, Path};
 use crate::media::pacer::Run;
-use crate::media::transport::framing::{Deframer, Queue};
-use crate::metrics::ConnectionEnd as End;
+use crate::media::transport::framing::{Deframer, End, LOOK_EVERY, Line, Taken};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
@@ -15,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Tokens of connections begin here; those of UDP sockets lie below.
 const FIRST_TOKEN: usize = 256;
@@ -27,18 +26,6 @@ const DATAGRAMS_PER_BATCH: usize = 32;
 /// What the kernel may hold that is not under way yet. More would make media late where we cannot
 /// drop it; less would leave the line idle between two passes.
 const UNSENT_BYTES: u32 = 32 * 1024;
-/// Whoever sends nothing for so long has another path: checks come each half minute on a path that
-/// is only kept in reserve.
-const IDLE: Duration = Duration::from_secs(60);
-/// A connection that takes nothing for so long is dead: a client counts as away after as long.
-const STALLED: Duration = Duration::from_secs(10);
-/// A check that is refused (a role to be settled, a password that was just changed) may be followed by
-/// a better one: so many datagrams and so long a connection may be without a good one.
-const STRANGE_DATAGRAMS: u8 = 8;
-/// See [`STRANGE_DATAGRAMS`].
-const STRANGE_FOR: Duration = Duration::from_secs(2);
-/// How often connections are looked at for these.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A connection whose first frame is a check for a ufrag of this process.
 #[derive(Debug)]
@@ -77,23 +64,25 @@ pub struct TcpCounters {
 struct Connection {
     stream: TcpStream,
     path: Path,
-    deframer: Deframer,
-    queue: Queue,
+    line: Line,
     /// The kernel takes more.
     writable: bool,
     /// It is in `ready`.
     is_ready: bool,
     /// It is in `dirty`.
     is_dirty: bool,
-    /// Datagrams that came while nobody here was known behind it.
-    strange: u8,
-    /// When it came.
-    since: Instant,
-    /// When something came last.
-    heard: Instant,
-    /// When something was written last, or nothing waited.
-    moved: Instant,
     _places: Vec<Arc<()>>,
+}
+
+/// How reading of a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// All was read.
+    Empty,
+    /// There may be more.
+    More,
+    /// Nothing more is taken now.
+    Full,
 }
 
 /// The connections of one worker.
@@ -146,15 +135,10 @@ impl Connections {
                 port: 0,
                 remote: accepted.remote,
             },
-            deframer: accepted.deframer,
-            queue: Queue::default(),
+            line: Line::new(accepted.deframer, now),
             writable: true,
             is_ready: true,
             is_dirty: false,
-            strange: 0,
-            since: now,
-            heard: now,
-            moved: now,
             _places: accepted.places,
         };
         self.open.insert(number, connection);
@@ -174,7 +158,7 @@ impl Connections {
         }
         if writable {
             connection.writable = true;
-            if !connection.queue.is_empty() && !std::mem::replace(&mut connection.is_dirty, true) {
+            if connection.line.waits() && !std::mem::replace(&mut connection.is_dirty, true) {
                 self.dirty.push(number);
             }
         }
@@ -186,24 +170,34 @@ impl Connections {
         !self.ready.is_empty() || !self.dirty.is_empty()
     }
 
-    /// Reads a batch of those that have something, each in its turn; true if there may be more. `take` tells
-    /// whether whoever sent the datagram is known there: a connection begins with a check that makes him
-    /// so.
-    pub fn receive(&mut self, now: Instant, mut take: impl FnMut(Path, &mut [u8]) -> bool) -> bool {
+    /// Reads a batch of those that have something, each in its turn, or until `take` is full; true if
+    /// there may be more.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        mut take: impl FnMut(Path, &mut [u8]) -> Taken,
+    ) -> bool {
         let mut left = DATAGRAMS_PER_BATCH;
+        let mut take = |path: Path, datagram: &mut [u8]| {
+            left -= 1;
+            let Taken { known, full } = take(path, datagram);
+            let full = full || left == 0;
+            Taken { known, full }
+        };
         for _ in 0..self.ready.len() {
-            if left == 0 {
-                break;
-            }
             let Some(number) = self.ready.pop_front() else {
                 break;
             };
             let Some(connection) = self.open.get_mut(&number) else {
                 continue;
             };
-            match connection.receive(now, &mut left, &mut take) {
-                Ok(true) => self.ready.push_back(number),
-                Ok(false) => connection.is_ready = false,
+            match connection.receive(now, &mut take) {
+                Ok(Reading::Empty) => connection.is_ready = false,
+                Ok(Reading::More) => self.ready.push_back(number),
+                Ok(Reading::Full) => {
+                    self.ready.push_back(number);
+                    break;
+                }
                 Err(end) => self.end(number, end),
             }
         }
@@ -216,18 +210,16 @@ impl Connections {
             self.counters.lost_closed += run.count as u64;
             return;
         };
-        if connection.queue.is_empty() {
-            connection.moved = now;
-        }
-        let dropped = connection.queue.dropped();
-        for packet in run.bytes.chunks(run.segment.max(1)) {
+        let dropped = connection.line.dropped();
+        let mut packets = run.bytes.chunks(run.segment.max(1));
+        let ended = packets.find_map(|packet| {
             self.counters.datagrams_out += 1;
-            if connection.queue.push(packet, now).is_err() {
-                self.end(number, End::Stalled);
-                return;
-            }
+            connection.line.push(packet, now).err()
+        });
+        self.counters.lost_late += connection.line.dropped() - dropped;
+        if let Some(end) = ended {
+            return self.end(number, end);
         }
-        self.counters.lost_late += connection.queue.dropped() - dropped;
         if !std::mem::replace(&mut connection.is_dirty, true) {
             self.dirty.push(number);
         }
@@ -252,18 +244,7 @@ impl Connections {
             return;
         }
         let ended = self.open.iter().filter_map(|(number, connection)| {
-            let past = |since, limit| now.saturating_duration_since(since) >= limit;
-            let waits = !connection.queue.is_empty();
-            let strange = past(connection.since, STRANGE_FOR) && !knows(&connection.path);
-            let end = if strange {
-                End::Unknown
-            } else if waits && past(connection.moved, STALLED) {
-                End::Stalled
-            } else if past(connection.heard, IDLE) {
-                End::Idle
-            } else {
-                return None;
-            };
+            let end = connection.line.verdict(knows(&connection.path), now)?;
             Some((*number, end))
         });
         for (number, end) in ended.collect::<Vec<_>>() {
@@ -302,61 +283,48 @@ impl Connections {
 }
 
 impl Connection {
-    /// Reads what there is, up to `left` datagrams; true if there may be more.
+    /// Reads what there is.
     fn receive(
         &mut self,
         now: Instant,
-        left: &mut usize,
-        take: &mut impl FnMut(Path, &mut [u8]) -> bool,
-    ) -> Result<bool, End> {
-        // What came with the connection is there already.
-        self.cut(now, left, take)?;
+        take: &mut impl FnMut(Path, &mut [u8]) -> Taken,
+    ) -> Result<Reading, End> {
+        // What came with the connection, or was not taken the last time, is there already.
+        if !self.cut(now, take)? {
+            return Ok(Reading::Full);
+        }
         for _ in 0..READS_PER_TURN {
-            if *left == 0 {
-                break;
-            }
-            match self.stream.read(self.deframer.room()) {
+            match self.stream.read(self.line.room()) {
                 Ok(0) => return Err(End::Closed),
-                Ok(count) => self.deframer.filled(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Ok(count) => self.line.filled(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Reading::Empty);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Err(End::Closed),
             }
-            self.cut(now, left, take)?;
+            if !self.cut(now, take)? {
+                return Ok(Reading::Full);
+            }
         }
-        Ok(true)
+        Ok(Reading::More)
     }
 
     fn cut(
         &mut self,
         now: Instant,
-        left: &mut usize,
-        take: &mut impl FnMut(Path, &mut [u8]) -> bool,
-    ) -> Result<(), End> {
-        while *left > 0
-            && let Some(datagram) = self.deframer.next_frame().map_err(|_| End::Malformed)?
-        {
-            *left -= 1;
-            self.heard = now;
-            if !take(self.path, datagram) {
-                self.strange += 1;
-                if self.strange >= STRANGE_DATAGRAMS {
-                    return Err(End::Unknown);
-                }
-            }
-        }
-        Ok(())
+        take: &mut impl FnMut(Path, &mut [u8]) -> Taken,
+    ) -> Result<bool, End> {
+        let path = self.path;
+        self.line.cut(now, |datagram| take(path, datagram))
     }
 
     fn write(&mut self, sends: &mut u64, now: Instant) -> io::Result<()> {
-        while self.writable && !self.queue.is_empty() {
+        while self.writable && self.line.waits() {
             *sends += 1;
-            match self.stream.write(self.queue.front()) {
+            match self.stream.write(self.line.front()) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    self.moved = now;
-                    self.queue.wrote(count);
-                }
+                Ok(count) => self.line.wrote(count, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -414,7 +382,10 @@ mod tests {
             let before = taken.len();
             let more = connections.receive(now, |_, datagram| {
                 taken.extend_from_slice(datagram);
-                true
+                Taken {
+                    known: true,
+                    full: false,
+                }
             });
             assert!(taken.len() - before <= DATAGRAMS_PER_BATCH);
             assert_eq!(more, connections.has_more());

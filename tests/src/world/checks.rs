@@ -4,9 +4,9 @@
 //! rule that is broken is noted with what broke it; scenarios fail if anything was noted. Called by
 //! the world for each datagram before it goes on its road.
 
+use super::invariants::print;
 use sfu::rtp::header::Header;
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Broken rules noted at most: one is enough to fail.
 const BROKEN_MAX: usize = 20;
@@ -76,7 +76,7 @@ impl Checks {
         }
         let seen = self.streams.entry((who, header.ssrc)).or_default();
         let seq = extend(seen, header.sequence);
-        let sealed = digest(datagram);
+        let sealed = print(datagram);
         let what = || format!("stream {:#x} to {who}, number {seq}", header.ssrc);
         if let Some(before) = seen.sealed.get(&seq) {
             if *before != sealed {
@@ -129,12 +129,6 @@ fn extend(seen: &Seen, seq: u16) -> u64 {
     }
     let ahead = seq.wrapping_sub(seen.highest as u16) as i16;
     seen.highest.saturating_add_signed(i64::from(ahead))
-}
-
-fn digest(datagram: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    datagram.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

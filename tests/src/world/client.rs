@@ -7,6 +7,7 @@
 mod publishing;
 mod watching;
 
+use super::access::Way;
 use super::description::{self, Section};
 use super::invariants::Wish;
 use super::source::Kind;
@@ -19,6 +20,7 @@ pub use publishing::Track;
 use sfu::media::transport::srtp::Opener;
 use sfu::rtp::header::Header;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Instant;
 pub use watching::Stream;
 
@@ -29,6 +31,17 @@ pub enum Leg {
     First,
     /// By which it receives only.
     Second,
+}
+
+impl Leg {
+    /// All there may be.
+    pub const BOTH: [Self; 2] = [Self::First, Self::Second];
+
+    /// Its place among them.
+    #[must_use]
+    pub const fn place(self) -> usize {
+        self as usize
+    }
 }
 
 /// What a client sends.
@@ -54,6 +67,8 @@ pub struct Manner {
     /// It has no RTX: what is sent again, and padding behind each frame, share the pictures' numbers,
     /// as with the SDKs on libwebrtc that do not offer it.
     pub pads: bool,
+    /// By which way it comes to its server.
+    pub way: Way,
 }
 
 /// One client at one server.
@@ -70,6 +85,8 @@ pub struct Client {
     pub wishes: BTreeMap<String, Wish>,
     /// Everything it was told but descriptions.
     pub told: Vec<Response>,
+    /// The name and password by which it comes to TURN servers.
+    pub ticket: Option<(String, String)>,
     /// Streams of RTX: which stream each repairs.
     repairs: BTreeMap<u32, u32>,
     first: Connection,
@@ -134,6 +151,7 @@ impl Client {
             streams: BTreeMap::new(),
             wishes: BTreeMap::new(),
             told: Vec::new(),
+            ticket: None,
             repairs: BTreeMap::new(),
             first,
             second,
@@ -208,11 +226,7 @@ impl Client {
 
     /// A datagram from the server.
     pub fn handle_datagram(&mut self, leg: Leg, datagram: &[u8], now: Instant) {
-        let connection = match (leg, &mut self.second) {
-            (Leg::Second, Some(second)) => second,
-            _ => &mut self.first,
-        };
-        match connection.handle(datagram, now) {
+        match self.connection(leg).handle(datagram, now) {
             Opened::Rtp(header, payload, _) => self.handle_media(&header, &payload, now),
             Opened::Rtcp(compound) => self.handle_feedback(&compound, now),
             Opened::Refused | Opened::Other => {}
@@ -227,6 +241,21 @@ impl Client {
         }
     }
 
+    /// One of its connections has a new way to its server: it is checked at once.
+    pub fn check_leg(&mut self, leg: Leg, now: Instant) {
+        self.connection(leg).check(now);
+    }
+
+    /// How much it wants to be reached by the way a connection has now.
+    pub fn set_priority(&mut self, leg: Leg, priority: u32) {
+        self.connection(leg).priority = priority;
+    }
+
+    /// Where the server told a connection that it is, over TCP or not.
+    pub fn candidate(&mut self, leg: Leg, tcp: bool) -> Option<SocketAddr> {
+        self.connection(leg).candidate(tcp)
+    }
+
     /// A message from the server.
     pub fn handle_message(&mut self, message: Response, now: Instant) {
         match &message {
@@ -234,6 +263,11 @@ impl Client {
                 if let Some(participant) = &join.participant {
                     self.sid.clone_from(&participant.sid);
                 }
+                let mut servers = join.ice_servers.iter();
+                let turn = |server: &&livekit::IceServer| !server.credential.is_empty();
+                self.ticket = servers
+                    .find(turn)
+                    .map(|server| (server.username.clone(), server.credential.clone()));
                 self.announce();
             }
             Response::Offer(offer) => self.handle_offer(offer, now),
@@ -323,6 +357,13 @@ impl Client {
             id: offer.id,
             ..Default::default()
         }));
+    }
+
+    fn connection(&mut self, leg: Leg) -> &mut Connection {
+        match (leg, &mut self.second) {
+            (Leg::Second, Some(second)) => second,
+            _ => &mut self.first,
+        }
     }
 
     fn receiving(&mut self) -> &mut Connection {

@@ -100,7 +100,7 @@ pub struct Judge {
     /// The truly last frame shown, for each layer.
     shown: BTreeMap<u8, u32>,
     figures: Figures,
-    shown_at: Vec<Instant>,
+    moments: Vec<(u32, Instant)>,
 }
 
 impl Judge {
@@ -136,7 +136,7 @@ impl Judge {
                 spoiled: 0,
                 misnumbered: 0,
             },
-            shown_at: Vec::new(),
+            moments: Vec::new(),
         }
     }
 
@@ -152,10 +152,10 @@ impl Judge {
         self.figures
     }
 
-    /// When each frame was shown.
+    /// Of each frame that was shown: when it was captured (see [`Truth`]), and when it was shown.
     #[must_use]
-    pub fn shown_at(&self) -> &[Instant] {
-        &self.shown_at
+    pub fn moments(&self) -> &[(u32, Instant)] {
+        &self.moments
     }
 
     /// Muted or not wanted: a still picture is right now, and the time of it is not counted.
@@ -188,9 +188,10 @@ impl Judge {
         if self.codec != Codec::Opus && !self.intact {
             self.broken_since.get_or_insert(now);
         }
-        self.figures.spoiled += u64::from(!Truth::read(payload).is_some_and(|truth| truth.whole));
+        let truth = Truth::read(payload);
+        self.figures.spoiled += u64::from(!truth.is_some_and(|truth| truth.whole));
         if self.codec == Codec::Opus {
-            self.show(now);
+            self.show(truth, now);
             return;
         }
         let piece = Piece {
@@ -341,7 +342,7 @@ impl Judge {
         self.intact = true;
         self.broken_since = None;
         self.judge_truth(&pieces, key);
-        self.show(now);
+        self.show(Truth::read(&pieces[0].payload), now);
     }
 
     /// One picture, one id; the next picture the next id. (RFC 7741 §4.2)
@@ -438,7 +439,7 @@ impl Judge {
         self.broken_since.get_or_insert(now);
     }
 
-    fn show(&mut self, now: Instant) {
+    fn show(&mut self, truth: Option<Truth>, now: Instant) {
         if let Some(last) = self.last_shown
             && !self.paused
         {
@@ -447,7 +448,8 @@ impl Judge {
         }
         self.last_shown = Some(now);
         self.figures.decoded += 1;
-        self.shown_at.push(now);
+        self.moments
+            .extend(truth.map(|truth| (truth.captured_us, now)));
     }
 }
 

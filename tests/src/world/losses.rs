@@ -59,6 +59,13 @@ impl Losses {
         self.unsure_until = Some(now + UNSURE);
     }
 
+    /// Packets that the server has told were lost so far, of all streams.
+    #[must_use]
+    pub fn told(&self) -> i64 {
+        let told = self.streams.values().filter_map(|stream| stream.told);
+        told.map(|told| told.lost).sum()
+    }
+
     /// The server reports on a stream.
     ///
     /// # Errors

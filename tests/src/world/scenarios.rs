@@ -3,16 +3,19 @@
 //! Owns the table of scenarios and how one is run and judged. A scenario fails if anybody sees less
 //! than it says, or if any rule of `checks` was broken. Called by `cargo sim`.
 
+mod compare;
 mod table;
+mod ways;
 
-use super::World;
 use super::client::Manner;
 use super::invariants;
 use super::source::Kind;
+use super::{Tally, Way, World};
 use crate::link::Conditions;
+pub use compare::{Property, Sight, Told, Within, differences};
 use std::fmt::Write;
 use std::time::Duration;
-pub use table::{Scenario, all, by_name};
+pub use table::Scenario;
 
 /// Everybody has everything by then.
 const SETTLED: Duration = Duration::from_secs(3);
@@ -33,6 +36,8 @@ pub struct Person {
     pub encrypted: bool,
     /// No RTX, but padding among the pictures.
     pub pads: bool,
+    /// By which way it comes.
+    pub way: Way,
     /// From it.
     pub up: Conditions,
     /// To it.
@@ -64,6 +69,23 @@ pub enum Act {
     Roads(usize, Conditions, Conditions),
     /// Somebody comes.
     Join(Box<Person>),
+    /// It goes another way to its server.
+    GoBy(usize, Way),
+    /// A firewall keeps its datagrams back, and lets TCP pass.
+    Wall(usize),
+    /// Its TCP connections break.
+    Cut(usize),
+    /// Its client of TURN keeps nothing alive for so many ms.
+    Neglect(usize, u64),
+}
+
+/// What has to have happened by the end, lest a scenario shows nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Proof {
+    /// In words.
+    pub what: &'static str,
+    /// What tells it.
+    pub holds: fn(&Tally) -> bool,
 }
 
 /// What those who stay must see of those who stay.
@@ -90,6 +112,8 @@ pub struct Plan {
     pub acts: Vec<(u64, Act)>,
     /// What must be seen.
     pub expected: Expected,
+    /// What must have happened.
+    pub proofs: Vec<Proof>,
 }
 
 /// How a run went.
@@ -97,38 +121,43 @@ pub struct Plan {
 pub struct Outcome {
     /// What was seen, by subscriber and track: decoded, skipped, freeze in ms, highest layer.
     pub seen: Vec<String>,
-    /// Decoded frames by subscriber and place of the track.
-    pub decoded: Vec<(usize, usize, usize, u64)>,
+    /// The same, to be compared.
+    pub sights: Vec<Sight>,
+    /// Packets that servers told publishers were lost.
+    pub told_lost: i64,
     /// What is wrong; nothing if it went well.
     pub faults: Vec<String>,
+}
+
+/// The scenario of this name.
+#[must_use]
+pub fn by_name(name: &str) -> Option<&'static Scenario> {
+    all().find(|scenario| scenario.name == name)
+}
+
+/// All scenarios, those that are compared at the end.
+pub fn all() -> impl Iterator<Item = &'static Scenario> + Clone {
+    let own = table::SCENARIOS.iter().chain(ways::SCENARIOS);
+    own.chain(table::DIFFERENTIAL).chain(ways::DIFFERENTIAL)
 }
 
 /// Runs a scenario with a seed, and what it is compared with.
 #[must_use]
 pub fn run_all(scenario: &Scenario, seed: u64) -> Outcome {
     let mut outcome = run(&(scenario.plan)(), seed);
-    if let Some(twin) = &scenario.twin {
+    for twin in scenario.twins {
         let other = run(&(twin.plan)(), seed);
-        compare(&mut outcome, &other, twin.within);
-    }
-    outcome
-}
-
-/// The same was seen, but for so many frames of each track.
-fn compare(outcome: &mut Outcome, other: &Outcome, within: u64) {
-    if outcome.decoded.len() != other.decoded.len() {
-        outcome.faults.push("its twin sees other tracks".into());
-    }
-    for (one, two) in outcome.decoded.iter().zip(&other.decoded) {
-        let (who, publisher, track, frames) = *one;
-        if (who, publisher, track) != (two.0, two.1, two.2) || frames.abs_diff(two.3) > within {
-            let name = format!("p{who} of p{publisher} track {track}");
-            let fault = format!("{name}: {frames} frames, of its twin {}", two.3);
+        let name = twin.name;
+        for (property, what) in differences(&outcome, &other, &twin.within) {
+            let fault = format!("{name}, {property:?}: {what}");
             outcome.faults.push(fault);
         }
+        let faults = other.faults.iter().map(|fault| format!("{name}: {fault}"));
+        outcome.faults.extend(faults);
+        let seen = other.seen.iter().map(|line| format!("{name}: {line}"));
+        outcome.seen.extend(seen);
     }
-    let faults = other.faults.iter().map(|fault| format!("twin: {fault}"));
-    outcome.faults.extend(faults);
+    outcome
 }
 
 /// Runs a plan with a seed.
@@ -149,13 +178,12 @@ pub fn run(plan: &Plan, seed: u64) -> Outcome {
     judge(&world, plan, &mut outcome);
     check_key_requests(&world, &mut outcome);
     check_reports(&world, &mut outcome);
-    let lost: u64 = world
-        .seats
-        .iter()
-        .flat_map(|seat| seat.lost_up.values())
-        .sum();
+    let lost: u64 = world.seats.iter().map(|seat| seat.lost_up).sum();
     // Who has left is not heard any more.
     let lost = lost + world.media_on_the_way();
+    outcome.told_lost = world.seats.iter().map(|seat| seat.losses.told()).sum();
+    prove(&mut world, plan, &mut outcome);
+    world.judge_ways();
     finish(&mut world, &mut outcome);
     world.finish(lost);
     outcome.faults.append(&mut world.broken);
@@ -174,6 +202,7 @@ fn join(world: &mut World, person: &Person) {
         tracks: person.tracks.clone(),
         encrypted: person.encrypted,
         pads: person.pads,
+        way: person.way,
     };
     world.join(manner, person.server, &person.up, &person.down);
 }
@@ -193,6 +222,24 @@ fn perform(world: &mut World, act: &Act) {
         }
         Act::Roads(who, up, down) => world.set_roads(*who, up, down),
         Act::Join(person) => join(world, person),
+        Act::GoBy(who, way) => world.go_by(*who, *way),
+        Act::Wall(who) => world.wall(*who),
+        Act::Cut(who) => world.cut(*who),
+        Act::Neglect(who, ms) => world.neglect(*who, Duration::from_millis(*ms)),
+    }
+}
+
+/// What the scenario is about has happened.
+fn prove(world: &mut World, plan: &Plan, outcome: &mut Outcome) {
+    let tally = world.tally();
+    for proof in &plan.proofs {
+        if !(proof.holds)(&tally) {
+            let fault = format!("it never happened: {}; {tally:?}", proof.what);
+            outcome.faults.push(fault);
+        }
+    }
+    if tally != Tally::default() {
+        outcome.seen.push(format!("{tally:?}"));
     }
 }
 
@@ -244,7 +291,15 @@ fn judge_track(
         figures.nacked,
         figures.key_requests
     );
-    outcome.decoded.push((who, other, n, figures.decoded));
+    let moments = stream.judge.moments().iter();
+    outcome.sights.push(Sight {
+        of: (who, other, n),
+        decoded: figures.decoded,
+        layer: figures.highest_layer,
+        shown: moments
+            .map(|(captured, at)| (*captured, world.since_start(*at)))
+            .collect(),
+    });
     let mut fault = |what: String| outcome.faults.push(format!("{name}: {what}; {line}"));
     for (count, what) in [
         (figures.fooled, "pictures that stand on nothing"),
@@ -323,6 +378,9 @@ fn finish(world: &mut World, outcome: &mut Outcome) {
             outcome.faults.push(format!("server {n}: {broken}"));
         }
     }
+    if let Err(broken) = invariants::memory(&world.tally().live, &0) {
+        outcome.faults.push(format!("allocations: {broken}"));
+    }
 }
 
 #[cfg(test)]
@@ -330,20 +388,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn twins_that_see_different_things_are_told() {
-        let seen = |frames| Outcome {
-            decoded: vec![(1, 0, 1, frames)],
-            ..Outcome::default()
+    fn a_scenario_that_does_not_show_what_it_is_about_is_told() {
+        let scenario = by_name("good-speech").expect("there");
+        let outcome = |holds: fn(&Tally) -> bool| {
+            let mut plan = (scenario.plan)();
+            plan.proofs.push(Proof {
+                what: "a connection",
+                holds,
+            });
+            run(&plan, 1).faults
         };
-        let faults = |one, two, within| {
-            let mut outcome = seen(one);
-            compare(&mut outcome, &seen(two), within);
-            outcome.faults.len()
+        assert_eq!(outcome(|tally| tally.opened == 0), [""; 0]);
+        assert!(outcome(|tally| tally.opened > 0)[0].contains("never happened"));
+    }
+
+    #[test]
+    fn a_twin_that_sees_something_else_is_told_with_its_name() {
+        let scenario = |twins| Scenario {
+            name: "twins",
+            plan: || (by_name("good-one-layer").expect("there").plan)(),
+            seeds: &[1],
+            twins,
         };
-        assert_eq!((faults(100, 100, 0), faults(100, 101, 0)), (0, 1));
-        assert_eq!((faults(100, 110, 10), faults(100, 111, 10)), (0, 1));
-        let mut outcome = seen(1);
-        compare(&mut outcome, &Outcome::default(), 0);
-        assert_eq!(outcome.faults.len(), 1);
+        const SAME: &[table::Twin] = &[table::Twin {
+            name: "other",
+            plan: || (by_name("good-one-layer").expect("there").plan)(),
+            within: Within::frames(0),
+        }];
+        const OTHER: &[table::Twin] = &[table::Twin {
+            name: "other",
+            plan: || (by_name("good-two-layers").expect("there").plan)(),
+            within: Within::frames(0),
+        }];
+        assert_eq!(run_all(&scenario(SAME), 1).faults, [""; 0]);
+        let faults = run_all(&scenario(OTHER), 1).faults;
+        assert!(faults[0].starts_with("other, Layers: "), "{faults:?}");
     }
 }

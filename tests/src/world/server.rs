@@ -6,31 +6,52 @@
 //! call a `handle_*`, drain [`Server::poll_output`], and call [`Server::handle_timeout`] at
 //! [`Server::poll_timeout`] (it may be early, never late).
 
+mod entrance;
+mod streams;
+
+#[cfg(test)]
+mod tests;
+
+pub use entrance::Entrance;
 use proto::livekit;
 use proto::livekit::signal_request::Message as Request;
 use proto::livekit::signal_response;
-use proto::signal::{FrameBuf, FrameRef, encode_join_request};
+use proto::signal::{FrameBuf, FrameRef};
 use proto::token::{Claims, Keys, Secret, Verified, VideoGrant};
 use sfu::config::codecs::Codec;
+use sfu::config::keys;
+use sfu::ice_servers::{Credential, IceServer, Ours};
 use sfu::ids::{PeerId, SessionId};
 use sfu::media::demux::{Carrier, Path};
-use sfu::media::message;
+use sfu::media::message::{self, Event, PathReport, PathTransport};
 use sfu::media::plane::{Plane, Population, Progress};
 use sfu::media::transport::candidates::Candidate;
 use sfu::media::transport::dtls;
+use sfu::media::transport::framing::Taken;
 use sfu::room::command::Command;
 use sfu::room::effect::{Effect, JoinRefusal};
 use sfu::room::{Room, Settings};
 use sfu::signal::client::Hints;
 use sfu::signal::join::{self, Asked, Policy};
 use sfu::signal::session::{HearError, Opening, Session};
+use sfu::worker::relay::Relay;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use streams::Streams;
+use turn::net::{Door, lane};
 
 /// The wall-clock time at which every world begins, in ms since 1970.
 pub const UNIX_MS: u64 = 1_700_000_000_000;
+/// Its port of UDP.
+pub const UDP_PORT: u16 = 7882;
+/// Its port of ICE-TCP, and the one of TURN beside it.
+pub const TCP_PORT: u16 = 7881;
+/// See [`TCP_PORT`].
+pub const TURN_PORT: u16 = 3478;
+/// An API key, which also makes the names by which clients come to TURN.
+const KEY: (&str, &str) = ("sim", "a-secret-of-the-world-that-is-long-enough");
 
 /// What the server sends, in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,26 +68,14 @@ pub enum Output {
         /// The connection.
         session: SessionId,
     },
-    /// A datagram.
+    /// A datagram. One for a TCP connection waits with that one's frames besides, one for an
+    /// allocation in the lane to TURN.
     Datagram {
-        /// Its receiver.
-        to: SocketAddr,
+        /// By which way.
+        path: Path,
         /// Its bytes.
         bytes: Vec<u8>,
     },
-}
-
-/// How somebody enters.
-#[derive(Debug, Clone, Default)]
-pub struct Entrance {
-    /// Who.
-    pub identity: String,
-    /// Which room.
-    pub room: String,
-    /// One connection to send by and another to receive by.
-    pub dual: bool,
-    /// Where an earlier connection was lost: the sid it had.
-    pub resume: Option<String>,
 }
 
 /// Why somebody is not let in, or let out again.
@@ -95,6 +104,14 @@ struct Line {
 /// One server.
 pub struct Server {
     plane: Plane,
+    streams: Streams,
+    relay: Relay,
+    /// TURN's ends of the lanes, until it takes them.
+    door: Option<Door>,
+    /// What reached the plane, for who judges it.
+    arrived: Vec<(Path, Vec<u8>)>,
+    /// By which transport the server says that each address reached it last.
+    transports: BTreeMap<SocketAddr, PathTransport>,
     rooms: BTreeMap<String, Held>,
     lines: BTreeMap<SessionId, Line>,
     /// Which room hears of a peer.
@@ -117,7 +134,10 @@ impl Server {
     pub fn new(dtls: Arc<dtls::Shared>, address: SocketAddr, seed: u64, now: Instant) -> Self {
         let setup = sfu::media::plane::Setup {
             dtls,
-            advertised: vec![Candidate::udp(address)],
+            advertised: vec![
+                Candidate::udp(address),
+                Candidate::tcp(SocketAddr::new(address.ip(), TCP_PORT)),
+            ],
             node: 0,
             process: 0,
             worker: 0,
@@ -125,20 +145,26 @@ impl Server {
         };
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let secret = (
-            "sim".to_owned(),
-            Secret::new("a-secret-of-the-world-that-is-long-enough"),
-        );
+        let (to_turn, from_sfu) = lane();
+        let (to_sfu, from_turn) = lane();
         Self {
             plane: Plane::new(setup, bytes),
+            streams: Streams::default(),
+            relay: Relay::new(to_turn, from_turn),
+            door: Some(Door { to_sfu, from_sfu }),
+            arrived: Vec::new(),
+            transports: BTreeMap::new(),
             rooms: BTreeMap::new(),
             lines: BTreeMap::new(),
             peers: BTreeMap::new(),
             refused: BTreeMap::new(),
-            keys: Keys::from_iter([secret]),
+            keys: Keys::from_iter([(KEY.0.to_owned(), Secret::new(KEY.1))]),
             policy: Policy {
                 codecs: Codec::ALL.to_vec(),
-                ice_servers: Vec::new(),
+                ice_servers: vec![IceServer {
+                    urls: vec![format!("turn:{}:{TURN_PORT}", address.ip())],
+                    credential: Credential::Ours(tickets()),
+                }],
                 auto_create: true,
             },
             settings: Settings::default(),
@@ -187,8 +213,8 @@ impl Server {
 
     /// Checks token and request as the real entrance does.
     fn admit(&self, entrance: &Entrance, now: Instant) -> Result<join::Admission, join::JoinError> {
-        let single = join_request(entrance);
-        let pairs = parameters(entrance);
+        let single = entrance.join_request();
+        let pairs = entrance.parameters();
         let asked = if entrance.dual {
             Asked::Parameters(&pairs)
         } else {
@@ -257,13 +283,88 @@ impl Server {
             port: 0,
             remote: from,
         };
+        self.arrived.push((path, datagram.to_vec()));
         self.plane.handle_datagram(path, datagram, now);
         self.settle(now);
+    }
+
+    /// TURN has handed something over.
+    pub fn handle_relayed(&mut self, now: Instant) {
+        loop {
+            let (plane, arrived) = (&mut self.plane, &mut self.arrived);
+            let more = self.relay.receive(|path, datagram| {
+                arrived.push((path, datagram.to_vec()));
+                plane.handle_datagram(path, datagram, now);
+                !plane.is_full()
+            });
+            if !more {
+                return;
+            }
+            self.settle(now);
+        }
+    }
+
+    /// Somebody connects to the port of ICE-TCP; connections have numbers that are used once.
+    pub fn handle_connected(&mut self, number: u32, from: SocketAddr, now: Instant) {
+        self.streams.connected(number, from, now);
+    }
+
+    /// A connection brought so many bytes.
+    pub fn handle_stream(&mut self, number: u32, mut bytes: &[u8], now: Instant) {
+        loop {
+            let (plane, arrived) = (&mut self.plane, &mut self.arrived);
+            let read = self.streams.receive(number, bytes, now, |path, datagram| {
+                arrived.push((path, datagram.to_vec()));
+                plane.handle_datagram(path, datagram, now);
+                Taken {
+                    known: plane.knows(&path),
+                    full: plane.is_full(),
+                }
+            });
+            self.settle(now);
+            let Some(read) = read else { return };
+            bytes = &bytes[read..];
+        }
+    }
+
+    /// A connection was closed at its other end.
+    pub fn handle_closed(&mut self, number: u32, now: Instant) {
+        self.streams.closed(number);
+        self.settle(now);
+    }
+
+    /// The connections, from which who has their sockets writes.
+    pub const fn streams(&mut self) -> &mut Streams {
+        &mut self.streams
+    }
+
+    /// TURN's ends of the lanes, once.
+    pub const fn take_door(&mut self) -> Option<Door> {
+        self.door.take()
+    }
+
+    /// What reached the plane since this was asked last, as it came.
+    pub fn take_arrived(&mut self) -> Vec<(Path, Vec<u8>)> {
+        std::mem::take(&mut self.arrived)
+    }
+
+    /// By which transport the server says that an address reached it last.
+    #[must_use]
+    pub fn transport(&self, remote: &SocketAddr) -> Option<PathTransport> {
+        self.transports.get(remote).copied()
+    }
+
+    /// Datagrams for allocations that TURN had no place for.
+    #[must_use]
+    pub const fn relay_dropped(&self) -> u64 {
+        self.relay.dropped()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.plane.handle_timeout(now);
+        let plane = &self.plane;
+        self.streams.look(now, |path| plane.knows(path));
         let due = self
             .rooms
             .iter_mut()
@@ -280,7 +381,8 @@ impl Server {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let rooms = self.rooms.values().filter_map(|held| held.wake);
-        rooms.chain(self.plane.poll_timeout()).min()
+        let others = [self.plane.poll_timeout(), self.streams.poll_timeout()];
+        rooms.chain(others.into_iter().flatten()).min()
     }
 
     /// The next thing the server sends.
@@ -294,10 +396,11 @@ impl Server {
         self.plane.population()
     }
 
-    /// Rooms, signalling connections and peers that live here.
+    /// Rooms, signalling connections, peers and media connections that live here.
     #[must_use]
-    pub fn holdings(&self) -> [usize; 3] {
-        [self.rooms.len(), self.lines.len(), self.peers.len()]
+    pub fn holdings(&self) -> [usize; 4] {
+        let media = self.streams.count();
+        [self.rooms.len(), self.lines.len(), self.peers.len(), media]
     }
 
     /// The plane, whose counters tests look at.
@@ -409,15 +512,24 @@ impl Server {
     /// Fans out, hands events to rooms, until nothing more follows.
     fn settle(&mut self, now: Instant) {
         loop {
+            while let Some(path) = self.streams.poll_lost() {
+                self.plane.handle_path_lost(path, now);
+            }
             let progress = self.plane.fan_out(now);
             for run in self.plane.outgoing() {
                 for bytes in run.bytes.chunks(run.segment) {
                     self.outputs.push_back(Output::Datagram {
-                        to: run.to.remote,
+                        path: run.to,
                         bytes: bytes.to_vec(),
                     });
                 }
+                match run.to.carrier {
+                    Carrier::Udp(_) => {}
+                    Carrier::Tcp(number) => self.streams.push(number, &run, now),
+                    Carrier::Relay { .. } => self.relay.push(&run),
+                }
             }
+            self.relay.flush();
             self.plane.sent();
             let heard = self.hear_events(now);
             if progress == Progress::Done && !heard {
@@ -434,129 +546,30 @@ impl Server {
             .or_else(|| self.plane.poll_data(|_| true))
         {
             heard = true;
+            self.note_path(&event);
             if let Some(room) = self.peers.get(&event.peer()).cloned() {
                 self.tell(room, Command::Media(event), now);
             }
         }
         heard
     }
-}
 
-fn client_info() -> livekit::ClientInfo {
-    livekit::ClientInfo {
-        sdk: 1,
-        version: "2.23.0".into(),
-        protocol: 17,
-        ..Default::default()
-    }
-}
-
-fn join_request(entrance: &Entrance) -> String {
-    encode_join_request(&livekit::JoinRequest {
-        client_info: Some(client_info()),
-        connection_settings: Some(livekit::ConnectionSettings {
-            auto_subscribe: true,
-            ..Default::default()
-        }),
-        reconnect: entrance.resume.is_some(),
-        participant_sid: entrance.resume.clone().unwrap_or_default(),
-        ..Default::default()
-    })
-}
-
-fn parameters(entrance: &Entrance) -> Vec<(String, String)> {
-    let mut pairs = vec![
-        ("sdk", "js".to_owned()),
-        ("version", "2.23.0".to_owned()),
-        ("protocol", "15".to_owned()),
-        ("auto_subscribe", "1".to_owned()),
-    ];
-    if let Some(sid) = &entrance.resume {
-        pairs.push(("reconnect", "1".to_owned()));
-        pairs.push(("sid", sid.clone()));
-    }
-    let owned = |(name, value): (&str, String)| (name.to_owned(), value);
-    pairs.into_iter().map(owned).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use prost::Message;
-    use proto::livekit::SignalRequest;
-    use proto::signal::Frame;
-
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "an arbitrary origin for virtual time"
-    )]
-    fn server() -> (Server, Instant) {
-        let now = Instant::now();
-        let dtls = Arc::new(dtls::Shared::new().expect("certificate"));
-        let address = SocketAddr::from(([192, 0, 2, 1], 7882));
-        (Server::new(dtls, address, 1, now), now)
-    }
-
-    fn entrance() -> Entrance {
-        Entrance {
-            identity: "alice".into(),
-            room: "r".into(),
-            ..Entrance::default()
+    fn note_path(&mut self, event: &Event) {
+        if let Event::Connected { path, .. } | Event::PathChanged { path, .. } = event {
+            let PathReport {
+                remote, transport, ..
+            } = path;
+            self.transports.insert(*remote, *transport);
         }
     }
+}
 
-    fn told(server: &mut Server) -> Vec<signal_response::Message> {
-        let mut messages = Vec::new();
-        while let Some(output) = server.poll_output() {
-            if let Output::Frame { frame, .. } = output {
-                let frame = match &frame {
-                    Frame::Binary(bytes) => Frame::Binary(&bytes[..]),
-                    Frame::Text(text) => Frame::Text(&text[..]),
-                };
-                let response = proto::signal::decode_response(&frame).expect("a response");
-                messages.extend(response.message);
-            }
-        }
-        messages
-    }
-
-    #[test]
-    fn who_enters_is_told_of_the_join_and_who_resumes_of_the_reconnect() {
-        let (mut server, now) = server();
-        server.enter(&entrance(), now).expect("let in");
-        let join = told(&mut server).into_iter().next();
-        let Some(signal_response::Message::Join(join)) = join else {
-            panic!("no join: {join:?}");
-        };
-        let back = Entrance {
-            resume: join.participant.map(|participant| participant.sid),
-            ..entrance()
-        };
-        server.enter(&back, now).expect("let in again");
-        let first = told(&mut server).into_iter().next();
-        assert!(
-            matches!(first, Some(signal_response::Message::Reconnect(_))),
-            "{first:?}"
-        );
-    }
-
-    #[test]
-    fn nothing_is_left_once_the_last_has_gone_for_good() {
-        let (mut server, mut now) = server();
-        let session = server.enter(&entrance(), now).expect("let in");
-        assert_eq!(server.population().peers, 1);
-        let leave = SignalRequest {
-            message: Some(Request::Leave(livekit::LeaveRequest::default())),
-        };
-        server.handle_frame(session, &Frame::Binary(&leave.encode_to_vec()), now);
-        for _ in 0..1000 {
-            let Some(at) = server.poll_timeout() else {
-                break;
-            };
-            now = now.max(at);
-            server.handle_timeout(now);
-        }
-        assert_eq!(server.population(), Population::default());
-        assert_eq!(server.holdings(), [0, 0, 0]);
+/// The names by which clients come to TURN: every server of the world takes them.
+#[must_use]
+pub fn tickets() -> Ours {
+    Ours {
+        key: KEY.0.into(),
+        secret: keys::Secret::new(KEY.1.into()),
+        ttl: Duration::from_secs(86_400),
     }
 }

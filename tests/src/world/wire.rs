@@ -10,6 +10,7 @@ use sfu::media::transport::srtp::{self, Opener, Sealer};
 use sfu::rtp::header::Header;
 use sfu::units::ExtSeq;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Checks until the handshake is done, then as consent. (RFC 7675 §5.1; browsers do so)
@@ -60,6 +61,10 @@ pub struct Connection {
     /// The server's user name and password.
     remote: Option<(String, String)>,
     check_at: Option<Instant>,
+    /// PRIORITY of its checks: what it would rather be reached by has more. (RFC 8445 §5.1.2)
+    pub priority: u32,
+    /// Where the server says it is: over TCP or not.
+    candidates: Vec<(bool, SocketAddr)>,
     next: BTreeMap<u32, u64>,
     out: Vec<Vec<u8>>,
     /// Checks that were answered.
@@ -83,6 +88,8 @@ impl Connection {
             tap: None,
             remote: None,
             check_at: None,
+            priority: 0x6E00_01FF,
+            candidates: Vec::new(),
             next: BTreeMap::new(),
             out: Vec::new(),
             answered: 0,
@@ -110,11 +117,19 @@ impl Connection {
             let line = sdp.lines().find_map(|line| line.strip_prefix(name));
             line.map(str::to_owned)
         };
+        self.candidates = sdp.lines().filter_map(candidate).collect();
         let found = value("a=ice-ufrag:").zip(value("a=ice-pwd:"));
         if found.is_some() && found != self.remote {
             self.remote = found;
             self.check_at = Some(now);
         }
+    }
+
+    /// Where the server says it is, over TCP or not.
+    #[must_use]
+    pub fn candidate(&self, tcp: bool) -> Option<SocketAddr> {
+        let found = self.candidates.iter().find(|(over, _)| *over == tcp);
+        found.map(|(_, at)| *at)
     }
 
     /// When [`Self::handle_timeout`] is to be called.
@@ -140,7 +155,8 @@ impl Connection {
     /// Asks whether the path carries, at once: the network has changed.
     pub fn check(&mut self, now: Instant) {
         if let Some((ufrag, password)) = &self.remote {
-            self.out.push(nominating(ufrag, password, &self.ufrag));
+            let names = format!("{ufrag}:{}", self.ufrag);
+            self.out.push(nominating(&names, password, self.priority));
             let wait = if self.is_up() {
                 CHECK_THEN
             } else {
@@ -279,14 +295,24 @@ fn header(packet: &Rtp<'_>, seq: u16) -> Vec<u8> {
     bytes
 }
 
+/// Over TCP or not, and where, of a line that describes a candidate. (RFC 8839 §5.1)
+fn candidate(line: &str) -> Option<(bool, SocketAddr)> {
+    let mut words = line.strip_prefix("a=candidate:")?.split(' ').skip(2);
+    let transport = words.next()?;
+    let ip = words.nth(1)?.parse().ok()?;
+    Some((
+        transport == "tcp",
+        SocketAddr::new(ip, words.next()?.parse().ok()?),
+    ))
+}
+
 /// A binding request that nominates. (RFC 8445 §7.1)
-fn nominating(ufrag: &str, password: &str, own: &str) -> Vec<u8> {
+fn nominating(names: &str, password: &str, priority: u32) -> Vec<u8> {
     let mut message = vec![0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42];
     message.extend([7; 12]);
-    let names = format!("{ufrag}:{own}");
     check::attribute(&mut message, check::USERNAME, names.as_bytes());
     for (kind, value) in [
-        (0x0024, &0x6E00_01FF_u32.to_be_bytes()[..]),
+        (0x0024, &priority.to_be_bytes()[..]),
         (0x802A, &1_u64.to_be_bytes()),
         (0x0025, &[]),
     ] {

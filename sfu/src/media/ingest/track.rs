@@ -7,6 +7,7 @@
 use crate::config::codecs::Codec;
 use crate::ids::{MediaKind, TrackKey};
 use crate::media::ingest::audio::{LevelConfig, LevelMeter, Loudness};
+use crate::media::ingest::history::Limits;
 use crate::media::ingest::layers::{Change, LayerTracker, Rule, TEMPORAL_LAYERS};
 use crate::media::ingest::reception::Window;
 use crate::media::ingest::upstream::{Upstream, UpstreamSetup};
@@ -18,11 +19,14 @@ use std::time::{Duration, Instant};
 
 /// Spatial layers of a track.
 pub const SPATIAL_LAYERS: usize = 3;
-/// Packets of one batch of video: four receive calls of 64 datagrams. What is beyond is not
-/// forwarded now, but found in the history when subscribers ask for it.
+/// Packets of one batch of video: four receive calls of 64 datagrams. What is beyond is lost to
+/// subscribers: whoever can stop reading does so when [`Track::is_full`].
 pub const BATCH_LIMIT: usize = 256;
 /// The same of audio: a second of it.
 pub const AUDIO_BATCH_LIMIT: usize = 64;
+/// Of the smallest history a batch may fill this part: what is written over before it was forwarded
+/// is lost, too.
+const HISTORY_PART: usize = 2;
 
 /// What a track is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -69,6 +73,8 @@ pub struct Track {
     whole: bool,
     meter: Option<LevelMeter>,
     batch: Vec<Packet>,
+    /// Payload of the batch.
+    batch_bytes: usize,
     overflowed: u64,
 }
 
@@ -118,6 +124,7 @@ impl Track {
             meter: (kind == MediaKind::Audio)
                 .then(|| LevelMeter::new(setup.level, setup.codec.clock_rate())),
             batch: Vec::new(),
+            batch_bytes: 0,
             overflowed: 0,
         };
         track.set_muted(setup.muted);
@@ -226,10 +233,8 @@ impl Track {
         {
             self.handle_change(index, change, !packet.key_frame, now);
         }
-        let limit = match self.kind() {
-            MediaKind::Audio => AUDIO_BATCH_LIMIT,
-            MediaKind::Video => BATCH_LIMIT,
-        };
+        let limit = self.batch_limit();
+        self.batch_bytes += bytes;
         if self.batch.capacity() == 0 {
             self.batch.reserve_exact(limit);
         }
@@ -362,6 +367,21 @@ impl Track {
     /// The batch went to every subscriber.
     pub fn clear_batch(&mut self) {
         self.batch.clear();
+        self.batch_bytes = 0;
+    }
+
+    /// The batch is to go to every subscriber before more is handed in.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let history = Limits::of(self.kind(), 0, false).bytes;
+        self.batch.len() >= self.batch_limit() || self.batch_bytes >= history / HISTORY_PART
+    }
+
+    const fn batch_limit(&self) -> usize {
+        match self.kind() {
+            MediaKind::Audio => AUDIO_BATCH_LIMIT,
+            MediaKind::Video => BATCH_LIMIT,
+        }
     }
 
     /// Packets that found the batch full.

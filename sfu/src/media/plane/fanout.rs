@@ -28,6 +28,8 @@ pub(super) struct Cursor {
     track: usize,
     /// Index into its subscribers.
     subscriber: usize,
+    /// The batch of a touched track is full.
+    pub(super) full: bool,
 }
 
 impl Cursor {

@@ -197,6 +197,7 @@ impl Plane {
             fanout.touched = true;
             self.touched.push(stream.track);
         }
+        self.cursor.full |= fanout.track.is_full();
         self.stir(index);
     }
 

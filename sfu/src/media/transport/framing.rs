@@ -1,10 +1,12 @@
 //! Datagrams over a stream: frames of two bytes of length and a body. (RFC 4571 §2)
 //!
-//! Owns how frames are cut out of what a connection brings, and what waits to be written to it. It
-//! reads and writes no socket. Called by the worker for each ICE-TCP connection.
+//! Owns how frames are cut out of what a connection brings, what waits to be written to it, and how
+//! long it is kept. It reads and writes no socket. Called by the worker for each ICE-TCP connection.
 
 mod queue;
+mod line;
 
+pub use line::{End, LOOK_EVERY, Line, Taken};
 pub use queue::{QUEUE_BYTES, QUEUE_TIME, Queue, Refused};
 
 /// Bytes before the body of a frame: its length.

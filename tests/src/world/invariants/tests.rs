@@ -289,3 +289,43 @@ fn a_wrong_loss_and_what_stays_behind_are_told() {
         Invariant::Memory
     );
 }
+
+#[test]
+fn a_datagram_that_is_not_as_it_was_sent_is_told() {
+    let mut ledger = Ledger::default();
+    ledger.sent_up(b"one");
+    ledger.sent_down(b"two");
+    assert_eq!(
+        (ledger.came_up(b"one"), ledger.came_down(b"two")),
+        (Ok(()), Ok(()))
+    );
+    for wrong in [ledger.came_up(b"two"), ledger.came_down(b"one")] {
+        assert_eq!(wrong.expect_err("never sent").invariant, Invariant::AsSent);
+    }
+}
+
+/// What frames break of which these were sent and came, with so many counted as dropped.
+fn frames(sent: &[u8], came: &[u8], dropped: u64) -> Option<Invariant> {
+    let mut frames = Frames::default();
+    sent.iter().for_each(|frame| frames.sent(&[*frame]));
+    let mut came = came.iter().map(|frame| frames.came(&[*frame], dropped));
+    let told = came.find_map(Result::err);
+    drop(came);
+    let told = told.or_else(|| frames.close(dropped).err());
+    told.map(|broken| broken.invariant)
+}
+
+#[test]
+fn frames_out_of_turn_and_those_left_out_uncounted_are_told() {
+    assert_eq!(frames(&[1, 2, 3], &[1, 2, 3], 0), None);
+    assert_eq!(frames(&[1, 2, 3], &[1, 3], 1), None);
+    assert_eq!(
+        frames(&[1, 2, 3], &[1], 2),
+        None,
+        "on their way, or dropped"
+    );
+    assert_eq!(frames(&[1, 2, 3], &[2, 1], 1), Some(Invariant::InTurn));
+    assert_eq!(frames(&[1, 2], &[1, 2, 2], 0), Some(Invariant::InTurn));
+    assert_eq!(frames(&[1, 2, 3], &[1, 3], 0), Some(Invariant::Counted));
+    assert_eq!(frames(&[1, 2, 3], &[1, 2, 3], 1), Some(Invariant::Counted));
+}

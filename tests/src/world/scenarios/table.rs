@@ -1,15 +1,16 @@
 //! The scenarios themselves.
 
-use super::{Act, Expected, Person, Plan};
+use super::{Act, Expected, Person, Plan, Proof, Within};
 use crate::link::{Conditions, Loss};
 use crate::world::source::Kind;
+use crate::world::{Tally, Way};
 use std::time::Duration;
 
 const OPUS: Kind = Kind::Opus { dtx: true };
-const SPEECH: Kind = Kind::Opus { dtx: false };
-const SIMULCAST: Kind = vp8(3, 3);
+pub(super) const SPEECH: Kind = Kind::Opus { dtx: false };
+pub(super) const SIMULCAST: Kind = vp8(3, 3);
 
-const fn vp8(layers: u8, temporal: u8) -> Kind {
+pub(super) const fn vp8(layers: u8, temporal: u8) -> Kind {
     Kind::Vp8 { layers, temporal }
 }
 
@@ -21,48 +22,39 @@ pub struct Scenario {
     pub plan: fn() -> Plan,
     /// Seeds run each time: the first one is arbitrary, further ones once found a bug.
     pub seeds: &'static [u64],
-    /// Another plan of which, with the same seed, as much must be seen.
-    pub twin: Option<Twin>,
+    /// Other plans of which, with the same seed, the same must be seen.
+    pub twins: &'static [Twin],
 }
 
 /// What a scenario is compared with.
 pub struct Twin {
+    /// What is different in it.
+    pub name: &'static str,
     /// The plan.
     pub plan: fn() -> Plan,
-    /// Frames of a track by which they may differ: what another way to connect costs at the start.
-    pub within: u64,
+    /// How far they may be apart, which is what another way to connect costs.
+    pub within: Within,
 }
 
-/// The scenario of this name.
-#[must_use]
-pub fn by_name(name: &str) -> Option<&'static Scenario> {
-    all().find(|scenario| scenario.name == name)
-}
-
-/// All scenarios, those that are compared at the end.
-pub fn all() -> impl Iterator<Item = &'static Scenario> + Clone {
-    SCENARIOS.iter().chain(DIFFERENTIAL)
-}
-
-const fn ms(ms: u64) -> Duration {
+pub(super) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn good() -> Conditions {
+pub(super) fn good() -> Conditions {
     Conditions::GOOD
 }
 
-fn road(change: impl FnOnce(&mut Conditions)) -> Conditions {
+pub(super) fn road(change: impl FnOnce(&mut Conditions)) -> Conditions {
     let mut road = Conditions::GOOD;
     change(&mut road);
     road
 }
 
-fn lossy(share: f64) -> Conditions {
+pub(super) fn lossy(share: f64) -> Conditions {
     road(|road| road.loss = Loss::Uniform(share))
 }
 
-fn bursty() -> Conditions {
+pub(super) fn bursty() -> Conditions {
     road(|road| {
         road.loss = Loss::Bursty {
             begin: 0.005,
@@ -71,48 +63,49 @@ fn bursty() -> Conditions {
     })
 }
 
-fn person(tracks: &[Kind]) -> Person {
+pub(super) fn person(tracks: &[Kind]) -> Person {
     Person {
         tracks: tracks.to_vec(),
         dual: false,
         encrypted: false,
         pads: false,
+        way: Way::Udp,
         up: good(),
         down: good(),
         server: 0,
     }
 }
 
-fn watcher() -> Person {
+pub(super) fn watcher() -> Person {
     person(&[])
 }
 
-fn camera(kind: Kind) -> Person {
+pub(super) fn camera(kind: Kind) -> Person {
     person(&[SPEECH, kind])
 }
 
-fn up(conditions: Conditions, person: Person) -> Person {
+pub(super) fn up(conditions: Conditions, person: Person) -> Person {
     Person {
         up: conditions,
         ..person
     }
 }
 
-fn down(conditions: Conditions, person: Person) -> Person {
+pub(super) fn down(conditions: Conditions, person: Person) -> Person {
     Person {
         down: conditions,
         ..person
     }
 }
 
-fn dual(person: Person) -> Person {
+pub(super) fn dual(person: Person) -> Person {
     Person {
         dual: true,
         ..person
     }
 }
 
-fn encrypted(person: Person) -> Person {
+pub(super) fn encrypted(person: Person) -> Person {
     Person {
         encrypted: true,
         ..person
@@ -126,11 +119,11 @@ fn padding(person: Person) -> Person {
     }
 }
 
-fn at(server: usize, person: Person) -> Person {
+pub(super) fn at(server: usize, person: Person) -> Person {
     Person { server, ..person }
 }
 
-fn call(people: Vec<Person>, pictures: f64, freeze_ms: u64) -> Plan {
+pub(super) fn call(people: Vec<Person>, pictures: f64, freeze_ms: u64) -> Plan {
     Plan {
         seconds: 12,
         servers: 1,
@@ -141,42 +134,55 @@ fn call(people: Vec<Person>, pictures: f64, freeze_ms: u64) -> Plan {
             freeze: ms(freeze_ms),
             layer: None,
         },
+        proofs: Vec::new(),
     }
 }
 
 impl Plan {
-    fn with(mut self, at_ms: u64, act: Act) -> Self {
+    pub(super) fn with(mut self, at_ms: u64, act: Act) -> Self {
         self.acts.push((at_ms, act));
         self
     }
 
-    const fn lasting(mut self, seconds: u64) -> Self {
+    pub(super) const fn lasting(mut self, seconds: u64) -> Self {
         self.seconds = seconds;
         self
     }
 
-    const fn seeing(mut self, least: u8, most: u8) -> Self {
+    pub(super) fn showing(mut self, what: &'static str, holds: fn(&Tally) -> bool) -> Self {
+        self.proofs.push(Proof { what, holds });
+        self
+    }
+
+    pub(super) const fn expecting(mut self, pictures: f64, freeze_ms: u64) -> Self {
+        self.expected.pictures = pictures;
+        self.expected.freeze = ms(freeze_ms);
+        self
+    }
+
+    pub(super) const fn seeing(mut self, least: u8, most: u8) -> Self {
         self.expected.layer = Some((least, most));
         self
     }
 }
 
 /// One publishes in simulcast, two watch.
-fn trio(publisher: Person, watching: Person, pictures: f64, freeze_ms: u64) -> Plan {
+pub(super) fn trio(publisher: Person, watching: Person, pictures: f64, freeze_ms: u64) -> Plan {
     call(vec![publisher, watching, watcher()], pictures, freeze_ms)
 }
 
 macro_rules! scenarios {
     ($($name:literal [$($seed:literal),+] $plan:expr;)+) => {
-        /// All scenarios.
-        const SCENARIOS: &[Scenario] = &[$(Scenario {
+        /// Those of this file, but for what is compared.
+        pub(super) const SCENARIOS: &[Scenario] = &[$(Scenario {
             name: $name,
             plan: || $plan,
             seeds: &[$($seed),+],
-            twin: None,
+            twins: &[],
         }),+];
     };
 }
+pub(super) use scenarios;
 
 scenarios! {
     "good-speech" [1] call(vec![person(&[OPUS]), person(&[OPUS])], 0.0, 0);
@@ -251,39 +257,47 @@ scenarios! {
     "two-servers" [1] two_servers();
 }
 
-const fn against(
+pub(super) const fn against(
     name: &'static str,
     plan: fn() -> Plan,
-    twin: fn() -> Plan,
-    within: u64,
+    twins: &'static [Twin],
 ) -> Scenario {
     Scenario {
         name,
         plan,
         seeds: &[1, 2],
-        twin: Some(Twin { plan: twin, within }),
+        twins,
     }
 }
 
 /// What must make no difference.
-const DIFFERENTIAL: &[Scenario] = &[
+pub(super) const DIFFERENTIAL: &[Scenario] = &[
     against(
         "encryption-makes-no-difference",
         || turns_lossy(camera(SIMULCAST)),
-        || turns_lossy(encrypted(camera(SIMULCAST))),
-        0,
+        &[Twin {
+            name: "encrypted",
+            plan: || turns_lossy(encrypted(camera(SIMULCAST))),
+            within: Within::frames(0),
+        }],
     ),
     against(
         "encryption-makes-no-difference-h264",
         || turns_lossy(camera(Kind::H264)),
-        || turns_lossy(encrypted(camera(Kind::H264))),
-        0,
+        &[Twin {
+            name: "encrypted",
+            plan: || turns_lossy(encrypted(camera(Kind::H264))),
+            within: Within::frames(0),
+        }],
     ),
     against(
         "two-connections-make-no-difference",
         || trio(camera(SIMULCAST), watcher(), 0.99, 300).seeing(2, 2),
-        || trio(dual(camera(SIMULCAST)), dual(watcher()), 0.99, 300).seeing(2, 2),
-        15,
+        &[Twin {
+            name: "dual",
+            plan: || trio(dual(camera(SIMULCAST)), dual(watcher()), 0.99, 300).seeing(2, 2),
+            within: Within::frames(15),
+        }],
     ),
 ];
 
@@ -294,7 +308,7 @@ fn turns_lossy(publisher: Person) -> Plan {
 }
 
 /// What the impaired link of real clients is like.
-fn impaired() -> Conditions {
+pub(super) fn impaired() -> Conditions {
     road(|road| {
         road.loss = Loss::Uniform(0.05);
         road.jitter = ms(50);

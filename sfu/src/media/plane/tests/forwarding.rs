@@ -420,3 +420,38 @@ fn a_single_late_joiner_does_not_wait_for_its_key_frame_request() {
         assert_eq!(asked, 1, "after 200 ms, seed {seed}");
     }
 }
+
+#[test]
+fn sound_that_comes_all_at_once_goes_on_whole_if_what_is_full_is_sent_first() {
+    for size in [100, 640] {
+        let mut world = World::new();
+        let (publisher, track) = world.speaker();
+        let who = world.watcher(track, audio("recvonly"));
+        let path = world.clients[publisher].path;
+        let payload = vec![7; size];
+        let packets: Vec<_> = (1..=200_u32)
+            .map(|at| {
+                world.clients[publisher].rtp(&Rtp {
+                    ssrc: AUDIO_SSRC,
+                    payload_type: 111,
+                    time: at * 960,
+                    extensions: &[(MID, b"0")],
+                    payload: &payload,
+                    ..Rtp::default()
+                })
+            })
+            .collect();
+        let mut sent = 0;
+        for mut packet in packets {
+            world.plane.handle_datagram(path, &mut packet, world.now);
+            if world.plane.is_full() {
+                world.flush();
+                sent += 1;
+            }
+        }
+        world.flush();
+        assert_eq!(world.take_media(who).len(), 200, "{size} bytes");
+        assert!((2..=30).contains(&sent), "{sent} times");
+        assert!(!world.plane.is_full());
+    }
+}
