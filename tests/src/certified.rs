@@ -19,6 +19,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// The host of all of them.
 pub const HOST: &str = "rtc.example.org";
+/// Another host that they are for.
+pub const OTHER_HOST: &str = "example.org";
 
 /// What the authority's certificate is called in its folder.
 const ROOT: &str = "authority.pem";
@@ -49,6 +51,8 @@ impl Default for Certified {
         let key = KeyPair::generate().expect("a key");
         let authority = CertifiedIssuer::self_signed(params, key).expect("signed");
         fs::write(folder.join(ROOT), authority.pem()).expect("written");
+        let key = authority.key().serialize_pem();
+        fs::write(folder.join("authority-key.pem"), key).expect("written");
         Self { authority, folder }
     }
 }
@@ -73,11 +77,14 @@ impl Certified {
     /// When it cannot be made.
     pub fn renew(&self) -> CertificateDer<'static> {
         let key = KeyPair::generate().expect("a key");
-        let hosts = vec![HOST.to_owned(), "localhost".to_owned()];
+        let hosts = [HOST, "localhost", OTHER_HOST].map(str::to_owned);
         let params = CertificateParams::new(hosts).expect("names");
         let certificate = params.signed_by(&key, &self.authority).expect("signed");
         self.put("cert.pem", &certificate.pem());
         self.put("key.pem", &key.serialize_pem());
+        // Some programs want both in one file.
+        let both = certificate.pem() + &key.serialize_pem();
+        self.put("both.pem", &both);
         certificate.der().clone()
     }
 
@@ -134,12 +141,15 @@ impl Certified {
         roots
     }
 
-    /// A way into the port of TLS for those who speak without: what comes to the address returned is
+    /// A way into a host's port of TLS for those who speak without: what comes to the address returned is
     /// carried there in TLS.
     ///
     /// # Panics
     /// When there is no free port.
-    pub async fn tunnel(self: &Arc<Self>, to: SocketAddr) -> (SocketAddr, JoinHandle<()>) {
+    pub async fn tunnel(
+        self: &Arc<Self>,
+        (to, host): (SocketAddr, &'static str),
+    ) -> (SocketAddr, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let at = listener.local_addr().expect("a bound socket");
         let own = Arc::clone(self);
@@ -147,7 +157,9 @@ impl Certified {
             while let Ok((mut near, _)) = listener.accept().await {
                 let own = Arc::clone(&own);
                 tokio::spawn(async move {
-                    let mut far = own.connect(to, b"").await.expect("hands are shaken");
+                    let far = TcpStream::connect(to).await.expect("it listens");
+                    let far = shake_hands(own.roots(), far, host, &[]).await;
+                    let mut far = far.expect("hands are shaken");
                     // Either end may close first.
                     let _ = copy_bidirectional(&mut near, &mut far).await;
                 });
@@ -168,13 +180,28 @@ impl Drop for Certified {
 ///
 /// # Errors
 /// It does not connect, or does not shake hands.
-///
-/// # Panics
-/// When the library refuses its own settings.
 pub async fn connect(
     roots: RootCertStore,
     at: SocketAddr,
     before: &[u8],
+    protocols: &[&[u8]],
+) -> std::io::Result<Secured> {
+    let mut stream = TcpStream::connect(at).await?;
+    stream.write_all(before).await?;
+    shake_hands(roots, stream, HOST, protocols).await
+}
+
+/// Shakes hands on a connection with a server that must have a certificate for `host`.
+///
+/// # Errors
+/// It does not.
+///
+/// # Panics
+/// When the library refuses its own settings.
+pub async fn shake_hands(
+    roots: RootCertStore,
+    stream: TcpStream,
+    host: &'static str,
     protocols: &[&[u8]],
 ) -> std::io::Result<Secured> {
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -184,9 +211,7 @@ pub async fn connect(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|one| one.to_vec()).collect();
-    let mut stream = TcpStream::connect(at).await?;
-    stream.write_all(before).await?;
-    let name = ServerName::try_from(HOST).expect("a name");
+    let name = ServerName::try_from(host).expect("a name");
     TlsConnector::from(Arc::new(config))
         .connect(name, stream)
         .await

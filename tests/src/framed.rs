@@ -39,15 +39,20 @@ pub struct Framed {
 
 impl Framed {
     /// Opens a road to a server.
+    pub async fn open(server: &Server) -> Self {
+        Self::lead(Ipv4Addr::LOCALHOST, server.tcp).await
+    }
+
+    /// Opens a road that goes on from this address to whoever takes media over TCP there.
     ///
     /// # Panics
     /// When there is no free port.
-    pub async fn open(server: &Server) -> Self {
+    pub async fn lead(from: Ipv4Addr, to: SocketAddr) -> Self {
         let near = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let near = Arc::new(near.expect("a free port"));
         let at = near.local_addr().expect("a bound socket");
         let state = watch::Sender::new(State::default());
-        let task = tokio::spawn(carry(near, server.tcp, state.subscribe()));
+        let task = tokio::spawn(carry(near, (from, to), state.subscribe()));
         Self { at, state, task }
     }
 
@@ -68,7 +73,11 @@ impl Drop for Framed {
     }
 }
 
-async fn carry(near: Arc<UdpSocket>, server: SocketAddr, mut state: watch::Receiver<State>) {
+async fn carry(
+    near: Arc<UdpSocket>,
+    ends: (Ipv4Addr, SocketAddr),
+    mut state: watch::Receiver<State>,
+) {
     let mut connections: HashMap<SocketAddr, OwnedWriteHalf> = HashMap::new();
     let mut readers = JoinSet::new();
     let mut datagram = [0; DATAGRAM_BYTES];
@@ -88,7 +97,7 @@ async fn carry(near: Arc<UdpSocket>, server: SocketAddr, mut state: watch::Recei
         let datagram = &datagram[..size];
         // A connection begins with a check; what comes before one is lost.
         if !connections.contains_key(&client) && datagram[0] < 4 {
-            let Ok(stream) = connect(server).await else {
+            let Ok(stream) = connect(ends).await else {
                 continue;
             };
             let (reader, writer) = stream.into_split();
@@ -106,10 +115,11 @@ async fn carry(near: Arc<UdpSocket>, server: SocketAddr, mut state: watch::Recei
     }
 }
 
-async fn connect(server: SocketAddr) -> io::Result<TcpStream> {
+async fn connect((from, to): (Ipv4Addr, SocketAddr)) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from((from, 0)))?;
     socket.set_recv_buffer_size(UNREAD_BYTES)?;
-    let stream = socket.connect(server).await?;
+    let stream = socket.connect(to).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

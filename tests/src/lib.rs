@@ -32,3 +32,4 @@ pub mod publication;
 pub mod client;
 pub mod script;
 pub mod pebble;
+pub mod proxy;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -20,6 +20,19 @@ pub struct Answer {
     pub body: String,
 }
 
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The path, and the query.
+    pub path: &'a str,
+    /// Extra header lines, each ended by CR LF.
+    pub headers: &'a str,
+    /// The body.
+    pub body: &'a str,
+}
+
 /// One request with extra header lines, on a connection of its own.
 ///
 /// # Errors
@@ -31,23 +44,51 @@ pub async fn request(
     headers: &str,
     body: &str,
 ) -> std::io::Result<Answer> {
-    let exchange = async {
-        let mut socket = TcpStream::connect(host).await?;
-        let length = match body.len() {
-            0 => String::new(),
-            length => format!("Content-Length: {length}\r\n"),
-        };
-        let text = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{length}{headers}\r\n{body}"
-        );
-        socket.write_all(text.as_bytes()).await?;
-        let mut answer = Vec::new();
-        socket.read_to_end(&mut answer).await?;
-        std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
+    let request = Request {
+        method,
+        path,
+        headers,
+        body,
     };
-    let text = timeout(PATIENCE, exchange)
+    let exchange = async {
+        let socket = TcpStream::connect(host).await?;
+        exchange(socket, &host.to_string(), request).await
+    };
+    timeout(PATIENCE, exchange)
         .await
-        .map_err(std::io::Error::other)??;
+        .map_err(std::io::Error::other)?
+}
+
+/// One request to a host on a connection, which ends with it.
+///
+/// # Errors
+/// No answer comes.
+pub async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    host: &str,
+    request: Request<'_>,
+) -> std::io::Result<Answer> {
+    let Request {
+        method,
+        path,
+        headers,
+        body,
+    } = request;
+    let length = match body.len() {
+        0 => String::new(),
+        length => format!("Content-Length: {length}\r\n"),
+    };
+    let text = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{length}{headers}\r\n{body}"
+    );
+    stream.write_all(text.as_bytes()).await?;
+    let mut answer = Vec::new();
+    match stream.read_to_end(&mut answer).await {
+        // Not all who speak TLS take their leave in it.
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => return Err(error),
+        _ => {}
+    }
+    let text = String::from_utf8_lossy(&answer);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
     let body = if chunked {

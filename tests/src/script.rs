@@ -29,7 +29,8 @@ fn cache() -> PathBuf {
 }
 
 /// A program that `tests/setup` has installed there.
-pub(crate) fn installed(name: &str) -> PathBuf {
+#[must_use]
+pub fn installed(name: &str) -> PathBuf {
     cache().join(name)
 }
 
@@ -40,7 +41,7 @@ async fn succeed(mut command: Command, what: &str) {
 }
 
 /// Installs what the scripts of one kind need, if it is not there: `browser`, `python`, `element`,
-/// `pebble`.
+/// `pebble`, `proxies`.
 ///
 /// # Panics
 /// When something is missing that only root can install.
@@ -156,6 +157,18 @@ pub async fn python(server: &Server, script: &str) {
     set_up("python").await;
     let program = Command::new(interpreter());
     succeed(in_python(program, script, &url(server)), script).await;
+    server.assert_calm();
+}
+
+/// The same for clients that reach the server by another URL, and trust this authority for it.
+///
+/// # Panics
+/// When the script fails, or the server complains of anything.
+pub async fn python_at(server: &Server, (url, authority): (&str, &Path), script: &str) {
+    set_up("python").await;
+    let mut command = in_python(Command::new(interpreter()), script, url);
+    command.env("SSL_CERT_FILE", authority);
+    succeed(command, script).await;
     server.assert_calm();
 }
 

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tests::certified::{Certified, ask, shown};
+use tests::certified::{Certified, HOST, ask, shown};
 use tests::client::{Client, PATIENCE};
 use tests::publication::Media;
 use tests::server::{Server, free_tcp_port};
@@ -48,7 +48,7 @@ async fn counted(server: &Server, name: &str, label: &str) {
 #[tokio::test]
 async fn a_call_goes_by_wss() {
     let (mut server, certified, at) = start("").await;
-    let (tunnel, _task) = certified.tunnel(at).await;
+    let (tunnel, _task) = certified.tunnel((at, HOST)).await;
     server.http = tunnel;
     let alice = Client::join(&server, "alice", "room").await;
     let bob = Client::join(&server, "bob", "room").await;

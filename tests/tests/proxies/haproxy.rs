@@ -1,0 +1,84 @@
+//! HAProxy. (docs/proxies/haproxy.md)
+
+use super::ends_tls::{Site, Visitor, sends_to_https};
+use super::passes_tls::{EVERYTHING, OnePort};
+use std::process::Command;
+use tests::proxy::{Folder, Page, Proxy, Setting};
+use tests::server::free_tcp_port;
+use tokio_rustls::rustls::RootCertStore;
+
+const FILE: &str = "/etc/haproxy/haproxy.cfg";
+
+async fn start(folder: Folder, config: &Setting, at: (u16, RootCertStore)) -> Proxy {
+    let file = folder.put("haproxy.cfg", config.text());
+    let mut command = Command::new("haproxy");
+    command.args(["-db", "-f", &file]);
+    Proxy::start(folder, command, at).await
+}
+
+#[tokio::test]
+async fn haproxy_ends_tls() {
+    const PART: &str = "HAProxy ends TLS";
+    let page = Page::open("haproxy");
+    let site = Site::open(&page, PART).await;
+    let (https, http) = (free_tcp_port(), free_tcp_port());
+    let config = page
+        .file(PART, FILE)
+        .says(&["timeout tunnel 1h"])
+        .with("log /dev/log local0", "log stdout format raw local0")
+        .with("bind :80", &format!("bind 127.0.0.1:{http}"))
+        .with("bind :443", &format!("bind 127.0.0.1:{https}"))
+        .with("/etc/haproxy/certs/", &site.file("both.pem"))
+        .with("-i rtc.example.org", "-i localhost")
+        .with("127.0.0.1:7880", &site.at());
+    let haproxy = start(Folder::default(), &config, (https, site.certified.roots())).await;
+    let url = format!("wss://localhost:{https}/livekit/sfu");
+    site.is_served_by(&haproxy, &url).await;
+    let logged = haproxy.log();
+    assert!(logged.contains("GET /livekit/sfu/rtc/v1"), "{logged}");
+    sends_to_https(http).await;
+    let visitor = Visitor {
+        roots: site.certified.roots(),
+        proxy: &haproxy,
+    };
+    visitor.reads_the_well_known_file().await;
+}
+
+async fn one_port(part: &str, more: &[&str]) {
+    let page = Page::open("haproxy");
+    let mut site = OnePort::open(&page, part).await;
+    let mut config = page
+        .file(part, FILE)
+        .says(&["timeout tunnel 1h"])
+        .with("log /dev/log local0", "log stdout format raw local0")
+        .with("bind :443", &format!("bind 127.0.0.1:{}", site.port))
+        .with("/etc/haproxy/certs/", &site.file("both.pem"))
+        .with("-i rtc.example.org", "-i localhost")
+        .with("127.0.0.1:7443", &format!("127.0.0.1:{}", site.behind));
+    for example in more {
+        config = config.with(example, &format!("127.0.0.1:{}", free_tcp_port()));
+    }
+    let haproxy = start(
+        Folder::default(),
+        &config,
+        (site.port, site.certified.roots()),
+    )
+    .await;
+    if part == EVERYTHING {
+        site.is_called_through(&haproxy).await;
+    }
+    site.is_reached_through(&haproxy).await;
+    site.leaves_other_hosts_to_others(&haproxy, "another site")
+        .await;
+}
+
+#[tokio::test]
+async fn haproxy_passes_tls_on() {
+    one_port(EVERYTHING, &["127.0.0.1:8443"]).await;
+}
+
+#[tokio::test]
+async fn haproxy_passes_on_what_was_in_tls() {
+    let part = "One port 443, certificates at HAProxy";
+    one_port(part, &["127.0.0.1:8443", "127.0.0.1:8444"]).await;
+}
