@@ -42,6 +42,20 @@ async function cryptor(secret) {
   return { keyProvider, worker: new Worker(`/${client}/livekit-client.e2ee.worker.js`) };
 }
 
+/** The selected pair of each peer connection that has one. */
+async function selected() {
+  const { publisher, subscriber } = room.engine.pcManager ?? {};
+  const pairs = [publisher, subscriber].filter(Boolean).map(async (connection) => {
+    const stats = await connection.getStats();
+    const all = [...stats.values()];
+    const transport = all.find(({ type }) => type === 'transport');
+    const pair = stats.get(transport?.selectedCandidatePairId)
+      ?? all.find(({ type, selected }) => type === 'candidate-pair' && selected);
+    return pair && { local: stats.get(pair.localCandidateId), remote: stats.get(pair.remoteCandidateId) };
+  });
+  return (await Promise.all(pairs)).filter((pair) => pair?.local && pair.remote);
+}
+
 const meters = new Map();
 
 /** Meters what is played. */
@@ -114,17 +128,59 @@ window.call = {
 
   /** By what kind of candidate each peer connection sends, and how it reaches its relay. */
   async paths() {
-    const { publisher, subscriber } = room.engine.pcManager ?? {};
-    const paths = [publisher, subscriber].filter(Boolean).map(async (connection) => {
-      const stats = await connection.getStats();
-      const all = [...stats.values()];
-      const transport = all.find(({ type }) => type === 'transport');
-      // Firefox tells at the pair itself.
-      const pair = stats.get(transport?.selectedCandidatePairId) ?? all.find(({ selected }) => selected);
-      const local = pair && stats.get(pair.localCandidateId);
-      return local && `${local.candidateType} ${local.relayProtocol ?? local.protocol}`;
+    const local = ({ local }) => `${local.candidateType} ${local.relayProtocol ?? local.protocol}`;
+    return (await selected()).map(local);
+  },
+
+  /** By which pair of candidates: `prflx udp 192.0.2.1 to host udp 192.0.2.2`. */
+  async pairs() {
+    const words = ({ candidateType, protocol, address, relayProtocol }) =>
+      `${candidateType} ${protocol} ${address}${relayProtocol ? ` by ${relayProtocol}` : ''}`;
+    return (await selected()).map(({ local, remote }) => `${words(local)} to ${words(remote)}`);
+  },
+
+  /** The microphone is a tone without a pause. */
+  async hum() {
+    const context = new AudioContext();
+    const tone = new OscillatorNode(context, { frequency: 300 });
+    const out = context.createMediaStreamDestination();
+    tone.connect(out);
+    tone.start();
+    navigator.mediaDevices.getUserMedia = async () => out.stream.clone();
+  },
+
+  /** Joins with a new room: after how many ms each came, since it began to connect. */
+  async first(url, token) {
+    room = new Room();
+    const began = performance.now();
+    const came = {};
+    const note = (what) => {
+      came[what] ??= Math.round(performance.now() - began);
+    };
+    const all = new Promise((resolve) => {
+      const seen = (what) => {
+        note(what);
+        if (came.sound && came.picture) resolve();
+      };
+      room.on(RoomEvent.TrackSubscribed, (track) => {
+        const element = track.attach();
+        document.body.append(element);
+        if (track.kind === 'video') {
+          element.requestVideoFrameCallback(() => seen('picture'));
+          return;
+        }
+        const timer = setInterval(async () => {
+          const stats = [...(await track.getRTCStatsReport()).values()];
+          if (!stats.some(({ type, totalAudioEnergy }) => type === 'inbound-rtp' && totalAudioEnergy > 0)) return;
+          clearInterval(timer);
+          seen('sound');
+        }, 10);
+      });
     });
-    return (await Promise.all(paths)).filter(Boolean);
+    await room.connect(url, token);
+    note('connected');
+    await all;
+    return came;
   },
 
   /** The STUN and TURN servers we were told of. */

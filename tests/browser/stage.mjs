@@ -63,13 +63,13 @@ function trusting(at) {
 }
 
 /** One Chromium; each participant gets a window of its own, so that none is hidden. */
-export async function chromium() {
+export async function chromium(flags = []) {
   const files = [process.env.FOCI_CHROMIUM, '/usr/bin/chromium', '/usr/bin/google-chrome'];
   const home = folder('chromium');
   trusting(path.join(home, '.pki/nssdb'));
   return puppeteer.launch({
     executablePath: installed('Chromium', files),
-    args: FLAGS,
+    args: [...FLAGS, ...flags],
     headless: true,
     env: { ...process.env, HOME: home },
   });
@@ -219,7 +219,8 @@ export async function run(name, seconds, scenario) {
   });
 }
 
-async function photograph(browser, name) {
+/** A picture of every page. */
+export async function photograph(browser, name) {
   let n = 0;
   for (const context of browser.browserContexts()) {
     for (const page of await context.pages()) {

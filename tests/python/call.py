@@ -1,21 +1,22 @@
-"""A call of three through real libwebrtc: call.py URL KEY SECRET [dual]
+"""A call of three through real libwebrtc: call.py URL KEY SECRET [dual | brief]
 
 A publishes a tone and a moving picture in simulcast; B and C must hear the tone (its pitch), and
-see the picture (its colours, its motion, its full size). Then mute, unmute and leave. Each has one
-peer connection; or with `dual` two, but B one. The exit code tells the result.
+see the picture (its colours, its motion, its full size), and each tells by which candidates it goes. Then
+mute, unmute and leave, but with `brief`. Each has one peer connection; or with `dual` two, but B one. The
+exit code tells the result.
 """
 
 import time
 
 from livekit import rtc
-from stage import Listener, Sender, run, token, until
+from stage import Listener, Sender, path, run, token, until
 
 
 async def scenario(url, key, secret, kind="single"):
     room = f"python-{time.time_ns()}"
 
     def join(who, name):
-        single = kind == "single" or name == "b"
+        single = kind != "dual" or name == "b"
         options = rtc.RoomOptions(auto_subscribe=True, single_peer_connection=single)
         return who.connect(url, token(key, secret, name, room), options)
 
@@ -34,6 +35,18 @@ async def scenario(url, key, secret, kind="single"):
         await until(f"{listener.name} hears the tone", lambda l=listener: l.hears_tone(0))
         await until(f"{listener.name} sees the picture", lambda l=listener: l.sees_picture(0))
 
+    for name, who in (("a", a), ("b", b.room), ("c", c.room)):
+        print(f"  {name} goes from {await path(who)}", flush=True)
+    if kind != "brief":
+        await to_the_end((a, b, c), sender, camera)
+    playing.cancel()
+    for one in (b, c):
+        await one.close()
+    await a.disconnect()
+
+
+async def to_the_end(all_three, sender, camera):
+    a, b, c = all_three
     sender.microphone.mute()
     camera.mute()
     for listener in (b, c):
@@ -46,7 +59,6 @@ async def scenario(url, key, secret, kind="single"):
         await until(f"{listener.name} hears again", lambda l=listener: l.hears_tone(since))
         await until(f"{listener.name} sees again", lambda l=listener: l.sees_picture(since))
 
-    playing.cancel()
     await a.disconnect()
     for listener in (b, c):
         gone = lambda l=listener: l.happened("participant_disconnected")  # noqa: E731
@@ -54,8 +66,6 @@ async def scenario(url, key, secret, kind="single"):
     # Who does not publish may be announced up to three seconds late.
     others = lambda: "a" not in b.room.remote_participants and "c" in b.room.remote_participants  # noqa: E731
     await until("b still knows c", others)
-    await b.close()
-    await c.close()
 
 
 run("call", scenario, __doc__)

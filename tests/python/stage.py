@@ -141,6 +141,36 @@ class Listener:
         await self.room.disconnect()
 
 
+async def path(room):
+    """By which pair of candidates media goes, as the client tells it: one for each connection."""
+    stats = await room.get_rtc_stats()
+    pairs = []
+    for side in (stats.publisher_stats, stats.subscriber_stats):
+        known = {}
+        for one in side:
+            kind = one.WhichOneof("stats")
+            known.setdefault(kind, {})[getattr(one, kind).rtc.id] = getattr(one, kind)
+        chosen = {one.transport.selected_candidate_pair_id for one in known.get("transport", {}).values()}
+        for pair in (known["candidate_pair"][id].candidate_pair for id in chosen if id):
+            local = known["local_candidate"][pair.local_candidate_id].candidate
+            remote = known["remote_candidate"][pair.remote_candidate_id].candidate
+            pairs.append(f"{ending(local)} to {ending(remote)}")
+    return "; ".join(pairs)
+
+
+def ending(candidate):
+    """`prflx udp 192.0.2.1`; of one that is relayed also how it reaches its relay."""
+
+    def word(field):
+        values = candidate.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number
+        return values[getattr(candidate, field)].name.removeprefix("TRANSPORT_").lower()
+
+    words = [word("candidate_type"), candidate.protocol, candidate.address]
+    if candidate.HasField("relay_protocol"):
+        words.append(f"by {word('relay_protocol')}")
+    return " ".join(words)
+
+
 async def until(what, condition):
     deadline = time.monotonic() + PATIENCE
     while not condition():

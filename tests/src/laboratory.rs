@@ -1,90 +1,84 @@
 //! A laboratory of home routers: clients in a network namespace, behind one router or several, each a
-//! namespace with rules of its own; this machine is the internet they reach.
+//! namespace with rules of its own; this machine is the internet they reach. Of the other side, a server
+//! behind a router, is [`home`].
 //!
 //! Owns the namespaces, their addresses and their rules (nftables). What a client runs is given from
 //! outside. Needs root, `ip` and `nft`.
 
-use std::net::Ipv4Addr;
-use std::process::Stdio;
+pub mod home;
+mod router;
+
+use crate::space::{Space, ip, nodad};
+pub use router::Router;
+use std::cell::Cell;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU8, Ordering};
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
 
 /// Counts those of this process.
 static COUNT: AtomicU8 = AtomicU8::new(0);
 
-/// What a router does, as rules of nftables. Its outer device is `wan`, its inner one `lan`; the client,
-/// or the next router, is at `192.168.N.2` with N counted from the outermost, 1.
-#[derive(Debug, Clone)]
-pub struct Router(pub String);
-
-impl Router {
-    /// Anybody may send to a port that the client has sent from. (RFC 3489 §5: full cone)
-    #[must_use]
-    pub fn full_cone() -> Self {
-        Self(format!(
-            "{}
-             table ip into {{ chain c {{ type nat hook prerouting priority dstnat;
-               iifname \"wan\" meta l4proto udp dnat to 192.168.1.2; }}\n}}\n",
-            masquerade("")
-        ))
-    }
-
-    /// Any port of an address that the client has sent to may answer. (RFC 3489 §5: restricted cone)
-    #[must_use]
-    pub fn restricted() -> Self {
-        Self(format!(
-            "{}
-             table ip known {{
-               set asked {{ type ipv4_addr; flags dynamic; timeout 5m; }}
-               chain c {{ type filter hook forward priority filter;
-                 iifname \"lan\" add @asked {{ ip daddr }}
-                 iifname \"wan\" meta l4proto udp ip saddr != @asked drop; }}\n}}\n",
-            Self::full_cone().0
-        ))
-    }
-
-    /// Only what the client has sent to may answer, and the port outside is mostly that inside. (RFC 3489
-    /// §5: port restricted cone) So are most routers.
-    #[must_use]
-    pub fn port_restricted() -> Self {
-        Self(masquerade(""))
-    }
-
-    /// Another port for each flow. (RFC 3489 §5: symmetric)
-    #[must_use]
-    pub fn symmetric() -> Self {
-        Self(masquerade("fully-random"))
-    }
-
-    /// As most routers, and nothing passes but this, in words of nftables: `tcp dport 443`.
-    #[must_use]
-    pub fn passing(what: &[&str]) -> Self {
-        let accept: Vec<String> = what.iter().map(|one| format!("{one} accept;")).collect();
-        Self(format!(
-            "{}
-             table ip wall {{ chain c {{ type filter hook forward priority filter; policy drop;
-               ct state established,related accept;
-               {} }}\n}}\n",
-            masquerade(""),
-            accept.join(" ")
-        ))
-    }
+/// What a client's network has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Families {
+    /// IPv4 alone.
+    V4,
+    /// IPv6 alone.
+    V6,
+    /// Both.
+    Both,
 }
 
-fn masquerade(how: &str) -> String {
-    format!(
-        "table ip out {{ chain c {{ type nat hook postrouting priority srcnat;
-           oifname \"wan\" masquerade {how}; }}\n}}\n"
-    )
+/// The addresses of one laboratory.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    families: Families,
+    process: u32,
+    count: u8,
+}
+
+impl Plan {
+    fn has(self, family: Families) -> bool {
+        matches!(self.families, Families::Both) || self.families == family
+    }
+
+    /// On the wire between this machine (1) and the outermost router. Of the range for tests of networks
+    /// (RFC 2544), apart from that of the roads.
+    const fn outer(self, host: u8) -> Ipv4Addr {
+        Ipv4Addr::new(
+            198,
+            19,
+            (self.process % 250) as u8,
+            8 * (self.count % 31) + host,
+        )
+    }
+
+    /// On a wire, counted from this machine, 0. (RFC 3849)
+    const fn v6(self, wire: usize, host: u16) -> Ipv6Addr {
+        let wire = self.count as u16 * 16 + wire as u16;
+        Ipv6Addr::new(0x2001, 0xdb8, self.process as u16, wire, 0, 0, 0, host)
+    }
+
+    /// The addresses of the outer (1) or inner (2) end of a wire, with their prefixes.
+    fn at(self, wire: usize, host: u8) -> Vec<String> {
+        let v4 = match wire {
+            0 => format!("{}/29", self.outer(host)),
+            wire => format!("192.168.{wire}.{host}/24"),
+        };
+        let v6 = format!("{}/64", self.v6(wire, host.into()));
+        let v4 = self.has(Families::V4).then_some(v4);
+        let v6 = self.has(Families::V6).then_some(v6);
+        v4.into_iter().chain(v6).collect()
+    }
 }
 
 /// The namespaces, gone when dropped.
 #[derive(Debug)]
 pub struct Laboratory {
     /// The routers from the outermost on, then the client's.
-    spaces: Vec<String>,
-    here: Ipv4Addr,
+    spaces: Vec<Space>,
+    plan: Plan,
+    /// The outermost router's host number.
+    outside: Cell<u8>,
 }
 
 impl Laboratory {
@@ -92,120 +86,123 @@ impl Laboratory {
     ///
     /// # Panics
     /// Without root, `ip` or `nft`.
-    pub async fn open(routers: &[Router]) -> Self {
-        let process = std::process::id();
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        // Of the range for tests of networks (RFC 2544), apart from that of the roads.
-        let here = Ipv4Addr::new(198, 19, (process % 250) as u8, 1 + 4 * (count % 60));
-        let mut laboratory = Self {
-            spaces: Vec::new(),
-            here,
+    #[must_use]
+    pub fn open(families: Families, routers: &[Router]) -> Self {
+        let plan = Plan {
+            families,
+            process: std::process::id(),
+            count: COUNT.fetch_add(1, Ordering::Relaxed),
         };
+        let Plan { process, count, .. } = plan;
+        let name = |n| format!("foci-lab-{process}-{count}-{n}");
+        let spaces: Vec<_> = (0..=routers.len()).map(|n| Space::make(name(n))).collect();
         let outer = format!("fl{}w{count}", process % 10_000);
-        for n in 0..=routers.len() {
-            let name = format!("foci-lab-{process}-{count}-{n}");
-            // One of a process of this id that was killed may be left.
-            let _ = Command::new("ip")
-                .args(["netns", "delete", &name])
-                .stderr(Stdio::null())
-                .status()
-                .await;
-            ip(&format!("netns add {name}")).await;
-            ip(&format!("-n {name} link set lo up")).await;
-            laboratory.spaces.push(name);
-        }
-        let spaces = &laboratory.spaces;
-        let [a, b, c, d] = here.octets();
-        ip(&format!(
-            "link add {outer} type veth peer name wan netns {}",
-            spaces[0]
-        ))
-        .await;
-        ip(&format!("addr add {here}/30 dev {outer}")).await;
-        ip(&format!("link set {outer} up")).await;
-        laboratory
-            .connect(0, &format!("{a}.{b}.{c}.{}/30", d + 1), &here.to_string())
-            .await;
-        for (n, router) in routers.iter().enumerate() {
-            let (space, next) = (&spaces[n], &spaces[n + 1]);
-            let lan = n + 1;
+        spaces[0].wire_here("wan", &outer);
+        for address in plan.at(0, 1) {
             ip(&format!(
-                "-n {space} link add lan type veth peer name wan netns {next}"
-            ))
-            .await;
-            ip(&format!("-n {space} addr add 192.168.{lan}.1/24 dev lan")).await;
-            ip(&format!("-n {space} link set lan up")).await;
-            let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
-            inside(space, &["sh", "-c", forward], "").await;
-            inside(space, &["nft", "-f", "-"], &router.0).await;
-            let inner = format!("192.168.{lan}.2/24");
-            laboratory
-                .connect(n + 1, &inner, &format!("192.168.{lan}.1"))
-                .await;
+                "addr add {address} dev {outer}{}",
+                nodad(&address)
+            ));
+        }
+        ip(&format!("link set {outer} up"));
+        for (n, router) in routers.iter().enumerate() {
+            spaces[n].wire("lan", &spaces[n + 1], "wan");
+            spaces[n].address("lan", &plan.at(n + 1, 1));
+            spaces[n].forward();
+            spaces[n].rules(&router.0);
+        }
+        let laboratory = Self {
+            spaces,
+            plan,
+            outside: Cell::new(2),
+        };
+        for n in 0..laboratory.spaces.len() {
+            laboratory.connect(n);
         }
         laboratory
     }
 
-    /// Gives a space its address outside, and the way there.
-    async fn connect(&self, n: usize, address: &str, via: &str) {
-        let space = &self.spaces[n];
-        ip(&format!("-n {space} addr add {address} dev wan")).await;
-        ip(&format!("-n {space} link set wan up")).await;
-        ip(&format!("-n {space} route add default via {via}")).await;
+    /// Gives a space its addresses outside, and the ways there; those outside learn the ways to it.
+    fn connect(&self, n: usize) {
+        let (space, plan) = (&self.spaces[n], self.plan);
+        space.address("wan", &plan.at(n, 2));
+        if plan.has(Families::V4) {
+            let via = match n {
+                0 => plan.outer(1),
+                n => Ipv4Addr::new(192, 168, n as u8, 1),
+            };
+            space.ip(&format!("route add default via {via}"));
+        }
+        if plan.has(Families::V6) {
+            space.ip(&format!("route add default via {}", plan.v6(n, 1)));
+            // IPv6 is not translated: everybody further out must know where this wire is.
+            let wire = format!("{}/64", plan.v6(n, 0));
+            for outer in 0..n {
+                let way = format!("route add {wire} via {}", plan.v6(outer, 2));
+                match outer.checked_sub(1) {
+                    None => ip(&format!("-6 {way}")),
+                    Some(router) => self.spaces[router].ip(&way),
+                }
+            }
+        }
     }
 
     /// This machine, as the client sees it.
     #[must_use]
     pub const fn here(&self) -> Ipv4Addr {
-        self.here
+        self.plan.outer(1)
+    }
+
+    /// The same over IPv6.
+    #[must_use]
+    pub const fn here_v6(&self) -> Ipv6Addr {
+        self.plan.v6(0, 1)
+    }
+
+    /// The outermost router, as this machine sees it.
+    #[must_use]
+    pub const fn outside(&self) -> Ipv4Addr {
+        self.plan.outer(self.outside.get())
+    }
+
+    /// The client over IPv6, as everybody sees it.
+    #[must_use]
+    pub const fn client_v6(&self) -> Ipv6Addr {
+        self.plan.v6(self.spaces.len() - 1, 2)
+    }
+
+    /// Where the client is.
+    #[must_use]
+    pub fn client(&self) -> &Space {
+        self.spaces.last().expect("a client")
+    }
+
+    /// The client's URL of a server here that answers at this port.
+    #[must_use]
+    pub fn url(&self, port: u16) -> String {
+        let here = match self.plan.families {
+            Families::V4 | Families::Both => IpAddr::from(self.here()),
+            Families::V6 => IpAddr::from(self.here_v6()),
+        };
+        format!("ws://{}", SocketAddr::new(here, port))
     }
 
     /// Lets something more pass the outermost router, which shuts out what it was not told of.
-    pub async fn let_through(&self, what: &str) {
-        let rule = format!("insert rule ip wall c {what} accept");
-        inside(&self.spaces[0], &["nft", "-f", "-"], &rule).await;
+    pub fn let_through(&self, what: &str) {
+        self.spaces[0].rules(&format!("insert rule inet wall c {what} accept"));
     }
 
-    /// Runs a program where the client is.
-    #[must_use]
-    pub fn command(&self, program: &str) -> Command {
-        let client = self.spaces.last().map_or("", String::as_str);
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", client, program]);
-        command
+    /// The home line gets another address, and loses the one it had.
+    pub fn renumber(&self) {
+        let before = self.outside();
+        self.outside.set(self.outside.get() + 1);
+        renumber(&self.spaces[0], (before, self.outside(), 29), self.here());
     }
 }
 
-impl Drop for Laboratory {
-    fn drop(&mut self) {
-        for name in &self.spaces {
-            let removal = std::process::Command::new("ip")
-                .args(["netns", "delete", name])
-                .stderr(Stdio::null())
-                .status();
-            // A namespace too many does no harm, and a test that fails already must not fail of this.
-            drop(removal);
-        }
-    }
-}
-
-async fn ip(line: &str) {
-    let output = Command::new("ip").args(line.split(' ')).output().await;
-    let output = output.unwrap_or_else(|error| panic!("ip (of iproute2): {error}"));
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {line}: {complaint}");
-}
-
-/// Runs a program in a space, with this at its standard input.
-async fn inside(space: &str, words: &[&str], input: &str) {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", space]).args(words);
-    command.stdin(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("ip (of iproute2)");
-    let mut pipe = child.stdin.take().expect("a pipe");
-    pipe.write_all(input.as_bytes()).await.expect("it reads");
-    drop(pipe);
-    let output = child.wait_with_output().await.expect("it ends");
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words:?}: {complaint}\n{input}");
+/// A router's outer address becomes another one.
+fn renumber(router: &Space, (before, after, prefix): (Ipv4Addr, Ipv4Addr, u8), via: Ipv4Addr) {
+    router.ip(&format!("addr del {before}/{prefix} dev wan"));
+    router.ip(&format!("addr add {after}/{prefix} dev wan"));
+    router.ip(&format!("route replace default via {via}"));
 }

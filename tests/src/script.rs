@@ -2,12 +2,14 @@
 //! is shown, their exit code decides.
 
 use crate::certified::Certified;
-use crate::laboratory::Laboratory;
 use crate::road::Road;
-use crate::server::Server;
+use crate::server::{Server, show};
+use crate::space::Space;
 use crate::synapse::{Homeserver, Site};
 use crate::token::{KEY, SECRET};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
 /// The folder of this crate.
@@ -185,16 +187,69 @@ pub async fn python_over(road: &Road, server: &Server, script: &str) {
     server.assert_calm();
 }
 
-/// The same for a client behind routers.
+/// The same in a network namespace, from where the server has this URL; what the script printed.
 ///
 /// # Panics
 /// When the script fails, or the server complains of anything.
-pub async fn python_in(laboratory: &Laboratory, server: &Server, script: &str) {
+pub async fn python_in(space: &Space, url: &str, server: &Server, script: &str) -> String {
+    python_during(space, url, (server, script), async || {}).await
+}
+
+/// The same of a script that says once that it is `ready`, and waits until something has been done.
+///
+/// # Panics
+/// When the script fails, or the server complains of anything.
+pub async fn python_during(
+    space: &Space,
+    url: &str,
+    (server, script): (&Server, &str),
+    change: impl AsyncFnOnce(),
+) -> String {
     set_up("python").await;
-    let program = laboratory.command(&interpreter().to_string_lossy());
-    let url = format!("ws://{}:{}", laboratory.here(), server.http.port());
-    succeed(in_python(program, script, &url), script).await;
+    let program = space.command(&interpreter().to_string_lossy());
+    let printed = converse(in_python(program, script, url), script, change).await;
     server.assert_calm();
+    printed
+}
+
+/// Runs a script of `tests/browser` in Node in a network namespace, with a URL and more arguments; what it
+/// printed.
+///
+/// # Panics
+/// When the script fails, or the server complains of anything.
+pub async fn node_in(space: &Space, url: &str, server: &Server, script: &str) -> String {
+    set_up("browser").await;
+    let command = in_node(space.command("node"), "browser", script, url);
+    let printed = converse(command, script, async || {}).await;
+    server.assert_calm();
+    printed
+}
+
+/// Runs a script, shows what it prints and returns it. When it is ready something is done, and then it is
+/// told to go on.
+async fn converse(mut command: Command, what: &str, change: impl AsyncFnOnce()) -> String {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let child = command.kill_on_drop(true).spawn();
+    let mut child = child.unwrap_or_else(|error| panic!("{what}: {error}"));
+    let mut told = child.stdin.take().expect("a pipe");
+    let output = child.stdout.take().expect("a pipe");
+    let mut lines = BufReader::new(output).lines();
+    let mut change = Some(change);
+    let mut printed = String::new();
+    while let Ok(Some(line)) = lines.next_line().await {
+        show(&line);
+        if line.trim() == "ready"
+            && let Some(change) = change.take()
+        {
+            change().await;
+            told.write_all(b"go on\n").await.expect("it waits");
+        }
+        printed.push_str(&line);
+        printed.push('\n');
+    }
+    let status = child.wait().await.expect("our own child");
+    assert!(status.success(), "{what}: {status}");
+    printed
 }
 
 fn interpreter() -> PathBuf {

@@ -9,7 +9,7 @@ use crate::replay;
 pub use crate::request::{Answer, PATIENCE, request};
 use crate::token::{KEY, SECRET};
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -42,19 +42,40 @@ pub struct Server {
     pub metrics: SocketAddr,
 }
 
+/// How a server is reached beside loopback.
+#[derive(Clone, Copy)]
+struct Reach<'a> {
+    /// Where else it answers HTTP: addresses of this machine, separated by commas.
+    bind: &'a str,
+    /// Its media: what stands in `rtc.node_ip`, if anything.
+    node_ip: &'a str,
+    /// More lines below `rtc`.
+    rtc: &'a [&'a str],
+}
+
+impl<'a> Reach<'a> {
+    /// At addresses of this machine, of which nobody else has to be asked.
+    const fn at(ips: &'a str) -> Self {
+        Self {
+            bind: ips,
+            node_ip: ips,
+            rtc: &["use_external_ip: false"],
+        }
+    }
+}
+
 /// What stands in the configuration of every server.
-fn head((node_ip, rtc): (&str, &[&str]), [http, udp, tcp, metrics]: [u16; 4]) -> String {
-    let bind = match node_ip.parse::<Ipv4Addr>() {
-        Ok(ip) if !ip.is_loopback() => format!("127.0.0.1, {ip}"),
-        _ => "127.0.0.1".to_owned(),
-    };
-    let node_ip = match node_ip {
+fn head(reach: Reach<'_>, [http, udp, tcp, metrics]: [u16; 4]) -> String {
+    let ips = reach.bind.split(',').filter_map(|ip| ip.parse().ok());
+    let outside = ips.filter(|ip: &IpAddr| !ip.is_loopback());
+    let bind: String = outside.map(|ip| format!(", \"{ip}\"")).collect();
+    let node_ip = match reach.node_ip {
         "" => String::new(),
         ip => format!("node_ip: \"{ip}\"\n  "),
     };
-    let rtc = rtc.join("\n  ");
+    let rtc = reach.rtc.join("\n  ");
     format!(
-        "port: {http}\nbind_addresses: [{bind}]\nkeys:\n  {KEY}: {SECRET}\nrtc:\n  \
+        "port: {http}\nbind_addresses: [127.0.0.1{bind}]\nkeys:\n  {KEY}: {SECRET}\nrtc:\n  \
          udp_port: {udp}\n  tcp_port: {tcp}\n  {node_ip}{rtc}\n  \
          enable_loopback_candidate: true\nprometheus:\n  port: {metrics}\n",
     )
@@ -77,7 +98,7 @@ impl Server {
     /// Starts a server that takes its time, and waits for nothing; [`Self::ready`] does.
     #[must_use]
     pub fn begin_with(more: &str) -> Self {
-        Self::begin(None, ("127.0.0.1", &["use_external_ip: false"]), more, &[])
+        Self::begin(None, Reach::at("127.0.0.1"), more, &[])
     }
 
     /// Starts a server whose configuration is in a file, which [`Self::rewrite`] may change.
@@ -98,19 +119,25 @@ impl Server {
 
     /// Starts a server that is reached at another address of this machine too, and by media there
     /// only.
-    pub async fn start_at(ip: Ipv4Addr) -> Self {
-        Self::launch(&ip.to_string(), "", &[]).await
+    pub async fn start_at(ip: impl Into<IpAddr>) -> Self {
+        Self::start_at_with(&[ip.into()], "").await
     }
 
-    /// The same with more lines of configuration.
-    pub async fn start_at_with(ip: Ipv4Addr, more: &str) -> Self {
-        Self::launch(&ip.to_string(), more, &[]).await
+    /// The same at several addresses, with more lines of configuration.
+    pub async fn start_at_with(ips: &[IpAddr], more: &str) -> Self {
+        let ips: Vec<_> = ips.iter().map(IpAddr::to_string).collect();
+        Self::launch(&ips.join(","), more, &[]).await
     }
 
-    /// The same with another line below `rtc`.
-    pub async fn start_advertising(ip: Ipv4Addr, rtc: &str, more: &str) -> Self {
-        let rtc = ["use_external_ip: false", rtc];
-        Self::launch_reached(&ip.to_string(), &rtc, more, &[]).await
+    /// Starts a server that answers HTTP at another address of this machine too, and whose media is reached
+    /// as these keys of the section `rtc` say; with more lines of configuration.
+    pub async fn start_behind(ip: IpAddr, rtc: &[&str], more: &str) -> Self {
+        let reach = Reach {
+            bind: &ip.to_string(),
+            node_ip: "",
+            rtc,
+        };
+        Self::launch_reached(reach, more).await
     }
 
     /// Starts a server whose media is reached over IPv4 and IPv6.
@@ -143,7 +170,11 @@ impl Server {
 
     /// Starts a server that finds its addresses as these keys of the section `rtc` say.
     pub async fn start_reached(rtc: &[&str]) -> Self {
-        Self::launch_reached("", rtc, "", &[]).await
+        let reach = Reach {
+            rtc,
+            ..Reach::at("")
+        };
+        Self::launch_reached(reach, "").await
     }
 
     /// What the program prints when it is asked for something else than to serve.
@@ -163,29 +194,24 @@ impl Server {
     }
 
     async fn launch_from(file: Option<&Path>, node_ip: &str, more: &str, flags: &[&str]) -> Self {
-        let mut server = Self::begin(file, (node_ip, &["use_external_ip: false"]), more, flags);
+        let mut server = Self::begin(file, Reach::at(node_ip), more, flags);
         server.ready().await;
         server
     }
 
-    async fn launch_reached(node_ip: &str, rtc: &[&str], more: &str, flags: &[&str]) -> Self {
-        let mut server = Self::begin(None, (node_ip, rtc), more, flags);
+    async fn launch_reached(reach: Reach<'_>, more: &str) -> Self {
+        let mut server = Self::begin(None, reach, more, &[]);
         server.ready().await;
         server
     }
 
-    fn begin(
-        file: Option<&Path>,
-        (node_ip, rtc): (&str, &[&str]),
-        more: &str,
-        flags: &[&str],
-    ) -> Self {
+    fn begin(file: Option<&Path>, reach: Reach<'_>, more: &str, flags: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let [http, metrics, tcp] = free_tcp_ports().map(local);
         let udp = local(free_udp_port());
         let ports = [http, udp, tcp, metrics].map(|at| at.port());
-        let mut head = head((node_ip, rtc), ports);
+        let mut head = head(reach, ports);
         // Its ports are the same for all servers of this machine.
         if !more.contains("turn:") {
             head.push_str(NO_RELAYS);
@@ -443,7 +469,8 @@ fn is_set(name: &str) -> bool {
 }
 
 #[allow(clippy::print_stderr, reason = "a failing test shows the server's log")]
-pub(crate) fn show(text: &str) {
+/// Prints what people are to see.
+pub fn show(text: &str) {
     eprintln!("{text}");
 }
 

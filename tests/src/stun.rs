@@ -8,12 +8,26 @@ use tokio::task::JoinHandle;
 /// The magic cookie. (RFC 8489 §5)
 const COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
 
+/// What it says where somebody is.
+#[derive(Debug, Clone, Copy)]
+enum Says {
+    Nothing,
+    At(Ipv4Addr),
+    Truth,
+}
+
+impl From<Option<Ipv4Addr>> for Says {
+    fn from(ip: Option<Ipv4Addr>) -> Self {
+        ip.map_or(Self::Nothing, Self::At)
+    }
+}
+
 /// The server, there until dropped.
 #[derive(Debug)]
 pub struct Stun {
     /// Where it is asked.
     pub at: SocketAddr,
-    says: watch::Sender<Option<Ipv4Addr>>,
+    says: watch::Sender<Says>,
     asked: watch::Receiver<usize>,
     task: JoinHandle<()>,
 }
@@ -24,7 +38,19 @@ impl Stun {
     /// # Panics
     /// When there is no free port.
     pub async fn open(says: Option<Ipv4Addr>) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        Self::listen(Ipv4Addr::LOCALHOST, says.into()).await
+    }
+
+    /// One at this address that says how it sees who asks.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    pub async fn open_truthful(ip: Ipv4Addr) -> Self {
+        Self::listen(ip, Says::Truth).await
+    }
+
+    async fn listen(ip: Ipv4Addr, says: Says) -> Self {
+        let socket = UdpSocket::bind((ip, 0)).await;
         let socket = socket.expect("a free port");
         let at = socket.local_addr().expect("a bound socket");
         let (count, asked) = watch::channel(0);
@@ -40,7 +66,7 @@ impl Stun {
 
     /// Says something else from now on.
     pub fn say(&self, ip: Option<Ipv4Addr>) {
-        self.says.send_replace(ip);
+        self.says.send_replace(ip.into());
     }
 
     /// How often it was asked so far.
@@ -56,15 +82,14 @@ impl Drop for Stun {
     }
 }
 
-async fn serve(
-    socket: UdpSocket,
-    says: watch::Receiver<Option<Ipv4Addr>>,
-    count: watch::Sender<usize>,
-) {
+async fn serve(socket: UdpSocket, says: watch::Receiver<Says>, count: watch::Sender<usize>) {
     let mut message = [0; 1500];
     while let Ok((len, from)) = socket.recv_from(&mut message).await {
         count.send_modify(|count| *count += 1);
-        let says = *says.borrow();
+        let says = match (*says.borrow(), from.ip()) {
+            (Says::At(ip), _) | (Says::Truth, IpAddr::V4(ip)) => Some(ip),
+            _ => None,
+        };
         if let (Some(ip), Some(request)) = (says, message[..len].first_chunk::<20>()) {
             // Whoever does not hear it asks again.
             let _ = socket
@@ -79,9 +104,6 @@ fn answer(request: &[u8; 20], ip: Ipv4Addr, port: u16) -> Vec<u8> {
     let mut answer = vec![1, 1, 0, 12];
     answer.extend(&request[4..20]);
     answer.extend([0, 0x20, 0, 8, 0, 1]);
-    let IpAddr::V4(ip) = IpAddr::from(ip) else {
-        return answer;
-    };
     let clear = port.to_be_bytes().into_iter().chain(ip.octets());
     let mask = COOKIE[..2].iter().chain(&COOKIE);
     answer.extend(clear.zip(mask).map(|(byte, mask)| byte ^ mask));

@@ -5,6 +5,7 @@
 //! (LK: signalling §0 rule 2, §3)
 
 use super::allowance::Allowance;
+use proto::livekit::leave_request::Action;
 use proto::livekit::signal_request::Message as Request;
 use proto::livekit::signal_response::Message as Response;
 use proto::livekit::{Pong, SignalResponse};
@@ -62,6 +63,8 @@ pub struct Session {
     encoding: Encoding,
     /// Until the first message was sent.
     opening: Option<Opening>,
+    /// The client was told to resume.
+    sent_back: bool,
     allowance: Allowance,
 }
 
@@ -78,6 +81,7 @@ impl Session {
                 Encoding::Protobuf
             },
             opening: Some(opening),
+            sent_back: false,
             allowance: Allowance::new(),
         }
     }
@@ -118,6 +122,12 @@ impl Session {
         })
     }
 
+    /// Was the client told to resume? It does so by another connection, and closes this one itself.
+    #[must_use]
+    pub const fn is_sent_back(&self) -> bool {
+        self.sent_back
+    }
+
     /// Writes a message for the client; `None` if a resuming client may not hear it yet.
     ///
     /// # Errors
@@ -130,11 +140,14 @@ impl Session {
             (Some(Opening::Join), _) => return Err(SayError::NotAJoin),
             (Some(Opening::Resume), _) => return Ok(None),
         }
+        let sent_back =
+            matches!(&message, Response::Leave(leave) if leave.action() == Action::Resume);
         let response = SignalResponse {
             message: Some(message),
         };
         let frame = encode_response(&response, self.encoding)?;
         self.opening = None;
+        self.sent_back |= sent_back;
         Ok(Some(frame))
     }
 }
@@ -161,6 +174,21 @@ mod tests {
             .say(Response::Pong(1))
             .expect("allowed")
             .expect("frame")
+    }
+
+    #[test]
+    fn only_a_leave_to_resume_leaves_the_close_to_the_client() {
+        for (action, wanted) in [(Action::Resume, true), (Action::Reconnect, false)] {
+            let mut session = joined(None);
+            pong(&mut session);
+            assert!(!session.is_sent_back());
+            let leave = livekit::LeaveRequest {
+                action: action as i32,
+                ..Default::default()
+            };
+            session.say(Response::Leave(leave)).expect("allowed");
+            assert_eq!(session.is_sent_back(), wanted);
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ async fn clients_call_by_relays_where_a_router_forwards_another_port_than_media_
     // Nobody is behind it: only within the process does it lead to media.
     let outside = free_udp_port();
     let rtc = format!("advertise: ['127.0.0.1:{outside}/udp']");
-    let server = Server::start_advertising(Ipv4Addr::LOCALHOST, &rtc, &turn(1)).await;
+    let server = Server::start_behind(Ipv4Addr::LOCALHOST.into(), &[&rtc], &turn(1)).await;
     let alice = Client::join_with(&server, Join::new("alice", "room").relayed()).await;
     let bob = Client::join_with(&server, Join::new("bob", "room").relayed()).await;
     let sound = alice.publish("alice-sound", Media::Sound).await;

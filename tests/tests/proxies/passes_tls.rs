@@ -82,7 +82,8 @@ impl OnePort {
             .expect("addresses for media come last");
         let more = format!("{more}{matrix}");
         Self {
-            server: Server::start_advertising(Ipv4Addr::LOCALHOST, rtc.trim_end(), &more).await,
+            server: Server::start_behind(Ipv4Addr::LOCALHOST.into(), &[rtc.trim_end()], &more)
+                .await,
             certified,
             port,
             behind,

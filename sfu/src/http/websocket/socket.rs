@@ -33,6 +33,10 @@ const FLUSH_WITHIN: Duration = Duration::from_millis(250);
 /// it would make the kernel throw away what the client has not read yet.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long a client that was told to resume has to close the connection itself, before we do. A
+/// connection that is closed under a resume is a second failure to some: the Rust SDK then starts over.
+const RESUMES_WITHIN: Duration = Duration::from_secs(3);
+
 /// A session with its way to the room.
 pub(super) struct Line {
     attached: Attached,
@@ -92,8 +96,13 @@ pub(super) async fn run(
     } else if end == End::Flood {
         metrics.limit_reached("signal_requests");
     }
+    let sent_back = line.session.is_sent_back();
     // The room hears of the loss now, not after the farewell.
     drop(line);
+    let end = match end {
+        End::Room if sent_back => wire.closed_by_client().await.unwrap_or(End::Room),
+        end => end,
+    };
     match end {
         End::Client => wire.answer_close().await,
         End::Lost => {}
@@ -288,6 +297,21 @@ impl Wire {
     async fn flush(&mut self) -> bool {
         let flushed = timeout(WRITE_WITHIN, poll_fn(|cx| self.poll_write(cx)));
         flushed.await.unwrap_or(false)
+    }
+
+    /// Writes what waits, and lets the client close; what it says meanwhile is for nobody. `None` if it
+    /// does not in time.
+    async fn closed_by_client(&mut self) -> Option<End> {
+        let closed = async {
+            loop {
+                match poll_fn(|cx| self.poll(cx)).await {
+                    None => return End::Lost,
+                    Some(Message::Close(_)) => return End::Client,
+                    Some(_) => {}
+                }
+            }
+        };
+        timeout(RESUMES_WITHIN, closed).await.ok()
     }
 
     /// Writes the answer to the client's close, behind what was begun; what waits is dropped, as

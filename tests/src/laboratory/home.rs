@@ -1,0 +1,169 @@
+//! A server at home: behind a router that forwards its ports, with somebody in the same network and
+//! somebody far away. The internet between them is a namespace as well.
+
+use super::{COUNT, Router, renumber};
+use crate::server::Server;
+use crate::space::{Space, Visit};
+use std::cell::Cell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::Ordering;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// The networks are their own: any address will do. (RFC 5737)
+const INTERNET: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+const HOME_LINE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+const HOME_LINE_AFTERWARDS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 77);
+const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
+const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
+const GUEST: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 3);
+const FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+const BEFORE_FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+
+/// The namespaces. The thread of the test is where the server is, until this is dropped.
+#[derive(Debug)]
+pub struct Home {
+    /// Ends first.
+    _visit: Visit,
+    /// What is neither at home nor far away.
+    pub internet: Space,
+    router: Space,
+    _server: Space,
+    /// In the same network as the server.
+    pub guest: Space,
+    /// In the internet.
+    pub far: Space,
+    line: Cell<Ipv4Addr>,
+}
+
+impl Home {
+    /// The line's address that is left by [`Self::renumber`].
+    pub const LINE: Ipv4Addr = HOME_LINE;
+    /// The router, as its own network sees it.
+    pub const ROUTER: Ipv4Addr = ROUTER;
+    /// The server, as its own network sees it.
+    pub const SERVER: Ipv4Addr = SERVER;
+    /// Who is in the same network.
+    pub const GUEST: Ipv4Addr = GUEST;
+    /// Who is far away.
+    pub const FAR: Ipv4Addr = FAR;
+    /// The internet's own address.
+    pub const INTERNET: Ipv4Addr = INTERNET;
+
+    /// Makes everything, and moves the thread to where the server is to be.
+    ///
+    /// # Panics
+    /// Without root, `ip` or `nft`.
+    #[must_use]
+    pub fn open() -> Self {
+        let process = std::process::id();
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let make = |what: &str| Space::make(format!("foci-home-{process}-{count}-{what}"));
+        let (internet, router) = (make("internet"), make("router"));
+        let (server, guest, far) = (make("server"), make("guest"), make("far"));
+        router.ip("link add lan type bridge");
+        router.address("lan", &[format!("{ROUTER}/24")]);
+        for (name, space, at) in [("server", &server, SERVER), ("guest", &guest, GUEST)] {
+            router.wire(name, space, "wan");
+            router.ip(&format!("link set {name} master lan up"));
+            space.address("wan", &[format!("{at}/24")]);
+            space.ip(&format!("route add default via {ROUTER}"));
+        }
+        internet.wire("home", &router, "wan");
+        internet.address("home", &[format!("{INTERNET}/24")]);
+        router.address("wan", &[format!("{HOME_LINE}/24")]);
+        router.ip(&format!("route add default via {INTERNET}"));
+        internet.wire("far", &far, "wan");
+        internet.address("far", &[format!("{BEFORE_FAR}/24")]);
+        far.address("wan", &[format!("{FAR}/24")]);
+        far.ip(&format!("route add default via {BEFORE_FAR}"));
+        internet.forward();
+        router.forward();
+        router.rules(&Router::before_a_server().0);
+        Self {
+            _visit: server.visit(),
+            internet,
+            router,
+            _server: server,
+            guest,
+            far,
+            line: Cell::new(HOME_LINE),
+        }
+    }
+
+    /// Forwards the server's ports to it, for who comes from outside; if the router is one that turns
+    /// packets around (hairpin), for its own network too.
+    pub fn forward(&self, server: &Server, turns_around: bool) {
+        let from = if turns_around {
+            "fib daddr type local ip daddr != 192.168.1.0/24"
+        } else {
+            "iifname \"wan\""
+        };
+        let tcp = format!("{{ {}, {} }}", server.http.port(), server.tcp.port());
+        for what in [
+            format!("udp dport {}", server.udp.port()),
+            format!("tcp dport {tcp}"),
+        ] {
+            let rule = format!("add rule ip into c {from} {what} dnat to {SERVER}");
+            self.router.rules(&rule);
+        }
+    }
+
+    /// The home line as it is reached now.
+    #[must_use]
+    pub const fn line(&self) -> Ipv4Addr {
+        self.line.get()
+    }
+
+    /// The home line gets another address, and loses the one it had.
+    pub fn renumber(&self) {
+        let before = self.line.replace(HOME_LINE_AFTERWARDS);
+        renumber(&self.router, (before, HOME_LINE_AFTERWARDS, 24), INTERNET);
+        // Nobody is at the old one: what the router still knows of it leads nowhere.
+        self.internet.rules(&format!(
+            "table ip wall {{ chain c {{ type filter hook forward priority filter;
+               ip saddr {before} drop; ip daddr {before} drop; }}\n}}\n"
+        ));
+    }
+}
+
+/// A way from the internet to where the server is that is no matter of the home line: what comes to an
+/// address is carried to it. So do proxies elsewhere with a tunnel home.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// Its end in the internet.
+    pub at: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Tunnel {
+    /// Opens it to a server.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    pub async fn open(home: &Home, server: &Server) -> Self {
+        let listener = {
+            let _there = home.internet.visit();
+            TcpListener::bind((INTERNET, 0)).await.expect("a free port")
+        };
+        let at = listener.local_addr().expect("a bound socket");
+        let to = server.http;
+        let task = tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut far = TcpStream::connect(to).await.expect("the server answers");
+                    // Either end may close first.
+                    let _ = copy_bidirectional(&mut near, &mut far).await;
+                });
+            }
+        });
+        Self { at, task }
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
