@@ -3,6 +3,10 @@
 //! Owns the translation of the configuration into TURN's own settings, and who is told of its URLs.
 //! Decides nothing about a request. Called by `server` at start.
 
+mod whereabouts;
+mod tunnel;
+mod refusals;
+
 use crate::addresses;
 use crate::certificates::Certificates;
 use crate::config::check::{Config, Turn};
@@ -14,19 +18,19 @@ use crate::media::transport::candidates::Candidate;
 use crate::metrics::Metrics;
 use crate::rooms::Surroundings;
 use crate::server::ServeError;
-use crate::server::refusals::Refusals;
-use crate::server::tunnel::{self, Tunnels};
-use crate::server::whereabouts::{listens, own, relays, shared_port, urls};
 use crate::signal::join::Policy;
+use refusals::Refusals;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
+use tunnel::Tunnels;
 use turn::config::{Own, Wall};
 use turn::credentials::{Credentials, Login, Reach, Secret};
 use turn::net::{self, Observation, Settings, SfuSide};
 use turn::policy::{PeerPolicy, Prefix};
+use whereabouts::{listens, own, relays, shared_port, urls};
 
 /// The TURN server, if there is one, and those who tell clients of it.
 pub(super) struct Relay(Option<Running>);

@@ -92,7 +92,7 @@ const OWNERS: [(&str, &[&str]); 35] = [
         &[
             "sfu/src/worker/udp.rs",
             "sfu/src/worker/tcp.rs",
-            "sfu/src/server/tunnel.rs",
+            "sfu/src/server/relay/tunnel.rs",
             "turn/src/net/udp.rs",
             "turn/src/net/tcp/connection.rs",
         ],
