@@ -88,7 +88,7 @@ impl Door {
                 return Err("tcp_connections_address");
             }
             if held(&visitor.knocking) >= KNOCKING_OF_ONE.of(block) as usize {
-                return Err("tcpknocking_address");
+                return Err("tcp_knocking_address");
             }
         }
         let mut places = Places {
@@ -229,7 +229,7 @@ pub async fn accept(mut comings: Comings, workers: Workers, metrics: Metrics, fa
                     }
                 });
                 if full {
-                    metrics.limit_reached("tcpknocking");
+                    metrics.limit_reached("tcp_knocking");
                 }
             }
             Err(limit) => metrics.limit_reached(limit),
@@ -308,7 +308,7 @@ mod tests {
         for _ in 0..KNOCKING_OF_ONE.network {
             places.push(door.admit(HERE).expect("a place"));
         }
-        assert_eq!(door.admit(HERE).err(), Some("tcpknocking_address"));
+        assert_eq!(door.admit(HERE).err(), Some("tcp_knocking_address"));
         assert!(door.admit(IpAddr::from([192, 0, 2, 2])).is_ok());
         // It is open from then on.
         let open = places.pop().map(|one| one.open);
@@ -336,7 +336,7 @@ mod tests {
             }
             Err(limit) => Some((number, limit)),
         });
-        assert_eq!(last, Some((KNOCKING_OF_ONE.site, "tcpknocking_address")));
+        assert_eq!(last, Some((KNOCKING_OF_ONE.site, "tcp_knocking_address")));
         assert!(door.admit(HERE).is_ok());
     }
 

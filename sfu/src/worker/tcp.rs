@@ -10,6 +10,7 @@ use crate::media::transport::framing::{Deframer, End, LOOK_EVERY, Line, Taken};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -81,8 +82,6 @@ enum Reading {
     Empty,
     /// There may be more.
     More,
-    /// Nothing more is taken now.
-    Full,
 }
 
 /// The connections of one worker.
@@ -177,14 +176,18 @@ impl Connections {
         now: Instant,
         mut take: impl FnMut(Path, &mut [u8]) -> Taken,
     ) -> bool {
-        let mut left = DATAGRAMS_PER_BATCH;
+        // None once nothing more is taken: the last one may have ended its connection, too.
+        let left = Cell::new(DATAGRAMS_PER_BATCH);
         let mut take = |path: Path, datagram: &mut [u8]| {
-            left -= 1;
             let Taken { known, full } = take(path, datagram);
-            let full = full || left == 0;
+            left.set(if full { 0 } else { left.get() - 1 });
+            let full = left.get() == 0;
             Taken { known, full }
         };
         for _ in 0..self.ready.len() {
+            if left.get() == 0 {
+                break;
+            }
             let Some(number) = self.ready.pop_front() else {
                 break;
             };
@@ -194,10 +197,6 @@ impl Connections {
             match connection.receive(now, &mut take) {
                 Ok(Reading::Empty) => connection.is_ready = false,
                 Ok(Reading::More) => self.ready.push_back(number),
-                Ok(Reading::Full) => {
-                    self.ready.push_back(number);
-                    break;
-                }
                 Err(end) => self.end(number, end),
             }
         }
@@ -291,7 +290,7 @@ impl Connection {
     ) -> Result<Reading, End> {
         // What came with the connection, or was not taken the last time, is there already.
         if !self.cut(now, take)? {
-            return Ok(Reading::Full);
+            return Ok(Reading::More);
         }
         for _ in 0..READS_PER_TURN {
             match self.stream.read(self.line.room()) {
@@ -304,7 +303,7 @@ impl Connection {
                 Err(_) => return Err(End::Closed),
             }
             if !self.cut(now, take)? {
-                return Ok(Reading::Full);
+                return Ok(Reading::More);
             }
         }
         Ok(Reading::More)
@@ -350,23 +349,56 @@ mod tests {
     use mio::{Events, Poll};
     use std::net::TcpListener;
 
-    #[test]
-    fn a_burst_is_taken_in_batches_between_which_it_can_be_sent() {
-        let mut poll = Poll::new().expect("epoll");
-        let mut connections = Connections::new(poll.registry().try_clone().expect("epoll"));
+    /// A client's end of a connection, and ours.
+    fn accepted(deframer: Deframer) -> (std::net::TcpStream, Accepted) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
         let at = listener.local_addr().expect("an address");
-        let mut client = std::net::TcpStream::connect(at).expect("connected");
+        let client = std::net::TcpStream::connect(at).expect("connected");
         let (stream, remote) = listener.accept().expect("accepted");
         stream.set_nonblocking(true).expect("set");
-        let now = Instant::now();
         let accepted = Accepted {
             stream,
-            deframer: Deframer::default(),
+            deframer,
             remote,
             local: at.ip(),
             places: Vec::new(),
         };
+        (client, accepted)
+    }
+
+    #[test]
+    fn a_batch_ends_although_its_last_datagram_ended_a_connection() {
+        let poll = Poll::new().expect("epoll");
+        let mut connections = Connections::new(poll.registry().try_clone().expect("epoll"));
+        // Of whom nothing is known eight datagrams are the last.
+        let strange = [0, 1, 7].repeat(8);
+        let now = Instant::now();
+        let mut clients = Vec::new();
+        for _ in 0..=DATAGRAMS_PER_BATCH / 8 {
+            let mut deframer = Deframer::default();
+            deframer.room()[..strange.len()].copy_from_slice(&strange);
+            deframer.filled(strange.len());
+            let (client, accepted) = accepted(deframer);
+            clients.push(client);
+            connections.adopt(accepted, now);
+        }
+        let mut taken = 0;
+        let more = connections.receive(now, |_, _| {
+            taken += 1;
+            Taken {
+                known: false,
+                full: false,
+            }
+        });
+        assert_eq!((taken, more), (DATAGRAMS_PER_BATCH, true));
+    }
+
+    #[test]
+    fn a_burst_is_taken_in_batches_between_which_it_can_be_sent() {
+        let mut poll = Poll::new().expect("epoll");
+        let mut connections = Connections::new(poll.registry().try_clone().expect("epoll"));
+        let (mut client, accepted) = accepted(Deframer::default());
+        let now = Instant::now();
         connections.adopt(accepted, now);
         let frames: Vec<u8> = (0..=u8::MAX).flat_map(|number| [0, 1, number]).collect();
         client.write_all(&frames).expect("sent");
