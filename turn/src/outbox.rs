@@ -11,6 +11,8 @@ use std::collections::VecDeque;
 const BYTES: usize = 64 << 10;
 /// Events that may wait: a burst of joins. What finds no place is counted.
 const EVENTS: usize = 1024;
+/// Of these, refusals: anybody causes as many as he likes, and must not crowd out that allocations end.
+const REFUSALS: usize = EVENTS / 4;
 
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -41,7 +43,11 @@ impl Outbox {
 
     /// Keeps an event; false if there was no place.
     pub(crate) fn event(&mut self, event: Event) -> bool {
-        let room = self.events.len() < EVENTS;
+        let most = match event {
+            Event::Refused { .. } => REFUSALS,
+            _ => EVENTS,
+        };
+        let room = self.events.len() < most;
         if room {
             self.events.push_back(event);
         }

@@ -61,7 +61,7 @@ fn allocations(server: &Stats) -> Vec<Family> {
             "result",
             vec![
                 ("made", server.allocated),
-                ("refused", server.refused),
+                ("refused", server.refused - server.peer_taken),
                 ("denied", server.denied),
                 ("peer_taken", server.peer_taken),
             ],

@@ -16,7 +16,7 @@ use crate::permission::Permissions;
 use crate::ports::Parity;
 use crate::quota::Users;
 use crate::stats::Traffic;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// UDP in REQUESTED-TRANSPORT: the only one there is. (RFC 8656 §18.8)
@@ -66,7 +66,16 @@ impl Server {
         let (wish, asked) = (wish(message)?, asked_lifetime(message)?);
         self.check_quota(caller, now)?;
         self.make_room(caller, now)?;
-        let grant = self.grant(&wish, &client, caller, now)?;
+        let grant = match self.grant(&wish, &client, caller, now) {
+            // Those he left at this address may have all the ports.
+            Err(Refusal {
+                reason: Reason::NoPort,
+                ..
+            }) if self.displace(caller, Some(client.remote.ip()), now) => {
+                self.grant(&wish, &client, caller, now)?
+            }
+            grant => grant?,
+        };
         let lifetime = self.lifetime(asked);
         let allocation = Allocation {
             client,
@@ -130,23 +139,33 @@ impl Server {
         Ok(())
     }
 
-    /// Within what a user may have. One that has changed networks cannot end what it had there: the most
-    /// silent gives way, for one that is in use is never silent for long.
+    /// Within what a user may have.
     fn make_room(&mut self, caller: &Caller, now: Instant) -> Result<(), Refusal> {
         let most = self.config.limits.user_allocations as usize;
-        let all = self.users.allocations(&caller.user);
-        if most == 0 || all.len() < most {
-            return Ok(());
+        let count = self.users.allocations(&caller.user).len();
+        if most == 0 || count < most || self.displace(caller, None, now) {
+            Ok(())
+        } else {
+            Err(Refusal::new(486, Reason::UserQuota))
         }
-        let heard = |slot: &u32| Some((self.allocations.at(*slot)?.heard, *slot));
-        let silent = all
-            .iter()
-            .filter_map(heard)
-            .min()
-            .filter(|(heard, _)| now.saturating_duration_since(*heard) >= SILENT);
-        let (_, slot) = silent.ok_or(Refusal::new(486, Reason::UserQuota))?;
-        self.end(slot, End::Displaced, now);
-        Ok(())
+    }
+
+    /// Ends the most silent allocation of a user, of those from one address of his if one is given, for one
+    /// that is in use is never silent for long: who has changed networks cannot end what he had there. False
+    /// if there is none.
+    fn displace(&mut self, caller: &Caller, at: Option<IpAddr>, now: Instant) -> bool {
+        let heard = |slot: &u32| {
+            let allocation = self.allocations.at(*slot)?;
+            let is_there = at.is_none_or(|at| allocation.client.remote.ip() == at);
+            is_there.then_some((allocation.heard, *slot))
+        };
+        let all = self.users.allocations(&caller.user).iter();
+        let silent = all.filter_map(heard).min();
+        let silent = silent.filter(|(heard, _)| now.saturating_duration_since(*heard) >= SILENT);
+        if let Some((_, slot)) = silent {
+            self.end(slot, End::Displaced, now);
+        }
+        silent.is_some()
     }
 
     /// How long an allocation shall live. (RFC 8656 §7.2: between the default and the maximum)

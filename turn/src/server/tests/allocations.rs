@@ -321,6 +321,19 @@ fn what_a_user_left_behind_gives_way_and_what_he_uses_does_not() {
 }
 
 #[test]
+fn where_a_user_left_has_all_the_ports_of_his_address_it_gives_way_too() {
+    let mut world = World::with(|config| config.limits.user_allocations = 64);
+    for n in 0..21 {
+        world.allocated("alice", &format!("1.2.3.4:{}", 100 + n));
+    }
+    let back = world.user("alice", "1.2.3.4:1");
+    assert_eq!(world.allocate(&back).code(), 508, "nobody is silent yet");
+    world.pass(seconds(30));
+    assert_eq!(world.allocate(&back).code(), 0);
+    assert_eq!(world.server.stats().displaced, 1);
+}
+
+#[test]
 fn one_client_never_has_a_port_twice_and_508_says_when_the_range_is_used_up() {
     let mut world = World::with(|config| config.limits.user_allocations = 0);
     let mut ports = Vec::new();
