@@ -75,15 +75,13 @@ pub fn table(config: &Config) -> Vec<Forward> {
 /// The ports clients are told for these.
 fn outside(used: &PortUse, config: &Config) -> Vec<PortRange> {
     let told = match used.key {
-        "tls.port" => vec![config.tls.advertised_port],
-        "turn.tls_port" => vec![config.turn.advertised_tls_port],
-        "rtc.udp_port" | "rtc.tcp_port" => {
-            let listed = config.rtc.public.advertise.iter();
-            let of = listed.filter(|one| one.protocol.is_none_or(|of| of == used.protocol));
-            // Without a port it is the one we listen on.
-            of.map(|one| one.port.unwrap_or_default()).collect()
-        }
-        _ => Vec::new(),
+        "tls.port" => Some(vec![config.tls.advertised_port]),
+        "turn.tls_port" => Some(vec![config.turn.advertised_tls_port]),
+        "rtc.udp_port" | "rtc.tcp_port" => listed(used, config),
+        _ => None,
+    };
+    let Some(told) = told else {
+        return vec![used.ports];
     };
     let mut ports: Vec<PortRange> = told
         .into_iter()
@@ -91,10 +89,21 @@ fn outside(used: &PortUse, config: &Config) -> Vec<PortRange> {
         .collect();
     ports.sort_unstable_by_key(|ports| ports.first());
     ports.dedup();
-    if ports.is_empty() {
-        ports.push(used.ports);
-    }
     ports
+}
+
+/// Those of `rtc.advertise` that lead to this port of media, 0 for its own number; `None` if the list says
+/// nothing of it.
+fn listed(used: &PortUse, config: &Config) -> Option<Vec<u16>> {
+    let listed = config.rtc.public.advertise.iter();
+    let of = listed.filter(|one| one.protocol.is_none_or(|of| of == used.protocol));
+    let ports: Vec<u16> = of.map(|one| one.port.unwrap_or_default()).collect();
+    // One port of the router leads to one here, and `tls.port` tells media apart itself.
+    let by_tls = |port: u16| {
+        used.protocol == Protocol::Tcp && port != 0 && port == config.tls.advertised_port
+    };
+    let own = ports.iter().copied().filter(|port| !by_tls(*port));
+    (!ports.is_empty()).then(|| own.collect())
 }
 
 /// Where an authority looks whether the hosts of a certificate are ours.
@@ -216,6 +225,19 @@ mod tests {
             both.contains(&"7882/udp".to_owned()),
             "IPv6 comes by our own"
         );
+    }
+
+    #[test]
+    fn media_over_tcp_that_comes_by_the_port_of_tls_has_no_line_of_its_own() {
+        let tls = "tls: {port: 7443, advertised_port: 443, external_tls: true}\n";
+        let both = format!("{tls}rtc: {{advertise: [203.0.113.7, '203.0.113.7:443/tcp']}}\n");
+        assert_eq!(mapped(&both), ["443>7443/tcp tls.port"]);
+        let has_own = |text: &str| needs(text).iter().any(|(port, _)| port == "7881/tcp");
+        assert!(has_own(&both));
+        let alone =
+            format!("{tls}rtc: {{advertise: ['203.0.113.7:443/tcp', '203.0.113.7/udp']}}\n");
+        assert_eq!(mapped(&alone), ["443>7443/tcp tls.port"]);
+        assert!(!has_own(&alone));
     }
 
     #[test]
