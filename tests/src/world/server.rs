@@ -297,6 +297,9 @@ impl Server {
                 plane.handle_datagram(path, datagram, now);
                 !plane.is_full()
             });
+            while let Some(path) = self.relay.poll_lost() {
+                self.plane.handle_path_lost(path, now);
+            }
             if !more {
                 return;
             }

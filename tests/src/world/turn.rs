@@ -12,7 +12,7 @@ use turn::address::{AllocationId, Client, Family, RelayPort};
 use turn::config::{Config, Lifetimes, Own, Wall};
 use turn::credentials::{Credentials, Login, Reach, Secret};
 use turn::event::{Event, Reason};
-use turn::net::Door;
+use turn::net::{Door, End};
 use turn::policy::Prefix;
 use turn::server::{Server, Way};
 use turn::stats::Stats;
@@ -232,8 +232,19 @@ impl Turn {
                     relayed,
                     ..
                 } => self.allocated.push((allocation, client, relayed)),
-                Event::Ended { allocation, .. } => {
+                Event::Ended {
+                    allocation,
+                    relayed,
+                    ..
+                } => {
                     self.ended.insert(allocation);
+                    for relayed in relayed {
+                        self.door.to_sfu.end(End {
+                            allocation,
+                            relayed,
+                        });
+                    }
+                    self.door.to_sfu.flush();
                 }
                 // Whoever lost his allocation learns it so; nothing else is asked for in vain.
                 Event::Refused {
