@@ -124,7 +124,9 @@ pub fn unnamed_proxy(request: &Parts, trusted: &[Cidr]) -> Option<IpAddr> {
     (says && !is_trusted && is_private(socket)).then_some(socket)
 }
 
-fn is_private(ip: IpAddr) -> bool {
+/// Is this an address that nobody on the internet has: loopback, link-local, or of a private network?
+#[must_use]
+pub fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),

@@ -285,6 +285,12 @@ impl Metrics {
         orders.with_label_values(&[result]).inc();
     }
 
+    /// A connection to a port of HTTP was closed for how it began.
+    pub fn connection_mistaken(&self, reason: &'static str) {
+        let mistaken = &self.0.series.tls.mistaken;
+        mistaken.with_label_values(&[reason]).inc();
+    }
+
     /// What became of a connection to the port of TLS.
     pub fn tls_port_connection(&self, outcome: &'static str) {
         let connections = &self.0.series.tls.connections;

@@ -13,6 +13,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -26,6 +27,8 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 pub struct Places {
     free: Arc<Semaphore>,
     most: u32,
+    /// All are taken, which was counted.
+    is_full: Arc<AtomicBool>,
     shared: Shared,
 }
 
@@ -63,6 +66,7 @@ impl Places {
         Self {
             free: Arc::new(Semaphore::new(most as usize)),
             most,
+            is_full: Arc::default(),
             shared: Shared {
                 counted: Arc::new(Mutex::new(counted)),
                 metrics,
@@ -72,10 +76,19 @@ impl Places {
 
     /// A place, waited for while all are taken: meanwhile the kernel queues who knocks.
     pub async fn take(&self) -> Option<Place> {
-        if self.free.available_permits() == 0 {
-            self.shared.metrics.limit_reached("connections");
-        }
-        let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
+        let permit = match Arc::clone(&self.free).try_acquire_owned() {
+            Ok(permit) => {
+                self.is_full.store(false, Ordering::Relaxed);
+                permit
+            }
+            Err(_) => {
+                // Who waits in pieces asks again and again: it is one time that all were taken.
+                if !self.is_full.swap(true, Ordering::Relaxed) {
+                    self.shared.metrics.limit_reached("connections");
+                }
+                Arc::clone(&self.free).acquire_owned().await.ok()?
+            }
+        };
         Some(Place(Arc::new(Held {
             shared: self.shared.clone(),
             client: Mutex::default(),
@@ -116,6 +129,13 @@ impl Place {
             );
         }
         false
+    }
+}
+
+impl Place {
+    /// Its connection is closed for what it began with.
+    pub fn count_closed(&self, reason: &'static str) {
+        self.0.shared.metrics.connection_mistaken(reason);
     }
 }
 

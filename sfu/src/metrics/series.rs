@@ -113,6 +113,7 @@ pub(super) struct Tls {
     pub(super) loads: IntCounterVec,
     pub(super) orders: IntCounterVec,
     pub(super) connections: IntCounterVec,
+    pub(super) mistaken: IntCounterVec,
 }
 
 /// All series that are written when something happens.
@@ -353,6 +354,11 @@ fn tls(shelf: &Shelf) -> Tls {
             "foci_tls_port_connections_total",
             "Connections to the port of TLS, by what became of them",
             &["outcome"],
+        ),
+        mistaken: shelf.counters(
+            "foci_port_closed_total",
+            "Connections to ports of HTTP that were closed for how they began",
+            &["reason"],
         ),
     }
 }

@@ -51,6 +51,7 @@ fn written() -> Metrics {
     metrics.certificate_loaded("taken");
     metrics.acme_order("issued");
     metrics.tls_port_connection("https");
+    metrics.connection_mistaken("tls");
     metrics.tcp_unheard("late");
     let _ = metrics.worker(0);
     metrics

@@ -243,6 +243,11 @@ impl Acceptor {
 /// A connection of the port, which speaks plain HTTP. One of a trusted proxy may name its client first.
 async fn arrive(mut stream: TcpStream, peer: SocketAddr, place: Place, port: Port) {
     let trusted = port.trusted_proxies.borrow().clone();
+    let is_proxy = beginning::is_trusted(peer, &trusted);
+    // Whoever is no proxy counts for himself, though he never says a word.
+    if !is_proxy && !port.admit(peer, &place) {
+        return;
+    }
     let begun = async {
         let ends = beginning::ends(&mut stream, peer, &trusted).await?;
         // What is neither of HTTP nor of TLS is answered as HTTP answers it.
@@ -257,10 +262,16 @@ async fn arrive(mut stream: TcpStream, peer: SocketAddr, place: Place, port: Por
         () = port.stopping.begun() => return,
     };
     match begun {
-        Ok(Ok((_, Some(Kind::Tls(_))))) => port.mistakes.tls_of(peer.ip()),
-        Ok(Err(Unread::Untrusted)) => port.mistakes.header_of(peer.ip()),
+        Ok(Ok((_, Some(Kind::Tls(_))))) => {
+            place.count_closed("tls");
+            port.mistakes.tls_of(peer.ip());
+        }
+        Ok(Err(Unread::Untrusted)) => {
+            place.count_closed("bad_proxy_header");
+            port.mistakes.header_of(peer.ip());
+        }
         Ok(Ok((ends, _))) => {
-            if !port.admit(ends.remote, &place) {
+            if is_proxy && !port.admit(ends.remote, &place) {
                 return;
             }
             // Signalling messages are small and wait for nothing. A socket that is gone tells so when read.
@@ -337,6 +348,7 @@ mod tests {
     use super::*;
     use crate::crowd::Most;
     use crate::metrics::Metrics;
+    use tokio::io::AsyncReadExt as _;
 
     const MANY: Most = Most {
         network: 100,
@@ -375,6 +387,31 @@ mod tests {
         assert_eq!(listeners.len(), 1);
         assert!(bind("port", 0, &[foreign]).await.is_err());
         assert!(bind("port", 0, &[foreign, foreign]).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn whoever_says_nothing_counts_for_his_network() {
+        let listeners = bind("port", 0, &[[127, 0, 0, 1].into()])
+            .await
+            .expect("bound");
+        let at = listeners[0].local_addr().expect("an address");
+        let one = Most {
+            network: 1,
+            site: 1,
+        };
+        let (metrics, stopping) = (Metrics::new("n"), Stopping::default());
+        let places = Places::new(9, one, metrics.clone());
+        let faults = Faults::new(&crate::config::faults::Faults::default(), &metrics);
+        // Some proxy is named, so that loopback is nobody's.
+        let trusted = watch::channel(vec!["192.0.2.1/32".parse().expect("a block")]).1;
+        let port = Port::new(Router::new(), (&stopping, &places), trusted, &faults);
+        let serving = spawn(listeners, &port);
+        let first = TcpStream::connect(at).await.expect("connected");
+        let mut second = TcpStream::connect(at).await.expect("connected");
+        let mut byte = [0];
+        let ended = timeout(HEADERS_WITHIN / 2, second.read(&mut byte)).await;
+        assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
+        drop((first, serving));
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,6 +26,7 @@ pub(super) struct Mistakes(Arc<Told>);
 #[derive(Default)]
 struct Told {
     header: Seldom,
+    header_from_outside: Seldom,
     tls: Seldom,
     proxy: Seldom,
 }
@@ -46,13 +47,22 @@ impl Seldom {
 }
 
 impl Mistakes {
-    /// A connection begins with a PROXY header, and nobody trusts whoever sent it.
+    /// A connection begins with a PROXY header, and nobody trusts whoever sent it. From the internet anybody can
+    /// send one: that keeps nobody from hearing of a proxy beside us, and makes nobody trust a stranger.
     pub(super) fn header_of(&self, proxy: IpAddr) {
-        if self.0.header.is_due(Instant::now()) {
+        let proxy = proxy.to_canonical();
+        let (told, fix) = if auth::is_private(proxy) {
+            let fix = "add its address if it is a proxy of yours; else it need not send the header";
+            (&self.0.header, fix)
+        } else {
+            let fix = "nothing, unless you know the address as that of a proxy of yours: anybody may send this";
+            (&self.0.header_from_outside, fix)
+        };
+        if told.is_due(Instant::now()) {
             warn!(
-                proxy = %proxy.to_canonical(),
+                %proxy,
                 key = KEY,
-                fix = "add its address if it is a proxy of yours; else it need not send the header",
+                fix,
                 "PROXY header of an address that is not trusted: the connection is closed"
             );
         }
@@ -64,7 +74,7 @@ impl Mistakes {
             warn!(
                 peer = %peer.to_canonical(),
                 key = "tls.port",
-                fix = "let the proxy ask by http://, or pass TLS on to tls.port",
+                fix = "let the proxy ask by http://; what speaks TLS belongs to tls.port",
                 "TLS on the port of plain HTTP: the connection is closed"
             );
         }
