@@ -12,7 +12,7 @@ use sfu::media::demux::Carrier;
 use sfu::media::message::PathTransport;
 use std::net::SocketAddr;
 use std::time::Duration;
-use turn::address::{Client, Transport};
+use turn::address::{AllocationId, Client, Transport};
 use turn::message::attribute::DATA;
 use turn::message::{Class, Message, Method};
 
@@ -484,6 +484,15 @@ impl World {
                 Carrier::Udp(0)
             };
             self.seen.insert((server, carrier, relayed), (who, leg));
+        }
+        for (AllocationId { slot, generation }, relayed) in self.turns[turn].take_gone() {
+            let way = (turn, Carrier::Relay { slot, generation }, relayed);
+            let Some((who, leg)) = self.seen.get(&way) else {
+                continue;
+            };
+            let seat = &mut self.seats[*who];
+            // The server has nowhere to send to until he has another: that leaves holes.
+            seat.torn[leg.place()] |= seat.access[leg.place()].turn.is_some();
         }
         self.carry_turn_output(turn);
         self.servers[turn].handle_relayed(self.now);

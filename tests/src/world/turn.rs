@@ -42,6 +42,8 @@ pub struct Turn {
     outputs: VecDeque<Output>,
     allocated: Vec<(AllocationId, Client, SocketAddr)>,
     ended: BTreeSet<AllocationId>,
+    /// The same with the addresses they had, as long as nobody has taken them.
+    gone: Vec<(AllocationId, SocketAddr)>,
     broken: Vec<String>,
 }
 
@@ -83,6 +85,7 @@ impl Turn {
             outputs: VecDeque::new(),
             allocated: Vec::new(),
             ended: BTreeSet::new(),
+            gone: Vec::new(),
             broken: Vec::new(),
         }
     }
@@ -151,6 +154,11 @@ impl Turn {
     /// The next thing it sends.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// Allocations that ended since this was asked last, and the addresses told.
+    pub fn take_gone(&mut self) -> Vec<(AllocationId, SocketAddr)> {
+        std::mem::take(&mut self.gone)
     }
 
     /// Allocations that were made since this was asked last: of whom, and the address told.
@@ -239,6 +247,7 @@ impl Turn {
                 } => {
                     self.ended.insert(allocation);
                     for relayed in relayed {
+                        self.gone.push((allocation, relayed));
                         self.door.to_sfu.end(End {
                             allocation,
                             relayed,
