@@ -158,6 +158,10 @@ fn forward(used: PortUse, outside: PortRange, config: &Config) -> Forward {
             Need::Needed,
             "what the homeserver's own calls are relayed by",
         ),
+        "turn.relay_range_start" if config.turn.participants_reach_peers => (
+            Need::Optional,
+            "what participants relay to others than Foci",
+        ),
         "turn.relay_range_start" => (
             Need::Never,
             "calls here do not need it: what TURN relays goes to the media port in this process",
@@ -263,6 +267,19 @@ mod tests {
             ("30000-30020/udp", Need::Never),
         ];
         assert_eq!(needs(""), expected.map(|(port, need)| (port.into(), need)));
+    }
+
+    #[test]
+    fn participants_that_reach_peers_may_use_the_relay_range() {
+        let relays = |text: &str| {
+            let mut table = needs(text).into_iter();
+            table
+                .find(|(port, _)| port == "30000-30020/udp")
+                .map(|(_, need)| need)
+        };
+        assert_eq!(relays(""), Some(Need::Never));
+        let text = "turn: {participants_reach_peers: true}\n";
+        assert_eq!(relays(text), Some(Need::Optional));
     }
 
     #[test]
