@@ -9,6 +9,7 @@ pub mod token;
 
 pub mod replay;
 pub mod request;
+pub mod ports;
 pub mod server;
 pub mod alone;
 pub mod certified;

@@ -5,11 +5,12 @@
 //! in the core when it has ended and must agree.
 
 use crate::artifacts;
+pub use crate::ports::{free_tcp_port, free_udp_port};
 use crate::replay;
 pub use crate::request::{Answer, PATIENCE, request};
 use crate::token::{KEY, SECRET};
 use std::fs::{self, File};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -208,7 +209,7 @@ impl Server {
     fn begin(file: Option<&Path>, reach: Reach<'_>, more: &str, flags: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let [http, metrics, tcp] = free_tcp_ports().map(local);
+        let [http, metrics, tcp] = [(); 3].map(|()| local(free_tcp_port()));
         let udp = local(free_udp_port());
         let ports = [http, udp, tcp, metrics].map(|at| at.port());
         let mut head = head(reach, ports);
@@ -538,27 +539,4 @@ pub fn binary() -> &'static PathBuf {
             .expect("two folders up");
         profile.join("foci")
     })
-}
-
-/// A port nobody listens on now.
-#[must_use]
-pub fn free_tcp_port() -> u16 {
-    let [port] = free_tcp_ports();
-    port
-}
-
-/// Different ones: each is held while the others are drawn.
-fn free_tcp_ports<const N: usize>() -> [u16; N] {
-    let held = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
-    held.map(|socket| socket.local_addr().expect("a bound socket").port())
-}
-
-/// The same for UDP.
-///
-/// # Panics
-/// When none is free.
-#[must_use]
-pub fn free_udp_port() -> u16 {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    socket.local_addr().expect("a bound socket").port()
 }
