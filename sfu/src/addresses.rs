@@ -10,11 +10,12 @@ mod stun;
 use crate::advertise::{self, Advertiser, Belief, Change, Family, Interface};
 use crate::config::check::Rtc;
 use crate::config::ports::PortRange;
+use crate::media::sighting::Sighting;
 use netlink::Netlink;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
@@ -31,6 +32,13 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// An answer that changes something is asked for a second time after this.
 const DOUBT_FOR: Duration = Duration::from_millis(300);
+/// Clients that fall silent may be so because our address has changed: all is looked at again for it, but not
+/// more often than this.
+const SILENCE_EVERY: Duration = Duration::from_secs(10);
+/// What clients see of us waits here; what has no place comes again within a minute.
+pub const SIGHTINGS: usize = 1024;
+/// So many of them are taken at once.
+const SIGHTINGS_AT_ONCE: usize = 256;
 /// A change that could not be told is told again after this.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -133,10 +141,34 @@ impl Recheck {
     }
 }
 
+/// What there is to know beside the addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// What clients are told will do, as far as it can be known.
+    pub ready: bool,
+    /// Clients are to be asked at which address they see us.
+    pub asks_clients: bool,
+}
+
+impl Standing {
+    /// By what is known now.
+    #[must_use]
+    pub fn of(advertiser: &Advertiser) -> Self {
+        Self {
+            ready: advertiser.is_ready(),
+            asks_clients: advertiser.asks_clients(),
+        }
+    }
+}
+
 /// Watches our addresses.
 pub struct Watcher {
     advertiser: Advertiser,
     check: watch::Receiver<Rtc>,
+    /// What clients see of us.
+    sightings: mpsc::Receiver<Sighting>,
+    /// When a silence was last taken for a reason to look.
+    silence: Option<Instant>,
     asking: JoinSet<Heard>,
     asked: Option<Instant>,
     /// When to look again, before the next interval: something changed while somebody was asked, or
@@ -147,27 +179,32 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Goes on with what is known, by this configuration, until it is told to look again.
+    /// Goes on with what is known, by this configuration, until it is told to look again. Clients'
+    /// sightings go into the sender.
     #[must_use]
-    pub fn new(advertiser: Advertiser, rtc: &Rtc) -> (Self, Recheck) {
+    pub fn new(advertiser: Advertiser, rtc: &Rtc) -> (Self, Recheck, mpsc::Sender<Sighting>) {
         let (sender, check) = watch::channel(rtc.clone());
+        let (seen, sightings) = mpsc::channel(SIGHTINGS);
         let watcher = Self {
             advertiser,
             check,
+            sightings,
+            silence: None,
             asking: JoinSet::new(),
             asked: None,
             again: None,
             silent: false,
         };
-        (watcher, Recheck(sender))
+        (watcher, Recheck(sender), seen)
     }
 
-    /// Runs until it is dropped. `told` hears of every change, and after each answer whether what is
-    /// known will do. As long as it says that something is still to be told it is called again.
-    pub async fn run(mut self, mut told: impl FnMut(Option<Change>, bool) -> bool) {
+    /// Runs until it is dropped. `told` hears of every change, and after each answer how things stand.
+    /// As long as it says that something is still to be told it is called again.
+    pub async fn run(mut self, mut told: impl FnMut(Option<Change>, Standing) -> bool) {
         let mut netlink = Netlink::open();
         let mut owed = None;
         let mut tick = ticking(self.check.borrow().public.check_every);
+        let mut seen = Vec::new();
         loop {
             let gone = until(self.advertiser.poll_timeout());
             let again = until(self.again.filter(|_| self.asking.is_empty()));
@@ -188,11 +225,17 @@ impl Watcher {
                     self.look();
                 }
                 Some(heard) = self.asking.join_next() => self.hear(heard),
+                1.. = self.sightings.recv_many(&mut seen, SIGHTINGS_AT_ONCE) => {
+                    if !self.sight(&mut seen) {
+                        continue;
+                    }
+                }
                 () = gone => self.advertiser.handle_timeout(now()),
                 () = again => self.look(),
                 () = until(owed) => {}
             }
-            let owes = told(self.advertiser.poll_change(), self.advertiser.is_ready());
+            let standing = Standing::of(&self.advertiser);
+            let owes = told(self.advertiser.poll_change(), standing);
             owed = owes.then(|| now() + TELL_AGAIN);
         }
     }
@@ -216,6 +259,36 @@ impl Watcher {
         for family in [Family::V4, Family::V6] {
             self.ask(family, wait);
         }
+    }
+
+    /// What clients see of us; false if nothing follows from it.
+    fn sight(&mut self, seen: &mut Vec<Sighting>) -> bool {
+        let now = now();
+        let mut follows = false;
+        for sighting in seen.drain(..) {
+            follows |= match sighting {
+                Sighting::Seen { by, at } => {
+                    let learned = self.advertiser.handle_seen(by, at, now);
+                    if learned {
+                        tracing::info!(externalIP = %at, "clients of several networks see us at another address");
+                    }
+                    learned
+                }
+                Sighting::Silent { by } => {
+                    let lately = |at| now.saturating_duration_since(at) < SILENCE_EVERY;
+                    let looks = self.advertiser.asks_clients() && !self.silence.is_some_and(lately);
+                    if looks {
+                        tracing::debug!(client = %by, "a client is silent: has our address changed?");
+                        self.silence = Some(now);
+                    }
+                    looks
+                }
+            };
+        }
+        if follows {
+            self.look();
+        }
+        follows
     }
 
     /// Looks up the name, if its addresses count.
@@ -359,7 +432,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_interval_that_is_reloaded_counts_from_then_on() {
         let rtc = looked_at_each("10h");
-        let (watcher, check) = Watcher::new(Advertiser::new(rtc.clone(), 7882), &rtc);
+        let advertiser = Advertiser::new(rtc.clone(), 7882);
+        let (watcher, check, _seen) = Watcher::new(advertiser, &rtc);
         let (tell, mut looks) = mpsc::unbounded_channel();
         tokio::spawn(watcher.run(move |_, _| {
             // The test may have seen enough.

@@ -1,10 +1,11 @@
 //! Which addresses clients are told, from what is known of them, and when that changes.
 //!
 //! Owns the order of the sources (the operator's list, his `node_ip`, a name, a STUN server, the
-//! interfaces) and how much it takes to believe a change. It asks nobody; `addresses` in the shell
-//! does, and tells it what it heard.
+//! interfaces, clients) and how much it takes to believe a change. It asks nobody; `addresses` in the
+//! shell does, and media asks clients, and both tell it what they heard.
 
 pub mod query;
+mod views;
 
 use crate::config::check::Rtc;
 use crate::config::ports::Protocol;
@@ -13,6 +14,7 @@ use crate::media::transport::candidates::Candidate;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
+use views::Views;
 
 #[cfg(test)]
 mod tests;
@@ -72,6 +74,8 @@ pub enum Source {
     Stun,
     /// An interface.
     Interface,
+    /// Clients that see us there.
+    Client,
 }
 
 impl Source {
@@ -84,6 +88,7 @@ impl Source {
             Self::Name => "name",
             Self::Stun => "stun",
             Self::Interface => "interface",
+            Self::Client => "client",
         }
     }
 }
@@ -106,7 +111,8 @@ pub struct Change {
     pub candidates: Vec<Candidate>,
     /// Where each address is known from.
     pub sources: Vec<(IpAddr, Source)>,
-    /// Addresses that were told before and are not any more: calls by them may be cut off.
+    /// Addresses that were told before and are not any more: calls by them may be cut off. None that only
+    /// clients said: nobody's call is to be at the mercy of what others say.
     pub gone: Vec<IpAddr>,
 }
 
@@ -194,13 +200,16 @@ pub struct Advertiser {
     local: Vec<(Interface, Option<Instant>)>,
     named: Named,
     asked: [Asked; 2],
+    views: Views,
     told: Vec<Candidate>,
+    /// What of it only clients say.
+    told_seen: Vec<IpAddr>,
 }
 
 impl Advertiser {
     /// Knows what the configuration says.
     #[must_use]
-    pub const fn new(rtc: Rtc, udp_port: u16) -> Self {
+    pub fn new(rtc: Rtc, udp_port: u16) -> Self {
         Self {
             rtc,
             udp_port,
@@ -210,7 +219,9 @@ impl Advertiser {
                 known: None,
                 doubt: None,
             }; 2],
+            views: Views::default(),
             told: Vec::new(),
+            told_seen: Vec::new(),
         }
     }
 
@@ -225,6 +236,9 @@ impl Advertiser {
         }
         if self.rtc.public.stun_servers != before.public.stun_servers {
             self.asked = [Asked::default(); 2];
+        }
+        if !self.asks_clients() {
+            self.views = Views::default();
         }
     }
 
@@ -241,6 +255,20 @@ impl Advertiser {
         let public = &self.rtc.public;
         let known = !public.advertise.is_empty() || self.has_node_ip() || public.name.is_some();
         if known { &[] } else { &public.stun_servers }
+    }
+
+    /// Are clients to be asked at which address they see us? Where somebody else must be asked, and may be
+    /// wrong or silent; not where the configuration says it, or that there is no public one.
+    #[must_use]
+    pub fn asks_clients(&self) -> bool {
+        self.name().is_some() || !self.stun_servers().is_empty()
+    }
+
+    /// A client at `by` sees us `at` an address; true if that makes one believed which nobody else has said,
+    /// so that all who know better are to be asked again. (See `views`)
+    pub fn handle_seen(&mut self, by: IpAddr, at: IpAddr, now: Instant) -> bool {
+        let news = self.asks_clients() && self.views.handle_seen(by, at, now);
+        news && self.seen(&self.public().1).contains(&at.to_canonical())
     }
 
     /// From which address a STUN server is to be asked, if some are not to be used.
@@ -274,7 +302,12 @@ impl Advertiser {
         if ips.is_empty() {
             return Belief::Settled;
         }
-        self.named.handle(&ips.into_iter().collect::<Vec<_>>())
+        let belief = self.named.handle(&ips.into_iter().collect::<Vec<_>>());
+        if belief == Belief::Learned {
+            self.views.forget(Family::V4);
+            self.views.forget(Family::V6);
+        }
+        belief
     }
 
     /// May clients be told loopback, for they are on this machine?
@@ -289,7 +322,10 @@ impl Advertiser {
         let asked = &mut self.asked[Family::of(ip) as usize];
         let belief = match *asked {
             Asked { known, .. } if known == Some(ip) => Belief::Settled,
-            Asked { known, doubt } if known.is_none() || doubt == Some(ip) => Belief::Learned,
+            Asked { known, doubt } if known.is_none() || doubt == Some(ip) => {
+                self.views.forget(Family::of(ip));
+                Belief::Learned
+            }
             _ => {
                 asked.doubt = Some(ip);
                 return Belief::Doubted;
@@ -320,12 +356,15 @@ impl Advertiser {
     /// once may be again.
     pub fn poll_change(&mut self) -> Option<Change> {
         let candidates = self.candidates();
+        let seen = self.seen(&self.public().1);
+        let seen = std::mem::replace(&mut self.told_seen, seen);
         if candidates.is_empty() || candidates == self.told {
             return None;
         }
         let told = std::mem::replace(&mut self.told, candidates.clone());
         let is_gone = |one: &&Candidate| !candidates.iter().any(|now| now.at == one.at);
-        let gone: BTreeSet<IpAddr> = told.iter().filter(is_gone).map(|one| one.at.ip()).collect();
+        let gone = told.iter().filter(is_gone).map(|one| one.at.ip());
+        let gone: BTreeSet<IpAddr> = gone.filter(|ip| !seen.contains(ip)).collect();
         Some(Change {
             gone: gone.into_iter().collect(),
             sources: self.sources(),
@@ -336,10 +375,11 @@ impl Advertiser {
     /// Are clients told an address by which they will reach us, as far as we can know?
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let asked =
-            self.stun_servers().is_empty() || self.asked.iter().any(|one| one.known.is_some());
+        let asked = self.asked.iter().any(|one| one.known.is_some());
+        let asked = asked || self.stun_servers().is_empty();
         let named = self.name().is_none() || !self.named.known.is_empty();
-        asked && named && !self.candidates().is_empty()
+        let seen = self.views.ips().next().is_some();
+        (seen || asked && named) && !self.candidates().is_empty()
     }
 
     fn has_node_ip(&self) -> bool {
@@ -373,10 +413,19 @@ impl Advertiser {
         (Source::Stun, asked.collect())
     }
 
+    /// Where clients see us and nobody else says that we are: told beside what others say, for these may be
+    /// late, and clients may lie.
+    fn seen(&self, outside: &[IpAddr]) -> Vec<IpAddr> {
+        let known = |ip: &IpAddr| outside.contains(ip) || self.locals().contains(ip);
+        let seen = self.views.ips().filter(|ip| !known(ip));
+        seen.filter(|_| self.asks_clients()).collect()
+    }
+
     fn candidates(&self) -> Vec<Candidate> {
         let public = &self.rtc.public;
         let listed = &public.advertise;
-        let (source, outside) = self.public();
+        let (source, mut outside) = self.public();
+        outside.extend(self.seen(&outside));
         // A public address that an interface has leads to no other.
         let mapped = |family| {
             let of_list = listed.iter().map(|one| one.ip);
@@ -425,6 +474,7 @@ impl Advertiser {
     /// Where each address told is known from.
     fn sources(&self) -> Vec<(IpAddr, Source)> {
         let (source, outside) = self.public();
+        let seen = self.seen(&outside);
         let mut list: Vec<(IpAddr, Source)> = Vec::new();
         for candidate in &self.told {
             let ip = candidate.at.ip();
@@ -432,6 +482,8 @@ impl Advertiser {
                 Source::Advertise
             } else if outside.contains(&ip) {
                 source
+            } else if seen.contains(&ip) {
+                Source::Client
             } else {
                 Source::Interface
             };

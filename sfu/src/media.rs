@@ -1,6 +1,7 @@
 //! The data plane of one worker, pure: datagrams, commands and time in; datagrams and events out.
 
 pub mod message;
+pub mod sighting;
 pub mod packet;
 pub mod counters;
 

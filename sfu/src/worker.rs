@@ -22,6 +22,7 @@ use crate::faults::Faults;
 use crate::media::demux::Carrier;
 use crate::media::message::{Command, Event, PeerFailure, Side};
 use crate::media::plane::{self, Plane, Progress};
+use crate::media::sighting::Sighting;
 use crate::media::transport::candidates::Candidate;
 use crate::media::transport::framing::Taken;
 use crate::metrics::WorkerMetrics;
@@ -53,6 +54,9 @@ pub struct Setup {
     pub record: Option<record::Target>,
     /// What fails on purpose.
     pub faults: Faults,
+    /// Where goes what clients see of our address, if anybody wants to know. What has no place there is
+    /// dropped, and counted: it comes again.
+    pub sightings: Option<mpsc::Sender<Sighting>>,
 }
 
 /// Commands taken in one pass: enough for a join storm, few enough that media is not held up.
@@ -93,6 +97,9 @@ struct Worker {
     next_report: Instant,
     recorder: Option<Recorder>,
     faults: Faults,
+    sightings: Option<mpsc::Sender<Sighting>>,
+    /// Those it had no place for.
+    sightings_lost: u64,
     /// How far the clock has been made to leap.
     leapt: Duration,
 }
@@ -116,6 +123,8 @@ impl Worker {
             next_report: Instant::now(),
             recorder: None,
             faults: Faults::default(),
+            sightings: None,
+            sightings_lost: 0,
             leapt: Duration::ZERO,
         }
     }
@@ -151,6 +160,7 @@ impl Worker {
             }
             self.send(now);
             self.deliver_events();
+            self.deliver_sightings();
             self.deliver_data();
             if let Some(recorder) = &mut self.recorder {
                 recorder.end_pass(&self.plane, now);
@@ -216,6 +226,7 @@ impl Worker {
             match self.inbox.take() {
                 Some(Message::Command { command, events }) => self.apply(command, events, now),
                 Some(Message::Advertise(candidates)) => self.advertise(&candidates, now),
+                Some(Message::Inquire(on)) => self.inquire(on, now),
                 Some(Message::Connection(accepted)) => self.tcp.adopt(*accepted, now),
                 Some(Message::Relay(relay)) => self.relay = Some(relay),
                 Some(Message::Stop) => return false,
@@ -247,6 +258,13 @@ impl Worker {
             recorder.advertised(candidates, now);
         }
         self.plane.handle_advertised(candidates.to_vec());
+    }
+
+    fn inquire(&mut self, on: bool, now: Instant) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.inquiring(on, now);
+        }
+        self.plane.handle_inquiring(on, now);
     }
 
     fn receive(&mut self, now: Instant) {
@@ -381,6 +399,16 @@ impl Worker {
         }
     }
 
+    /// Hands on what clients see of our address.
+    fn deliver_sightings(&mut self) {
+        while let Some(sighting) = self.plane.poll_sighting() {
+            let sink = self.sightings.as_ref();
+            if sink.is_some_and(|sink| sink.try_send(sighting).is_err()) {
+                self.sightings_lost += 1;
+            }
+        }
+    }
+
     /// Hands data messages to the rooms, as far as these keep up. What a room has no place for stays
     /// in the channel, and so stops its sender.
     fn deliver_data(&mut self) {
@@ -420,7 +448,12 @@ impl Worker {
             self.plane.counters(),
             self.plane.population(),
             self.mux.counters(),
-            (self.tcp.count(), self.tcp.counters(), lost_relay),
+            (
+                self.tcp.count(),
+                self.tcp.counters(),
+                lost_relay,
+                self.sightings_lost,
+            ),
         );
     }
 }

@@ -149,6 +149,8 @@ struct Stage {
     clients: BTreeMap<Sender, Client>,
     /// Of every ufrag told by the plane.
     passwords: BTreeMap<String, String>,
+    /// Clients' passwords are those that were recorded.
+    secrets: bool,
     outgoing: Outgoing,
 }
 
@@ -162,6 +164,7 @@ impl Stage {
             process,
             worker,
             track: start.track,
+            inquiring: start.inquiring,
         };
         #[expect(
             clippy::disallowed_methods,
@@ -173,6 +176,7 @@ impl Stage {
             origin,
             clients: BTreeMap::new(),
             passwords: BTreeMap::new(),
+            secrets: start.secrets,
             outgoing: Outgoing::default(),
         }
     }
@@ -183,6 +187,7 @@ impl Stage {
             Entry::Command(command) => self.command(command, now),
             Entry::Datagram(datagram) => self.datagram(&datagram, now),
             Entry::Advertised(candidates) => self.plane.handle_advertised(candidates),
+            Entry::Inquiring(on) => self.plane.handle_inquiring(on, now),
             Entry::PathLost(path) => self.plane.handle_path_lost(path, now),
             Entry::FanOut => self.fan_out(now),
             Entry::Absence(nanos) => self.plane.excuse(Duration::from_nanos(nanos)),
@@ -262,7 +267,7 @@ impl Stage {
                 return self.handshake((path, sender), (before, after), now);
             }
             (Form::Handshake { .. }, None) => client::foreign_record(),
-            (Form::Check { authentic: true }, _) => resigned(bytes, &self.passwords),
+            (Form::Check { authentic: true }, _) => resigned(bytes, &self.passwords, self.secrets),
             (Form::Media { seq }, Some(sender)) => self.client(sender, now).media(bytes, seq),
             (Form::Control, Some(sender)) => self.client(sender, now).control(bytes),
             (Form::Refused(Reason::Repeated | Reason::Limit), Some(sender)) => {

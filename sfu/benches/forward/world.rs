@@ -64,6 +64,7 @@ impl World {
             process: 0,
             worker: 0,
             track: Default::default(),
+            inquiring: false,
         };
         let mut world = Self {
             plane: Plane::new(setup, [7; 32]),

@@ -1,15 +1,9 @@
 //! The question to a STUN server, what is our address as you see it, and its answer. (RFC 8489)
 
-use crate::media::demux::{STUN_BINDING_REQUEST, STUN_COOKIE, STUN_HEADER, StunAttributes};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-/// Type of a binding success response. (RFC 8489 §5)
-const SUCCESS: u16 = 0x0101;
-/// Type of XOR-MAPPED-ADDRESS. (RFC 8489 §14.2)
-const XOR_MAPPED_ADDRESS: u16 = 0x0020;
-
-/// What tells one question's answer from another's, and from what somebody else makes up.
-pub type Transaction = [u8; 12];
+use crate::media::demux::{STUN_BINDING_REQUEST, STUN_COOKIE, STUN_HEADER};
+pub use crate::media::transport::ice::stun::Transaction;
+use crate::media::transport::ice::stun::response::Response;
+use std::net::SocketAddr;
 
 /// A question.
 #[must_use]
@@ -24,34 +18,9 @@ pub fn request(transaction: &Transaction) -> [u8; STUN_HEADER] {
 /// Our address in the answer to that question; `None` for anything else.
 #[must_use]
 pub fn mapped(message: &[u8], transaction: &Transaction) -> Option<SocketAddr> {
-    let header = message.first_chunk::<STUN_HEADER>()?;
-    let expected = [
-        &SUCCESS.to_be_bytes()[..],
-        &header[2..4],
-        &STUN_COOKIE,
-        transaction,
-    ];
-    if header[..] != expected.concat() {
-        return None;
-    }
-    let (_, _, value) =
-        StunAttributes::of(message).find(|&(kind, _, _)| kind == XOR_MAPPED_ADDRESS)?;
-    let mask = &header[4..];
-    let port = u16::from_be_bytes([*value.get(2)? ^ mask[0], *value.get(3)? ^ mask[1]]);
-    let ip = match (value.get(1)?, value.len()) {
-        (1, 8) => IpAddr::V4(Ipv4Addr::from(unmasked::<4>(value, mask)?)),
-        (2, 20) => IpAddr::V6(Ipv6Addr::from(unmasked::<16>(value, mask)?)),
-        _ => return None,
-    };
-    Some(SocketAddr::new(ip, port))
-}
-
-fn unmasked<const N: usize>(value: &[u8], mask: &[u8]) -> Option<[u8; N]> {
-    let mut address = *value.get(4..)?.first_chunk::<N>()?;
-    for (byte, mask) in address.iter_mut().zip(mask) {
-        *byte ^= mask;
-    }
-    Some(address)
+    let response = Response::parse(message).ok()?;
+    let ours = response.transaction == *transaction && response.error.is_none();
+    response.mapped.filter(|_| ours)
 }
 
 #[cfg(test)]

@@ -46,6 +46,12 @@ impl World {
             .handle_asked(ip.parse().expect("an address"))
     }
 
+    /// A client of this network sees us there.
+    fn seen(&mut self, by: &str, at: &str) -> bool {
+        let ip = |text: &str| text.parse().expect("an address");
+        self.advertiser.handle_seen(ip(by), ip(at), self.now)
+    }
+
     fn after(&mut self, ms: u64) {
         self.now += Duration::from_millis(ms);
         self.advertiser.handle_timeout(self.now);
@@ -361,4 +367,78 @@ fn another_configuration_counts_at_once_and_opens_no_other_port() {
     assert!(!world.advertiser.is_ready());
     assert_eq!(world.asked("203.0.113.9"), Belief::Learned);
     assert_eq!(world.told().as_deref(), Some("203.0.113.9:7882"));
+}
+
+const SERVERS: &str = "use_external_ip: true, stun_servers: [stun.example.org]";
+const CLIENTS: [&str; 2] = ["192.0.2.1", "198.51.100.1"];
+
+#[test]
+fn what_clients_see_is_told_beside_what_others_say_and_goes_when_these_know_better() {
+    let mut world = World::new(SERVERS);
+    world.interfaces(&[("eth0", "192.168.1.2")]);
+    world.asked("203.0.113.7");
+    assert_eq!(world.told().as_deref(), Some("203.0.113.7:7882"));
+    assert!(!world.seen(CLIENTS[0], "203.0.113.8"));
+    assert_eq!(world.told(), None, "one word is not enough");
+    assert!(world.seen(CLIENTS[1], "203.0.113.8"));
+    let change = world.advertiser.poll_change().expect("a change");
+    let from = |ip: &str, source| (ip.parse::<IpAddr>().expect("an address"), source);
+    assert_eq!(
+        change.sources,
+        [
+            from("203.0.113.7", Source::Stun),
+            from("203.0.113.8", Source::Client)
+        ]
+    );
+    assert!(change.gone.is_empty());
+    // Said twice, it is believed.
+    world.asked("203.0.113.9");
+    world.asked("203.0.113.9");
+    let change = world.advertiser.poll_change().expect("a change");
+    assert_eq!(change.sources, [from("203.0.113.9", Source::Stun)]);
+    // Calls are sent away from what a server said, and not from what clients did.
+    assert_eq!(change.gone, [from("203.0.113.7", Source::Stun).0]);
+    assert!(!world.seen(CLIENTS[0], "203.0.113.8"), "said before that");
+}
+
+#[test]
+fn clients_make_a_server_ready_that_nobody_else_knows_and_tell_nothing_new_of_known_addresses() {
+    let mut world = World::new(SERVERS);
+    world.interfaces(&[("eth0", "192.168.1.2"), ("eth1", "203.0.113.1")]);
+    world.told();
+    assert!(!world.advertiser.is_ready());
+    for at in ["203.0.113.1", "203.0.113.7"] {
+        for by in CLIENTS {
+            world.seen(by, at);
+        }
+        let expected = (at == "203.0.113.7").then_some("203.0.113.7:7882");
+        assert_eq!(world.told().as_deref(), expected, "{at}");
+    }
+    assert!(world.advertiser.is_ready());
+}
+
+#[test]
+fn clients_are_not_asked_where_the_configuration_says_the_address_or_that_there_is_none() {
+    for (yaml, asks) in [
+        (SERVERS, true),
+        ("use_external_ip: true", true),
+        ("node_ip: home.example.org", true),
+        ("", false),
+        ("node_ip: 203.0.113.7", false),
+        ("use_external_ip: true, advertise: [203.0.113.7]", false),
+    ] {
+        let mut world = World::new(yaml);
+        world.interfaces(&[("eth0", "192.168.1.2")]);
+        world.told();
+        assert_eq!(world.advertiser.asks_clients(), asks, "{yaml}");
+        let believed = CLIENTS.map(|by| world.seen(by, "203.0.113.8"));
+        assert_eq!(believed, [false, asks], "{yaml}");
+        assert_eq!(world.told().is_some(), asks, "{yaml}");
+    }
+    let mut world = World::new(SERVERS);
+    world.interfaces(&[("eth0", "192.168.1.2")]);
+    let _ = CLIENTS.map(|by| world.seen(by, "203.0.113.8"));
+    assert_eq!(world.told().as_deref(), Some("203.0.113.8:7882"));
+    world.advertiser.handle_configuration(rtc(""));
+    assert_eq!(world.told().as_deref(), Some("192.168.1.2:7882"));
 }

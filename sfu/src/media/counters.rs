@@ -13,6 +13,9 @@ pub struct Counters {
     pub data: Data,
     /// Datagrams and packets thrown away, by reason.
     pub dropped: Dropped,
+    /// Questions to clients at which address they see us.
+    #[serde(default)]
+    pub questions: Questions,
 }
 
 /// Packets and bytes, headers included, IP and UDP not.
@@ -66,6 +69,19 @@ pub struct Data {
     pub messages_out: u64,
     /// Their bytes.
     pub bytes_out: u64,
+}
+
+/// Questions to clients at which address they see us.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Questions {
+    /// Sent.
+    pub asked: u64,
+    /// Answered with an address.
+    pub answered: u64,
+    /// Answered with an error: not asked again.
+    pub refused: u64,
+    /// Answers, and silences, nobody took: too many waited.
+    pub lost: u64,
 }
 
 /// Reasons for throwing something away.

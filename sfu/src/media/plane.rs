@@ -15,6 +15,7 @@ mod reports;
 pub mod opened;
 mod receive;
 mod strays;
+mod sightings;
 mod witness;
 mod data;
 
@@ -24,6 +25,7 @@ use crate::media::demux::{Demux, Path};
 use crate::media::forward::feedback::Resend;
 use crate::media::message::{Command, Event};
 use crate::media::pacer::{Arena, Run};
+use crate::media::sighting::Sighting;
 use crate::media::transport::candidates::{self, Candidate};
 use crate::media::transport::dtls;
 use data::Data;
@@ -59,6 +61,8 @@ pub struct Setup {
     pub worker: u8,
     /// How tracks are received.
     pub track: TrackSettings,
+    /// Ask clients at which address they see us.
+    pub inquiring: bool,
 }
 
 /// Is there more to send after what the arena holds?
@@ -81,6 +85,15 @@ pub struct Population {
     pub copies: u64,
 }
 
+/// Lists that are kept for their allocations.
+#[derive(Default)]
+struct Kept {
+    /// What one NACK asks for again.
+    resends: Vec<Resend>,
+    /// What one upstream lost.
+    lost: Vec<u16>,
+}
+
 /// One worker's media.
 pub struct Plane {
     setup: Setup,
@@ -101,13 +114,11 @@ pub struct Plane {
     data: Data,
     arena: Arena<Path>,
     events: VecDeque<Event>,
+    sightings: VecDeque<Sighting>,
     counters: Counters,
     witness: Witness,
     strays: Strays,
-    /// Kept for its allocation: what one NACK asks for again.
-    resends: Vec<Resend>,
-    /// Kept for its allocation: what one upstream lost.
-    lost: Vec<u16>,
+    kept: Kept,
     /// When the last pass began.
     woke: Option<Instant>,
 }
@@ -140,11 +151,11 @@ impl Plane {
             data: Data::default(),
             arena: Arena::default(),
             events: VecDeque::new(),
+            sightings: VecDeque::new(),
             counters: Counters::default(),
             witness: Witness::default(),
             strays: Strays::default(),
-            resends: Vec::new(),
-            lost: Vec::new(),
+            kept: Kept::default(),
             woke: None,
         }
     }
@@ -233,6 +244,20 @@ impl Plane {
         }
     }
 
+    /// Clients are asked from now on at which address they see us, or are not any more.
+    pub fn handle_inquiring(&mut self, on: bool, now: Instant) {
+        self.setup.inquiring = on;
+        for index in self.peers.indices() {
+            let Some(peer) = self.peers.at_mut(index) else {
+                continue;
+            };
+            for (_, connection) in peer.connections.iter_mut() {
+                connection.transport.inquire(on);
+            }
+            self.reschedule(index, now);
+        }
+    }
+
     /// What carried a path is gone: nothing comes or goes by it any more.
     pub fn handle_path_lost(&mut self, path: Path, now: Instant) {
         let Some(sender) = self.demux.forget(&path) else {
@@ -273,6 +298,11 @@ impl Plane {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// The next thing that a client's end of its path tells of ours.
+    pub fn poll_sighting(&mut self) -> Option<Sighting> {
+        self.sightings.pop_front()
     }
 
     /// What is to be sent now, in runs to one destination each.

@@ -44,6 +44,8 @@ pub enum Entry {
     PathLost(Path),
     /// Clients were told other candidates from then on.
     Advertised(Vec<Candidate>),
+    /// Clients were asked from then on at which address they see us, or were not.
+    Inquiring(bool),
     /// What had been received was forwarded.
     FanOut,
     /// The media thread had stood still for so long, in nanoseconds.
@@ -75,6 +77,9 @@ pub struct Start {
     pub place: [u8; 3],
     /// How tracks are received.
     pub track: TrackSettings,
+    /// Clients were asked at which address they see us.
+    #[serde(default)]
+    pub inquiring: bool,
     /// Payloads and passwords were kept.
     pub secrets: bool,
 }
@@ -90,6 +95,7 @@ impl Start {
             advertised: setup.advertised.clone(),
             place: [setup.node, setup.process, setup.worker],
             track: setup.track,
+            inquiring: setup.inquiring,
             secrets,
         }
     }
@@ -217,6 +223,7 @@ pub fn write(entry: &Entry, at: Duration, out: &mut Vec<u8>) {
         Entry::Absence(_) => 10,
         Entry::PathLost(_) => 11,
         Entry::Advertised(_) => 12,
+        Entry::Inquiring(_) => 13,
     };
     let nanos = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
     out.push(tag);
@@ -246,6 +253,7 @@ pub fn write(entry: &Entry, at: Duration, out: &mut Vec<u8>) {
         Entry::Absence(away) => serde_json::to_writer(&mut *out, away),
         Entry::PathLost(path) => serde_json::to_writer(&mut *out, path),
         Entry::Advertised(candidates) => serde_json::to_writer(&mut *out, candidates),
+        Entry::Inquiring(on) => serde_json::to_writer(&mut *out, on),
     };
     let len = out.len() - start;
     if written.is_err() || len > BODY_MAX {
@@ -326,6 +334,7 @@ fn read(tag: u8, body: &[u8]) -> Option<Entry> {
         10 => Entry::Absence(serde_json::from_slice(body).ok()?),
         11 => Entry::PathLost(serde_json::from_slice(body).ok()?),
         12 => Entry::Advertised(serde_json::from_slice(body).ok()?),
+        13 => Entry::Inquiring(serde_json::from_slice(body).ok()?),
         _ => return None,
     })
 }

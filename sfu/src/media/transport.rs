@@ -19,6 +19,8 @@ use crate::media::pacer::Arena;
 use bytes::Bytes;
 use data_channel::{Channels, Sent};
 use dtls::{Dtls, Keying, Output};
+use ice::inquiry::{self, Question};
+use ice::stun::response::Response;
 use ice::{Credentials, Ice, State, stun};
 use negotiation::Remote;
 use serde::{Deserialize, Serialize};
@@ -83,11 +85,15 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// A transport that waits for checks.
+    /// A transport that waits for checks; its own questions are known by `name`, which is nobody else's.
     #[must_use]
-    pub fn new(credentials: Credentials, shared: &dtls::Shared, now: Instant) -> Self {
+    pub fn new(
+        (credentials, name): (Credentials, [u8; 8]),
+        shared: &dtls::Shared,
+        now: Instant,
+    ) -> Self {
         Self {
-            ice: Ice::new(credentials, now),
+            ice: Ice::new(credentials, name, now),
             dtls: Dtls::new(shared, now),
             srtp: None,
             channels: None,
@@ -136,15 +142,23 @@ impl Transport {
         self.kept.take()
     }
 
-    /// New credentials for an ICE restart; keys and path stay until the new ones are used. The
-    /// client's new ufrag is not known yet if it is we who restart.
-    pub fn restart(&mut self, credentials: Credentials, remote_ufrag: Option<&str>) {
-        self.ice.restart(credentials, remote_ufrag);
+    /// New credentials for an ICE restart; keys and path stay until the new ones are used. Those of the
+    /// client come with its description.
+    pub fn restart(&mut self, credentials: Credentials) {
+        self.ice.restart(credentials);
+    }
+
+    /// Is the client to be asked now and then at which address it sees us?
+    pub const fn inquire(&mut self, on: bool) {
+        self.ice.inquire(on);
     }
 
     /// The client's side, from its description.
     pub fn set_remote(&mut self, remote: &Remote) {
-        self.ice.set_remote(&remote.ufrag);
+        self.ice.set_remote(Credentials {
+            ufrag: remote.ufrag.clone(),
+            pwd: remote.pwd.clone(),
+        });
         let sha256 = remote
             .fingerprints
             .iter()
@@ -187,6 +201,25 @@ impl Transport {
         let answer = self.ice.handle_binding(request, path, slot, now);
         arena.commit(answer.len);
         answer.verdict == ice::Verdict::Accepted
+    }
+
+    /// Takes the answer to a question of ours.
+    pub fn handle_response(
+        &mut self,
+        response: &Response<'_>,
+        path: Path,
+        now: Instant,
+    ) -> inquiry::Reply {
+        self.ice.handle_response(response, path, now)
+    }
+
+    /// Asks the client how it sees us, if it is time to.
+    pub fn poll_question(&mut self, arena: &mut Arena<Path>, now: Instant) -> Option<Question> {
+        let path = self.ice.question_due(now).filter(|_| !self.dead)?;
+        let slot = arena.slot(path, inquiry::QUESTION_MAX)?;
+        let question = self.ice.ask(slot, now);
+        arena.commit(question.len);
+        Some(question)
     }
 
     /// Takes a DTLS datagram and answers by the path it came; false once the handshake has failed.

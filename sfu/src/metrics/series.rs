@@ -554,6 +554,11 @@ fn threads(shelf: &Shelf, workers: &[WorkerMetrics]) {
         "Clients found at a new address by their keys",
         label,
     );
+    let questions = shelf.counters(
+        "foci_address_questions_total",
+        "Questions to clients at which address they see us",
+        &["worker", "result"],
+    );
     let busy = shelf.counters(
         "foci_worker_busy_ns_total",
         "Nanoseconds not waiting",
@@ -582,6 +587,10 @@ fn threads(shelf: &Shelf, workers: &[WorkerMetrics]) {
         count(&segments, &worker.gso_segments);
         count(&strays, &worker.strays_found);
         count(&busy, &worker.busy_ns);
+        for (result, total) in worker.questions.by_result() {
+            let series = questions.with_label_values(&[index.as_str(), result]);
+            series.inc_by(total);
+        }
         for reason in DropReason::ALL {
             let series = dropped.with_label_values(&[index.as_str(), reason.label()]);
             series.inc_by(worker.drops(reason).value());

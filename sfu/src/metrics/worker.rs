@@ -211,8 +211,36 @@ pub struct Counters {
     pub tcp: Connections,
     /// Clients found again by their keys, at an address that had passed no check.
     pub strays_found: Counter,
+    /// Questions to clients at which address they see us.
+    pub questions: Questions,
     /// Time not spent waiting.
     pub busy_ns: Counter,
+}
+
+/// Questions to clients at which address they see us.
+#[derive(Debug, Default)]
+pub struct Questions {
+    /// Sent.
+    pub asked: Counter,
+    /// Answered with an address.
+    pub answered: Counter,
+    /// Answered with an error.
+    pub refused: Counter,
+    /// Answers nobody took: too many waited.
+    pub lost: Counter,
+}
+
+impl Questions {
+    /// Each with the value of its label `result`.
+    #[must_use]
+    pub fn by_result(&self) -> [(&'static str, u64); 4] {
+        [
+            ("asked", self.asked.value()),
+            ("answered", self.answered.value()),
+            ("refused", self.refused.value()),
+            ("lost", self.lost.value()),
+        ]
+    }
 }
 
 impl Counters {

@@ -69,9 +69,11 @@ impl Surroundings {
                 process: 0,
                 worker: 0,
                 track: TrackSettings::default(),
+                inquiring: false,
             },
             record: None,
             faults: Faults::default(),
+            sightings: None,
         };
         let (workers, _threads) = Workers::start(&setup, &metrics, [1; 32]).expect("started");
         let secret = proto::token::Secret::new("open-sesame-open-sesame-open-sesame");

@@ -1,10 +1,11 @@
 //! Wires what watches our addresses to those who must know them.
 
-use crate::addresses::{self, Recheck, Watcher};
+use crate::addresses::{self, Recheck, Standing, Watcher};
 use crate::advertise::{Advertiser, Change, Source};
 use crate::config::check::Rtc;
 use crate::http::admin::Readiness;
 use crate::media::message::PathTransport;
+use crate::media::sighting::Sighting;
 use crate::media::transport::candidates::Candidate;
 use crate::rooms::{Rooms, Surroundings};
 use crate::server::ServeError;
@@ -12,11 +13,15 @@ use crate::server::relay::Relay;
 use crate::worker::Workers;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
+use tokio::sync::mpsc;
 
 /// How clients reach media, as far as it is known when the server starts.
 pub(super) struct Reach {
     watcher: Watcher,
-    ready: bool,
+    /// How things stand at the start.
+    pub(super) standing: Standing,
+    /// Where media puts what clients see of us.
+    pub(super) sightings: mpsc::Sender<Sighting>,
     /// The UDP port in use.
     pub(super) udp_port: u16,
     /// What clients are told first; empty if somebody is still to be asked.
@@ -45,11 +50,12 @@ impl Reach {
         if first.is_none() && !asks {
             return Err(ServeError::NoAddress);
         }
-        let ready = advertiser.is_ready();
-        let (watcher, check) = Watcher::new(advertiser, rtc);
+        let standing = Standing::of(&advertiser);
+        let (watcher, check, sightings) = Watcher::new(advertiser, rtc);
         Ok(Self {
             watcher,
-            ready,
+            standing,
+            sightings,
             udp_port,
             first,
             check,
@@ -77,13 +83,18 @@ impl Reach {
         if let Some(first) = &self.first {
             count(first, false);
         }
-        readiness.set_reachable(self.ready);
+        readiness.set_reachable(self.standing.ready);
         relay.answer_for(&readiness);
         let tries = rtc.public.tries;
         // A change that a worker had no place for.
         let mut owed: Option<Change> = None;
-        tokio::spawn(self.watcher.run(move |change, reachable| {
-            readiness.set_reachable(reachable);
+        let mut inquiring = self.standing.asks_clients;
+        tokio::spawn(self.watcher.run(move |change, standing| {
+            readiness.set_reachable(standing.ready);
+            if inquiring != standing.asks_clients && workers.inquire(standing.asks_clients).is_ok()
+            {
+                inquiring = standing.asks_clients;
+            }
             match change {
                 None => relay.look(),
                 Some(change) => {
@@ -100,7 +111,7 @@ impl Reach {
                 }
             }
             let _ = owed.take_if(|change| tell(change, &workers, &rooms));
-            owed.is_some()
+            owed.is_some() || inquiring != standing.asks_clients
         }));
     }
 }

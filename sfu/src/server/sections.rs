@@ -155,6 +155,7 @@ pub(super) fn media(
         plane: plane::Setup {
             dtls: Arc::new(dtls),
             advertised: reach.candidates(),
+            inquiring: reach.standing.asks_clients,
             node: 0,
             process: 0,
             worker: 0,
@@ -170,5 +171,6 @@ pub(super) fn media(
         },
         record,
         faults: faults.clone(),
+        sightings: Some(reach.sightings.clone()),
     })
 }

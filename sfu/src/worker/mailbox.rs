@@ -28,6 +28,8 @@ pub enum Message {
     },
     /// Clients are told these candidates from now on.
     Advertise(Arc<[Candidate]>),
+    /// Clients are asked from now on at which address they see us, or are not.
+    Inquire(bool),
     /// A media connection of a client whose peer is here.
     Connection(Box<Accepted>),
     /// The way to and from the TURN server in this process.

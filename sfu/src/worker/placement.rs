@@ -83,6 +83,7 @@ impl Workers {
         let mut worker = Worker::new(plane, (mux, tcp), (poll, inbox), metrics.worker(0));
         worker.recorder = recorder.transpose()?;
         worker.faults = setup.faults.clone();
+        worker.sightings = setup.sightings.clone();
         let alive = Arc::new(AtomicBool::new(true));
         let thread = std::thread::Builder::new().name("media-0".into()).spawn({
             let running = Running(Arc::clone(&alive));
@@ -160,6 +161,19 @@ impl Workers {
         for handle in self.workers.iter() {
             let message = Message::Advertise(Arc::clone(&candidates));
             told = told.and(handle.outbox.send(message).map_err(|_: Refused| Overloaded));
+        }
+        told
+    }
+
+    /// Tells all workers whether clients are to be asked at which address they see us.
+    ///
+    /// # Errors
+    /// [`Overloaded`] if one of them does not take it: try again.
+    pub fn inquire(&self, on: bool) -> Result<(), Overloaded> {
+        let mut told = Ok(());
+        for handle in self.workers.iter() {
+            let sent = handle.outbox.send(Message::Inquire(on));
+            told = told.and(sent.map_err(|_: Refused| Overloaded));
         }
         told
     }

@@ -229,6 +229,10 @@ impl Recorder {
         self.push(&Entry::Advertised(candidates.to_vec()), now);
     }
 
+    pub(super) fn inquiring(&mut self, on: bool, now: Instant) {
+        self.push(&Entry::Inquiring(on), now);
+    }
+
     pub(super) fn path_lost(&mut self, path: Path, now: Instant) {
         self.push(&Entry::PathLost(path), now);
     }

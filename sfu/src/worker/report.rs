@@ -12,7 +12,7 @@ pub(super) fn publish(
     counters: &Counters,
     population: Population,
     udp: UdpCounters,
-    (connections, tcp, lost_relay): (usize, TcpCounters, u64),
+    (connections, tcp, lost_relay, lost_sightings): (usize, TcpCounters, u64, u64),
 ) {
     let traffic = &counters.traffic;
     metrics.received.packets.set(traffic.packets_in);
@@ -25,6 +25,11 @@ pub(super) fn publish(
     sent.repeated_packets.set(traffic.retransmitted_out);
     sent.repeated_bytes.set(traffic.retransmitted_bytes_out);
     metrics.strays_found.set(traffic.strays_found);
+    let questions = &counters.questions;
+    metrics.questions.asked.set(questions.asked);
+    metrics.questions.answered.set(questions.answered);
+    metrics.questions.refused.set(questions.refused);
+    metrics.questions.lost.set(questions.lost + lost_sightings);
     let feedback = &counters.feedback;
     metrics.feedback_in.nacks.set(feedback.nacks_in);
     metrics.feedback_in.plis.set(feedback.plis_in);

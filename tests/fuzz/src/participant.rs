@@ -158,6 +158,7 @@ impl World {
             process: 0,
             worker: 0,
             track: Default::default(),
+            inquiring: true,
         };
         let mut world = Self {
             now,

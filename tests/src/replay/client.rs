@@ -3,6 +3,8 @@
 use crate::{check, shake};
 use dimpl::Dtls;
 use sfu::media::demux::{STUN_HEADER, StunAttributes, username};
+use sfu::media::record::redact;
+use sfu::media::transport::ice::stun::response::Response;
 use sfu::media::transport::srtp::{OVERHEAD_MAX, Opener, Sealer};
 use sfu::rtp::header::Header;
 use sfu::units::ExtSeq;
@@ -149,8 +151,19 @@ pub(super) fn foreign_record() -> Vec<u8> {
 }
 
 /// A check signed with the password that the plane now has for its ufrag.
-pub(super) fn resigned(recorded: &[u8], passwords: &BTreeMap<String, String>) -> Vec<u8> {
-    let Some(password) = username(recorded).and_then(|ufrag| passwords.get(ufrag)) else {
+pub(super) fn resigned(
+    recorded: &[u8],
+    passwords: &BTreeMap<String, String>,
+    secrets: bool,
+) -> Vec<u8> {
+    let password = if Response::is_one(recorded) {
+        // To a question, which was signed with what the client's description says here.
+        Some(redact::PASSWORD).filter(|_| !secrets)
+    } else {
+        let known = username(recorded).and_then(|ufrag| passwords.get(ufrag));
+        known.map(String::as_str)
+    };
+    let Some(password) = password else {
         return recorded.to_vec();
     };
     let mut message = recorded[..STUN_HEADER].to_vec();

@@ -18,6 +18,7 @@ fn record(last: Option<Entry>) -> Vec<u8> {
         advertised: Vec::new(),
         place: [0; 3],
         track: Default::default(),
+        inquiring: false,
         secrets: false,
     });
     let setup = PeerSetup {

@@ -142,6 +142,7 @@ impl Server {
             process: 0,
             worker: 0,
             track: Default::default(),
+            inquiring: false,
         };
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());

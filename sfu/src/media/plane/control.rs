@@ -105,7 +105,9 @@ impl Plane {
             self.counters.dropped.limit += 1;
             return None;
         }
-        let mut transport = Transport::new(credentials, &self.setup.dtls, now);
+        let named = (credentials, self.rng.random());
+        let mut transport = Transport::new(named, &self.setup.dtls, now);
+        transport.inquire(self.setup.inquiring);
         if self.witness.keys.is_some() {
             transport.keep_keys();
         }
@@ -168,25 +170,23 @@ impl Plane {
         let candidates = candidates::host(&self.setup.advertised, peer.told);
         let restart = peer.negotiation.restarting(sdp);
         let connection = peer.connections.up();
-        let fresh = restart.is_some() || !connection.described;
+        let fresh = restart || !connection.described;
         let credentials = match restart {
-            Some(_) => Credentials::random(place, &mut self.rng, &mut self.secrets),
-            None => connection.transport.credentials().clone(),
+            true => Credentials::random(place, &mut self.rng, &mut self.secrets),
+            false => connection.transport.credentials().clone(),
         };
         let local = connection.local(&credentials, candidates);
         match peer.negotiation.handle_offer(sdp, &local, now) {
             Ok(answered) => {
                 connection.described = true;
                 // Only now: a refused offer must leave the credentials in force.
-                if let Some(remote_ufrag) = &restart {
+                if restart {
                     let side = Side::Publisher;
                     let sender = Sender { peer: id, side };
                     if self.demux.insert(&credentials.ufrag, sender).is_err() {
                         self.counters.dropped.limit += 1;
                     }
-                    connection
-                        .transport
-                        .restart(credentials, Some(remote_ufrag));
+                    connection.transport.restart(credentials);
                 }
                 connection.transport.set_remote(&answered.remote);
                 self.apply_answer(index, &answered, now);

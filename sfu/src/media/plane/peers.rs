@@ -53,6 +53,11 @@ impl Peers {
         self.slots.iter_mut().filter_map(Option::as_deref_mut)
     }
 
+    /// The indices that peers may have now.
+    pub(super) fn indices(&self) -> std::ops::Range<u32> {
+        0..self.slots.len() as u32
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
     }

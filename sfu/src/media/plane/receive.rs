@@ -9,6 +9,7 @@ use crate::media::peer::uplink::{Recognised, Stream};
 use crate::media::transport::Change;
 use crate::media::transport::candidates::Candidate;
 use crate::media::transport::ice::stun;
+use crate::media::transport::ice::stun::response::Response;
 use crate::rtp::extension::Extensions;
 use crate::rtp::header::Header;
 use crate::rtp::rtcp::{self, Packet, ReportBlock};
@@ -17,6 +18,9 @@ use std::time::Instant;
 
 impl Plane {
     pub(super) fn handle_stun(&mut self, path: Path, datagram: &[u8], now: Instant) {
+        if Response::is_one(datagram) {
+            return self.handle_response(path, datagram, now);
+        }
         let sender = username(datagram).and_then(|ufrag| self.demux.by_ufrag(ufrag));
         let (Some(sender), Ok(request)) = (sender, stun::Request::parse(datagram)) else {
             self.counters.dropped.stun += 1;
@@ -340,7 +344,7 @@ impl Plane {
             return;
         };
         let mut asked = 0;
-        self.resends.clear();
+        self.kept.resends.clear();
         let lost = lost.inspect(|_| asked += 1);
         let Some(fanout) = self.tracks.at_mut(stream.track) else {
             return;
@@ -348,9 +352,9 @@ impl Plane {
         let source = fanout.source();
         stream
             .downstream
-            .handle_nack(lost, &source, &mut self.resends, now);
+            .handle_nack(lost, &source, &mut self.kept.resends, now);
         self.counters.feedback.nacks_in += asked;
-        for resend in &self.resends {
+        for resend in &self.kept.resends {
             let Some((path, sealer)) = peer.connections.down().transport.sending() else {
                 return;
             };

@@ -27,6 +27,7 @@ impl Plane {
         for (_, connection) in peer.connections.iter_mut() {
             connection.transport.handle_timeout(&mut self.arena, now);
         }
+        self.ask(index, now);
         self.touch_data(index);
         self.tell_changes(index, now);
         self.ask_publishers(index, now);
@@ -76,16 +77,16 @@ impl Plane {
             let track = &mut fanout.track;
             track.handle_timeout(now);
             for spatial in 0..SPATIAL_LAYERS as u8 {
-                self.lost.clear();
-                track.poll_nacks(spatial, rtt, now, &mut self.lost);
+                self.kept.lost.clear();
+                track.poll_nacks(spatial, rtt, now, &mut self.kept.lost);
                 let Some(layer) = track.layer_mut(spatial) else {
                     continue;
                 };
                 let key_frame = layer.poll_key_frame_request(now);
                 let media = layer.setup().ssrc;
-                if !self.lost.is_empty() {
-                    self.counters.feedback.nacks_out += self.lost.len() as u64;
-                    let lost = &self.lost;
+                if !self.kept.lost.is_empty() {
+                    self.counters.feedback.nacks_out += self.kept.lost.len() as u64;
+                    let lost = &self.kept.lost;
                     seal(
                         &mut peer.connections.up().transport,
                         &mut self.arena,

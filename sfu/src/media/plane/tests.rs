@@ -9,6 +9,7 @@ mod hostile;
 mod joining;
 mod paths;
 mod repair;
+mod sightings;
 mod strays;
 mod world;
 mod witness;

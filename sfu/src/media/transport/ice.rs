@@ -1,19 +1,22 @@
 //! One peer's ICE-lite agent: it answers checks, follows the client's path, watches its consent.
 //!
-//! Owns credentials, valid paths, the selected one and the state of the connection. It never sends
-//! a check, has no candidates (those are text, `candidates.rs`), and trusts an address only after a
-//! check from it was signed with our password, or media from it sealed with the client's keys. Called
-//! by the transport for every STUN datagram and for everything else that has been authenticated.
+//! Owns credentials, valid paths, the selected one and the state of the connection. It has no
+//! candidates (those are text, `candidates.rs`), and trusts an address only after a check from it was
+//! signed with our password, or media from it sealed with the client's keys. It checks nothing itself,
+//! but may ask a client how that sees us (`inquiry.rs`). Called by the transport for every STUN datagram
+//! and for everything else that has been authenticated.
 //!
 //! Inputs are `handle_*`; what changed is fetched with [`Ice::poll_event`].
 
 use crate::media::demux::{Path, Place, ice_chars};
 use crate::media::message::{DISCONNECTED_AFTER, FAILED_AFTER};
+use inquiry::Inquiry;
 use rand::Rng;
 use std::fmt;
 use std::time::{Duration, Instant};
 
 pub mod stun;
+pub mod inquiry;
 
 #[cfg(test)]
 mod tests;
@@ -30,12 +33,12 @@ const SILENT_AFTER: Duration = Duration::from_secs(8);
 /// Characters of a password of ours: 144 bits. (RFC 8839 §5.4 wants 128)
 const PASSWORD_CHARS: usize = 24;
 
-/// Our ufrag and password for one ICE session.
+/// The ufrag and password of one half of an ICE session.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// Names the place of the peer too.
+    /// Ours names the place of the peer too.
     pub ufrag: String,
-    /// Signs checks and answers; a secret.
+    /// Signs checks of it and answers to them; a secret.
     pub pwd: String,
 }
 
@@ -59,12 +62,12 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// One ICE session: ours with its key, and the client's name for its half.
+/// One ICE session: our half with its key, and the client's.
 #[derive(Debug)]
 struct Side {
     local: Credentials,
     key: stun::Key,
-    remote_ufrag: Option<String>,
+    remote: Option<Credentials>,
 }
 
 impl Side {
@@ -72,7 +75,7 @@ impl Side {
         Self {
             key: stun::Key::new(&local.pwd),
             local,
-            remote_ufrag: None,
+            remote: None,
         }
     }
 
@@ -82,7 +85,7 @@ impl Side {
             return false;
         };
         let (ours, theirs) = (&username[..at], &username[at + 1..]);
-        let expected = self.remote_ufrag.as_deref().map(str::as_bytes);
+        let expected = self.remote.as_ref().map(|remote| remote.ufrag.as_bytes());
         ours == self.local.ufrag.as_bytes() && expected.is_none_or(|expected| theirs == expected)
     }
 }
@@ -206,14 +209,16 @@ pub struct Ice {
     selection: Selection,
     consent: Consent,
     told: Told,
+    inquiry: Inquiry,
     counts: Counts,
 }
 
 impl Ice {
-    /// Waits for checks.
+    /// Waits for checks; its questions are known by `name`, which is nobody else's.
     #[must_use]
-    pub fn new(local: Credentials, now: Instant) -> Self {
+    pub fn new(local: Credentials, name: [u8; 8], now: Instant) -> Self {
         Self {
+            inquiry: Inquiry::new(name),
             current: Side::new(local),
             previous: None,
             session: 0,
@@ -238,17 +243,16 @@ impl Ice {
         &self.current.local
     }
 
-    /// The client's ufrag from its offer; checks must name it from now on.
-    pub fn set_remote(&mut self, ufrag: &str) {
-        self.current.remote_ufrag = Some(ufrag.to_owned());
+    /// The client's half, from its description; checks must name it from now on.
+    pub fn set_remote(&mut self, remote: Credentials) {
+        self.current.remote = Some(remote);
     }
 
-    /// Begins a new ICE session, as the client asked by changing its ufrag (here the new one) or
-    /// password, or as we offer: then its ufrag comes with the answer. The old credentials stay
-    /// valid until the client uses a path it nominated with the new ones.
-    pub fn restart(&mut self, local: Credentials, remote_ufrag: Option<&str>) {
+    /// Begins a new ICE session, as the client asked by changing its ufrag or password, or as we offer.
+    /// The client's half comes by [`Self::set_remote`]. The old credentials stay valid until the client
+    /// uses a path it nominated with the new ones.
+    pub fn restart(&mut self, local: Credentials) {
         let old = std::mem::replace(&mut self.current, Side::new(local));
-        self.current.remote_ufrag = remote_ufrag.map(str::to_owned);
         let overtaken = self.previous.replace(old);
         self.told
             .retired
@@ -322,7 +326,11 @@ impl Ice {
     /// when it is due is enough.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.consent.deadline()
+        let question = self.next_question().map(|(_, at)| at);
+        [self.consent.deadline(), question]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What changed since it was last asked; to be asked until there is nothing.

@@ -194,14 +194,14 @@ impl Negotiation {
         }
     }
 
-    /// The client's new ufrag if this offer restarts ICE: the answer then needs new credentials of
-    /// ours too (RFC 8839 §4.4.1.1). An offer that cannot be read restarts nothing.
+    /// Does this offer restart ICE? The answer then needs new credentials of ours too (RFC 8839
+    /// §4.4.1.1). An offer that cannot be read restarts nothing.
     #[must_use]
-    pub fn restarting(&self, sdp: &str) -> Option<String> {
-        let before = self.remote.as_ref()?;
-        let offer = RemoteDescription::parse(sdp).ok()?;
-        let remote = Remote::read(&offer, Some(before)).ok()?;
-        remote.ice_restart.then_some(remote.ufrag)
+    pub fn restarting(&self, sdp: &str) -> bool {
+        let before = self.remote.as_ref();
+        let offer = before.and_then(|_| RemoteDescription::parse(sdp).ok());
+        let remote = offer.and_then(|offer| Remote::read(&offer, before).ok());
+        remote.is_some_and(|remote| remote.ice_restart)
     }
 
     /// Answers an offer.

@@ -25,6 +25,7 @@ fn plane() -> Plane {
         process: 0,
         worker: 0,
         track: TrackSettings::default(),
+        inquiring: false,
     };
     Plane::new(setup, [1; 32])
 }

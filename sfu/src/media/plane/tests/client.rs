@@ -9,7 +9,7 @@ use crate::units::ExtSeq;
 use aws_lc_rs::hmac;
 use dimpl::{Dtls, Output};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -40,11 +40,15 @@ pub(super) struct Client {
     pub(super) media: Vec<Received>,
     /// RTCP datagrams, opened.
     pub(super) control: Vec<Vec<u8>>,
-    /// STUN answers: kind of message.
+    /// STUN messages: kind of each.
     pub(super) checks: Vec<u16>,
+    /// Where it sees the server, if it answers checks.
+    pub(super) sees: Option<SocketAddrV4>,
     /// The extended number to send next, for each SSRC.
     next: BTreeMap<u32, u64>,
 }
+
+const PASSWORD: &str = "abcdefghijklmnopqrstuvwx";
 
 impl Client {
     pub(super) fn new(slot: u32, now: Instant) -> Self {
@@ -79,6 +83,7 @@ impl Client {
             media: Vec::new(),
             control: Vec::new(),
             checks: Vec::new(),
+            sees: None,
             next: BTreeMap::new(),
         }
     }
@@ -93,7 +98,7 @@ impl Client {
         for (mid, section) in &self.sections {
             sdp.push_str(section);
             sdp.push_str(&format!(
-                "c=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na=rtcp-mux\r\na=setup:actpass\r\na=ice-ufrag:{}\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 {}\r\n",
+                "c=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na=rtcp-mux\r\na=setup:actpass\r\na=ice-ufrag:{}\r\na=ice-pwd:{PASSWORD}\r\na=fingerprint:sha-256 {}\r\n",
                 self.ufrag, self.fingerprint
             ));
         }
@@ -122,15 +127,19 @@ impl Client {
         if nominate {
             attribute(&mut message, 0x0025, &[]);
         }
-        let len = message.len();
-        set_length(&mut message, len + 24);
-        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, pwd.as_bytes());
-        let tag = hmac::sign(&key, &message);
-        attribute(&mut message, 0x0008, tag.as_ref());
-        let len = message.len();
-        set_length(&mut message, len + 8);
-        let crc = crc32(&message) ^ 0x5354_554E;
-        attribute(&mut message, 0x8028, &crc.to_be_bytes());
+        sign(&mut message, pwd);
+        message
+    }
+
+    /// Where it sees the server, of IPv4, in answer to a check by that.
+    fn answer_check(sees: SocketAddrV4, check: &[u8]) -> Vec<u8> {
+        let mut message = vec![1, 1, 0, 0];
+        message.extend(&check[4..20]);
+        let mut mapped = vec![0, 1];
+        mapped.extend((sees.port() ^ 0x2112).to_be_bytes());
+        mapped.extend((sees.ip().to_bits() ^ 0x2112_A442).to_be_bytes());
+        attribute(&mut message, 0x0020, &mapped);
+        sign(&mut message, PASSWORD);
         message
     }
 
@@ -167,6 +176,9 @@ impl Client {
             Some(0..=3) => {
                 let kind = u16::from_be_bytes([datagram[0], datagram[1]]);
                 self.checks.push(kind);
+                if let Some(sees) = self.sees.filter(|_| kind == 1) {
+                    return vec![Self::answer_check(sees, datagram)];
+                }
             }
             Some(20..=63) => {
                 // An alert after a refused certificate is an error here.
@@ -289,4 +301,16 @@ fn crc32(bytes: &[u8]) -> u32 {
         crc
     };
     !bytes.iter().fold(u32::MAX, step)
+}
+
+fn sign(message: &mut Vec<u8>, pwd: &str) {
+    let len = message.len();
+    set_length(message, len + 24);
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, pwd.as_bytes());
+    let tag = hmac::sign(&key, message);
+    attribute(message, 0x0008, tag.as_ref());
+    let len = message.len();
+    set_length(message, len + 8);
+    let crc = crc32(message) ^ 0x5354_554E;
+    attribute(message, 0x8028, &crc.to_be_bytes());
 }

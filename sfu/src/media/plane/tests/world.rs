@@ -129,6 +129,7 @@ impl World {
             process: 0,
             worker: 0,
             track: Default::default(),
+            inquiring: false,
         };
         #[expect(clippy::disallowed_methods, reason = "an arbitrary origin for a test")]
         let now = Instant::now();

@@ -1,7 +1,9 @@
-//! STUN messages as ICE needs them: parse a binding request, write its answer.
+//! STUN messages as ICE needs them: binding requests and their answers, read and written.
 //!
-//! Owns the wire format, MESSAGE-INTEGRITY and FINGERPRINT. It decides nothing: who may ask and what
-//! is answered is `ice.rs`'s, its only caller. It never allocates.
+//! Owns the wire format, MESSAGE-INTEGRITY and FINGERPRINT. It decides nothing: who may ask, what is
+//! answered and what is asked is `ice.rs`'s. It never allocates.
+
+pub mod response;
 
 use crate::media::demux::{
     STUN_BINDING_REQUEST, STUN_COOKIE, STUN_HEADER, STUN_USERNAME, StunAttributes,
@@ -10,6 +12,8 @@ use aws_lc_rs::{constant_time, hmac};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+#[cfg(test)]
+pub(super) mod client;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +39,9 @@ mod attribute {
 const BINDING_SUCCESS: u16 = 0x0101;
 const BINDING_ERROR: u16 = 0x0111;
 
+/// PRIORITY of our checks: that of a peer-reflexive candidate, component 1. (RFC 8445 §5.1.2.1)
+const CHECK_PRIORITY: u32 = 110 << 24 | 0xFFFF << 8 | 255;
+
 /// Bytes of an HMAC-SHA1.
 const DIGEST: usize = 20;
 /// What the CRC of FINGERPRINT is XORed with. (RFC 8489 §14.7)
@@ -48,9 +55,9 @@ pub enum Malformed {
     /// Not STUN, or not whole.
     #[error("not a STUN message")]
     Message,
-    /// A response or an indication: we ask nothing, and an indication wants no answer.
-    #[error("not a binding request")]
-    NotRequest,
+    /// Another kind of message than the one expected; an indication wants no answer.
+    #[error("another kind of message")]
+    Kind,
     /// An attribute overruns the message or has the wrong size.
     #[error("a malformed attribute")]
     Attribute,
@@ -129,7 +136,7 @@ impl<'a> Request<'a> {
     pub fn parse(datagram: &'a [u8]) -> Result<Self, Malformed> {
         let (kind, transaction) = header(datagram)?;
         if kind != STUN_BINDING_REQUEST {
-            return Err(Malformed::NotRequest);
+            return Err(Malformed::Kind);
         }
         let mut request = Self {
             transaction,
@@ -200,15 +207,20 @@ impl<'a> Request<'a> {
     /// Was the request signed with this key?
     #[must_use]
     pub fn verify(&self, key: &Key) -> bool {
-        let Some((offset, claimed)) = self.integrity else {
-            return false;
-        };
-        let Some(covered) = self.message.get(..offset) else {
-            return false;
-        };
-        let digest = key.sign(covered);
-        constant_time::verify_slices_are_equal(&digest, &claimed).is_ok()
+        verified(self.message, self.integrity, key)
     }
+}
+
+/// Was a message signed with this key, whose MESSAGE-INTEGRITY begins there and has that value?
+fn verified(message: &[u8], integrity: Option<(usize, [u8; DIGEST])>, key: &Key) -> bool {
+    let Some((offset, claimed)) = integrity else {
+        return false;
+    };
+    let Some(covered) = message.get(..offset) else {
+        return false;
+    };
+    let digest = key.sign(covered);
+    constant_time::verify_slices_are_equal(&digest, &claimed).is_ok()
 }
 
 /// Type and transaction of a STUN message whose length fits the datagram.
@@ -289,6 +301,25 @@ impl<'a> Writer<'a> {
         writer.bytes(&[0, 0, (code / 100) as u8, (code % 100) as u8]);
         writer.bytes(reason);
         writer.pad();
+        writer
+    }
+
+    /// A binding request in the role of who is controlled, as a check to `username`. It is to be signed.
+    /// (RFC 8445 §7.1)
+    #[must_use]
+    pub fn check(out: &'a mut [u8], transaction: &Transaction, username: [&str; 2]) -> Self {
+        let [theirs, ours] = username.map(str::as_bytes);
+        let mut writer = Self::new(out, STUN_BINDING_REQUEST, transaction);
+        writer.head(STUN_USERNAME, theirs.len() + 1 + ours.len());
+        writer.bytes(theirs);
+        writer.bytes(b":");
+        writer.bytes(ours);
+        writer.pad();
+        writer.head(attribute::PRIORITY, 4);
+        writer.bytes(&CHECK_PRIORITY.to_be_bytes());
+        writer.head(attribute::ICE_CONTROLLED, 8);
+        // Nobody weighs it against another: we never claim to control.
+        writer.bytes(&[0; 8]);
         writer
     }
 
@@ -417,123 +448,4 @@ const fn crc_table() -> [u32; 256] {
         index += 1;
     }
     table
-}
-
-/// Writing requests and reading answers: the client's half, which only tests need.
-#[cfg(test)]
-pub(super) mod client {
-    use super::*;
-
-    /// What a check says.
-    #[derive(Debug, Clone, Copy)]
-    pub(in super::super) struct Check<'a> {
-        pub(in super::super) username: Option<&'a str>,
-        pub(in super::super) password: Option<&'a str>,
-        pub(in super::super) priority: u32,
-        pub(in super::super) nominate: bool,
-        pub(in super::super) controlled: bool,
-        pub(in super::super) extra: &'a [(u16, &'a [u8])],
-    }
-
-    impl Check<'_> {
-        /// The check as sent.
-        pub(in super::super) fn bytes(&self) -> Vec<u8> {
-            let mut out = [0; 512];
-            let mut writer = Writer::new(&mut out, STUN_BINDING_REQUEST, b"transaction!");
-            let mut add = |kind: u16, value: &[u8]| {
-                writer.head(kind, value.len());
-                writer.bytes(value);
-                writer.pad();
-            };
-            for (kind, value) in self.extra {
-                add(*kind, value);
-            }
-            if let Some(username) = self.username {
-                add(STUN_USERNAME, username.as_bytes());
-            }
-            add(attribute::PRIORITY, &self.priority.to_be_bytes());
-            let role = if self.controlled {
-                attribute::ICE_CONTROLLED
-            } else {
-                attribute::ICE_CONTROLLING
-            };
-            add(role, &[9; 8]);
-            if self.nominate {
-                add(attribute::USE_CANDIDATE, &[]);
-            }
-            let writer = match self.password {
-                Some(password) => writer.sign(&Key::new(password)),
-                None => writer,
-            };
-            let len = writer.finish().expect("room");
-            out[..len].to_vec()
-        }
-    }
-
-    /// An answer as the client reads it.
-    #[derive(Debug, PartialEq, Eq)]
-    pub(in super::super) struct Response {
-        pub(in super::super) error: Option<u16>,
-        pub(in super::super) mapped: Option<SocketAddr>,
-        pub(in super::super) unknown: Vec<u16>,
-        pub(in super::super) signed: bool,
-    }
-
-    /// Reads an answer, insisting on a right fingerprint, and on a right signature if there is one.
-    pub(in super::super) fn response(datagram: &[u8], password: &str) -> Response {
-        let (kind, transaction) = header(datagram).expect("a STUN message");
-        assert!(matches!(kind, BINDING_SUCCESS | BINDING_ERROR));
-        let mut response = Response {
-            error: None,
-            mapped: None,
-            unknown: Vec::new(),
-            signed: false,
-        };
-        let mut fingerprint = false;
-        for (kind, offset, value) in StunAttributes::of(datagram) {
-            match kind {
-                attribute::ERROR_CODE => {
-                    response.error = Some(u16::from(value[2]) * 100 + u16::from(value[3]))
-                }
-                attribute::XOR_MAPPED_ADDRESS => {
-                    response.mapped = Some(unmask(value, &transaction))
-                }
-                attribute::UNKNOWN_ATTRIBUTES => {
-                    response.unknown = value
-                        .chunks(2)
-                        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
-                        .collect();
-                }
-                attribute::MESSAGE_INTEGRITY => {
-                    assert_eq!(value, Key::new(password).sign(&datagram[..offset]));
-                    response.signed = true;
-                }
-                attribute::FINGERPRINT => {
-                    assert_eq!(
-                        value,
-                        (crc32(&datagram[..offset]) ^ FINGERPRINT_XOR).to_be_bytes()
-                    );
-                    assert_eq!(offset + 8, datagram.len());
-                    fingerprint = true;
-                }
-                _ => {}
-            }
-        }
-        assert!(fingerprint);
-        response
-    }
-
-    fn unmask(value: &[u8], transaction: &Transaction) -> SocketAddr {
-        let mask: Vec<u8> = STUN_COOKIE.iter().chain(transaction).copied().collect();
-        let port = u16::from_be_bytes([value[2] ^ mask[0], value[3] ^ mask[1]]);
-        let ip: Vec<u8> = value[4..]
-            .iter()
-            .zip(&mask)
-            .map(|(byte, mask)| byte ^ mask)
-            .collect();
-        match value[1] {
-            1 => SocketAddr::from((<[u8; 4]>::try_from(ip).unwrap(), port)),
-            _ => SocketAddr::from((<[u8; 16]>::try_from(ip).unwrap(), port)),
-        }
-    }
 }

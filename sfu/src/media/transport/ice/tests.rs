@@ -1,6 +1,6 @@
 //! Tests of `ice`: what a client sees, and where it is followed.
 
-use super::stun::client::{Check, Response, response};
+use super::stun::client::{Answer as Told, Check, read};
 use super::*;
 use crate::media::demux::Carrier;
 use proptest::prelude::*;
@@ -17,6 +17,13 @@ const PLACE: Place = Place {
 fn credentials(seed: u64) -> Credentials {
     let rng = |seed| StdRng::seed_from_u64(seed);
     Credentials::random(PLACE, &mut rng(seed), &mut rng(!seed))
+}
+
+fn them() -> Credentials {
+    Credentials {
+        ufrag: "them".into(),
+        pwd: "their-password-of-22-ch".into(),
+    }
 }
 
 fn path(port: u16) -> Path {
@@ -43,24 +50,24 @@ impl World {
         // The one instant a test has to start from; only differences count.
         #[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
         let now = Instant::now();
-        let mut ice = Ice::new(credentials(1), now);
-        ice.set_remote("them");
+        let mut ice = Ice::new(credentials(1), *b"question", now);
+        ice.set_remote(them());
         Self { ice, now }
     }
 
-    fn send(&mut self, check: &Check<'_>, port: u16) -> (Verdict, Response) {
+    fn send(&mut self, check: &Check<'_>, port: u16) -> (Verdict, Told) {
         let password = self.ice.local().pwd.clone();
         self.send_signed(check, port, &password)
     }
 
-    fn send_signed(&mut self, check: &Check<'_>, port: u16, password: &str) -> (Verdict, Response) {
+    fn send_signed(&mut self, check: &Check<'_>, port: u16, password: &str) -> (Verdict, Told) {
         let bytes = check.bytes();
         let request = stun::Request::parse(&bytes).unwrap();
         let mut out = [0; ANSWER_MAX];
         let answer = self
             .ice
             .handle_binding(&request, path(port), &mut out, self.now);
-        (answer.verdict, response(&out[..answer.len], password))
+        (answer.verdict, read(&out[..answer.len], password))
     }
 
     /// A good check with the current credentials.
@@ -347,7 +354,8 @@ fn a_restart_keeps_the_old_credentials_until_the_new_path_is_used() {
     let old = world.ice.local().clone();
     world.check(1, 50, true);
     world.media(1);
-    world.ice.restart(credentials(2), Some("them"));
+    world.ice.restart(credentials(2));
+    world.ice.set_remote(them());
     world.events();
     world.check_as(&old, 1, 50, true);
     world.media(1);
@@ -382,7 +390,8 @@ fn a_restart_on_the_same_path_completes_too() {
     world.check(1, 50, true);
     world.media(1);
     world.events();
-    world.ice.restart(credentials(2), Some("them"));
+    world.ice.restart(credentials(2));
+    world.ice.set_remote(them());
     world.media(1);
     assert_eq!(world.events(), []);
     world.check(1, 50, true);
@@ -394,9 +403,11 @@ fn a_restart_on_the_same_path_completes_too() {
 fn a_second_restart_retires_the_first_ufrag_at_once() {
     let mut world = World::new();
     let first = world.ice.local().ufrag.clone();
-    world.ice.restart(credentials(2), Some("them"));
+    world.ice.restart(credentials(2));
+    world.ice.set_remote(them());
     assert_eq!(world.events(), []);
-    world.ice.restart(credentials(3), Some("them"));
+    world.ice.restart(credentials(3));
+    world.ice.set_remote(them());
     assert_eq!(world.events(), [Event::Retired(first)]);
 }
 
@@ -496,7 +507,7 @@ proptest! {
                 0 => { world.check(port, number, nominate); heard.push(port); last = Some(world.now); }
                 1 if heard.contains(&port) => { world.media(port); last = Some(world.now); prop_assert_eq!(world.selected(), port); }
                 2 => world.pass(Duration::from_millis(u64::from(number) * 100)),
-                3 if number < 10 => { world.ice.restart(credentials(u64::from(number) + 10), Some("them")); }
+                3 if number < 10 => { world.ice.restart(credentials(u64::from(number) + 10)); world.ice.set_remote(them()); }
                 _ => {}
             }
             if let Some(selected) = world.ice.selected() {

@@ -1,6 +1,6 @@
 //! Tests of `stun`: the vectors of RFC 5769 and any bytes at all.
 
-use super::client::{Check, response};
+use super::client::{Check, read};
 use super::*;
 use proptest::prelude::*;
 
@@ -46,7 +46,7 @@ fn the_sample_responses_of_rfc_5769_are_read_by_the_tests_reader() {
                   0020 0008 0001a147e112a643
                   0008 0014 2b91f599fd9e90c38c7489f92af9ba53f06be7d7
                   8028 0004 c07d4c96");
-    let answer = response(&v4, PASSWORD);
+    let answer = read(&v4, PASSWORD);
     assert_eq!(answer.mapped, Some("192.0.2.1:32853".parse().unwrap()));
     assert!(answer.signed);
     let v6 = hex("0101 0048 2112a442 b7e7a701bc34d686fa87dfae
@@ -54,7 +54,7 @@ fn the_sample_responses_of_rfc_5769_are_read_by_the_tests_reader() {
                   0020 0014 0002a1470113a9faa5d3f179bc25f4b5bed2b9d9
                   0008 0014 a382954e4be67bf11784c97c8292c275bfe3ed41
                   8028 0004 c8fb0b4c");
-    let answer = response(&v6, PASSWORD);
+    let answer = read(&v6, PASSWORD);
     let expected = "[2001:db8:1234:5678:11:2233:4455:6677]:32853";
     assert_eq!(answer.mapped, Some(expected.parse().unwrap()));
     assert!(answer.signed);
@@ -144,10 +144,7 @@ fn what_follows_the_signature_is_ignored_and_what_follows_the_fingerprint_refuse
 fn what_is_no_request_is_told_apart() {
     let mut indication = sample_request();
     indication[1] = 0x11;
-    assert_eq!(
-        Request::parse(&indication).unwrap_err(),
-        Malformed::NotRequest
-    );
+    assert_eq!(Request::parse(&indication).unwrap_err(), Malformed::Kind);
     let longer = [sample_request(), vec![0; 4]].concat();
     assert_eq!(Request::parse(&longer).unwrap_err(), Malformed::Message);
     assert_eq!(Request::parse(&[]).unwrap_err(), Malformed::Message);
@@ -225,7 +222,7 @@ proptest! {
             let mut out = [0; 128];
             let key = Key::new(PASSWORD);
             let len = Writer::success(&mut out, &request).mapped(address, &request.transaction).sign(&key).finish().unwrap();
-            prop_assert_eq!(response(&out[..len], PASSWORD).mapped, Some(address));
+            prop_assert_eq!(read(&out[..len], PASSWORD).mapped, Some(address));
         }
     }
 }
