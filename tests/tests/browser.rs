@@ -1,7 +1,7 @@
 //! Browsers and Node on the real server: the unmodified npm clients, and our own page. Run with
 //! `cargo browser`; screenshots go to `FOCI_ARTIFACTS`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::Duration;
 use tests::certified::Certified;
 use tests::script;
@@ -114,6 +114,37 @@ async fn a_call_goes_on_when_the_server_is_reached_by_another_address() {
         });
         assert!(moved, "{name} joined anew");
     }
+}
+
+/// The address of this machine that others see.
+fn towards_others() -> Option<Ipv4Addr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // Nothing is sent. (RFC 5737)
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    match socket.local_addr().ok()?.ip() {
+        IpAddr::V4(ip) => Some(ip),
+        IpAddr::V6(_) => None,
+    }
+}
+
+#[tokio::test]
+async fn firefox_and_chromium_tell_a_server_that_asks_where_they_see_it() {
+    let ip = towards_others().unwrap_or(Ipv4Addr::LOCALHOST);
+    let stun = Stun::open(Some(ip)).await;
+    let servers = format!("stun_servers: [\"{}\"]", stun.at);
+    let without_ipv6 = "ips: {excludes: [\"::/0\"]}";
+    let server = Server::start_reached(&["use_external_ip: true", &servers, without_ipv6]).await;
+    script::node(&server, "firefox.mjs").await;
+    let result = async |name: &str| {
+        let label = format!("result=\"{name}\"");
+        server
+            .metric("foci_address_questions_total", &[&label])
+            .await
+    };
+    let (asked, answered) = (result("asked").await, result("answered").await);
+    assert!(answered >= 2.0 && result("refused").await == 0.0);
+    // Whoever is just leaving may be asked in vain.
+    assert!(asked - answered <= 1.0, "{answered} of {asked} answered");
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
 const GUEST: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 3);
 const FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 const BEFORE_FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const BEFORE_ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// The namespaces. The thread of the test is where the server is, until this is dropped.
 #[derive(Debug)]
@@ -34,7 +36,11 @@ pub struct Home {
     pub guest: Space,
     /// In the internet.
     pub far: Space,
+    /// In the internet, in another network.
+    pub elsewhere: Space,
     line: Cell<Ipv4Addr>,
+    /// The port for media of a server that is exposed.
+    exposed: Cell<Option<u16>>,
 }
 
 impl Home {
@@ -61,7 +67,8 @@ impl Home {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let make = |what: &str| Space::make(format!("foci-home-{process}-{count}-{what}"));
         let (internet, router) = (make("internet"), make("router"));
-        let (server, guest, far) = (make("server"), make("guest"), make("far"));
+        let (server, guest) = (make("server"), make("guest"));
+        let (far, elsewhere) = (make("far"), make("else"));
         router.ip("link add lan type bridge");
         router.address("lan", &[format!("{ROUTER}/24")]);
         for (name, space, at) in [("server", &server, SERVER), ("guest", &guest, GUEST)] {
@@ -74,10 +81,15 @@ impl Home {
         internet.address("home", &[format!("{INTERNET}/24")]);
         router.address("wan", &[format!("{HOME_LINE}/24")]);
         router.ip(&format!("route add default via {INTERNET}"));
-        internet.wire("far", &far, "wan");
-        internet.address("far", &[format!("{BEFORE_FAR}/24")]);
-        far.address("wan", &[format!("{FAR}/24")]);
-        far.ip(&format!("route add default via {BEFORE_FAR}"));
+        for (name, space, at, via) in [
+            ("far", &far, FAR, BEFORE_FAR),
+            ("else", &elsewhere, ELSEWHERE, BEFORE_ELSEWHERE),
+        ] {
+            internet.wire(name, space, "wan");
+            internet.address(name, &[format!("{via}/24")]);
+            space.address("wan", &[format!("{at}/24")]);
+            space.ip(&format!("route add default via {via}"));
+        }
         internet.forward();
         router.forward();
         router.rules(&Router::before_a_server().0);
@@ -88,7 +100,9 @@ impl Home {
             _server: server,
             guest,
             far,
+            elsewhere,
             line: Cell::new(HOME_LINE),
+            exposed: Cell::new(None),
         }
     }
 
@@ -110,6 +124,29 @@ impl Home {
         }
     }
 
+    /// Maps the line's address and that of the server to one another, for media over UDP, and remembers
+    /// nothing of it: what the server sends after the line has got another address comes from that. So does
+    /// a router with an exposed host, or one that forgets all flows with its line.
+    pub fn expose(&self, server: &Server) {
+        self.exposed.set(Some(server.udp.port()));
+        self.router.rules(&self.mapping());
+    }
+
+    fn mapping(&self) -> String {
+        let (line, port) = (self.line(), self.exposed.get());
+        let Some(port) = port else {
+            return String::new();
+        };
+        format!(
+            "table ip exposed {{
+               chain arriving {{ type filter hook prerouting priority raw;
+                 iifname \"wan\" ip daddr {line} udp dport {port} ip daddr set {SERVER} notrack;
+                 iifname \"lan\" ip saddr {SERVER} udp sport {port} notrack; }}
+               chain leaving {{ type filter hook postrouting priority srcnat;
+                 oifname \"wan\" ip saddr {SERVER} udp sport {port} ip saddr set {line}; }}\n}}\n"
+        )
+    }
+
     /// The home line as it is reached now.
     #[must_use]
     pub const fn line(&self) -> Ipv4Addr {
@@ -120,6 +157,10 @@ impl Home {
     pub fn renumber(&self) {
         let before = self.line.replace(HOME_LINE_AFTERWARDS);
         renumber(&self.router, (before, HOME_LINE_AFTERWARDS, 24), INTERNET);
+        if self.exposed.get().is_some() {
+            let again = format!("delete table ip exposed\n{}", self.mapping());
+            self.router.rules(&again);
+        }
         // Nobody is at the old one: what the router still knows of it leads nowhere.
         self.internet.rules(&format!(
             "table ip wall {{ chain c {{ type filter hook forward priority filter;

@@ -1,6 +1,6 @@
 //! A home line gets another address in the middle of a call: the clients' line, or the server's.
 
-use super::expected::is_skipped;
+use super::expected::{Expected, call, is_skipped};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use tests::laboratory::home::{Home, Tunnel};
@@ -9,6 +9,7 @@ use tests::pair::Pair;
 use tests::script;
 use tests::server::Server;
 use tests::stun::Stun;
+use tokio::sync::Barrier;
 
 /// Those whose connection is at a pair that is right, later than at first; and nobody joined anew.
 #[track_caller]
@@ -80,4 +81,94 @@ async fn a_call_goes_on_when_the_servers_home_line_gets_another_address() {
     let told = format!(" to host udp {}", home.line());
     let goes = printed.lines().filter(|line| line.contains(" goes from "));
     assert!(goes.clone().count() == 2 && goes.clone().all(|line| line.ends_with(&told)));
+}
+
+/// A server whose router remembers no flows, and a STUN server that has said where it is and says nothing
+/// more.
+async fn start_exposed(home: &Home) -> Server {
+    let stun = {
+        let _there = home.internet.visit();
+        Stun::open_truthful(Home::INTERNET).await
+    };
+    let asked = format!("stun_servers: [\"{}\"]", stun.at);
+    let rtc = [
+        "use_external_ip: true",
+        &asked,
+        "ips: {excludes: [\"::/0\"]}",
+    ];
+    let server = Server::start_behind(Home::SERVER.into(), &rtc, "").await;
+    home.expose(&server);
+    server.logs("found external IP via STUN").await;
+    stun.say(None);
+    server
+}
+
+/// Where clients said at the end that they send to.
+fn destinations(printed: &str) -> BTreeSet<&str> {
+    let goes = printed.lines().filter(|line| line.contains(" goes from "));
+    goes.filter_map(|line| line.rsplit(" to ").next()).collect()
+}
+
+async fn answered(server: &Server) -> f64 {
+    let labels = ["result=\"answered\""];
+    server.metric("foci_address_questions_total", &labels).await
+}
+
+#[tokio::test]
+async fn the_checks_of_a_server_bring_a_call_to_its_new_address_where_nobody_says_it() {
+    if is_skipped().await {
+        return;
+    }
+    let home = Home::open();
+    let server = start_exposed(&home).await;
+    let tunnel = Tunnel::open(&home, &server).await;
+    let url = format!("ws://{}", tunnel.at);
+    let script = (&server, "moved.py");
+    let printed = script::python_during(&home.far, &url, script, async || home.renumber()).await;
+    // It was told no such address, and does not tell it either.
+    assert_eq!(destinations(&printed), BTreeSet::from(["prflx udp "]));
+    assert!(
+        answered(&server).await >= 4.0,
+        "two at first, and two out of silence"
+    );
+    let log = server.log();
+    assert_eq!(log.matches("starting RTC session").count(), 2, "{log}");
+    // Both are of one network, whose word alone is not believed.
+    let told = format!("host {}:", home.line());
+    assert!(!log.contains(&told), "{log}");
+}
+
+#[tokio::test]
+async fn a_new_address_is_told_to_others_once_clients_of_two_networks_see_it() {
+    if is_skipped().await {
+        return;
+    }
+    let home = Home::open();
+    let server = start_exposed(&home).await;
+    let tunnel = Tunnel::open(&home, &server).await;
+    let url = format!("ws://{}", tunnel.at);
+    let script = (&server, "moved.py");
+    let both = Barrier::new(2);
+    tokio::join!(
+        script::python_during(&home.far, &url, script, async || {
+            both.wait().await;
+            home.renumber();
+        }),
+        script::python_during(&home.elsewhere, &url, script, async || {
+            both.wait().await;
+        }),
+    );
+    let told = format!("advertised candidate: udp4 host {}:", home.line());
+    assert!(server.log().contains(&told), "{}", server.log());
+    let ip = format!("ip=\"{}\"", home.line());
+    let labels = [&*ip, "source=\"client\""];
+    assert_eq!(server.metric("foci_advertised_ip_info", &labels).await, 1.0);
+    let expected = Expected {
+        path: "udp",
+        local: (Home::SERVER, server.udp.port()).into(),
+        remote: ("prflx", Home::FAR.into()),
+        own: "host udp",
+        told: home.line().into(),
+    };
+    call(&home.far, &url, &server, expected).await;
 }
