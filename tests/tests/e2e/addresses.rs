@@ -144,6 +144,31 @@ async fn clients_of_two_connections_come_by_the_new_address_too() {
 }
 
 #[tokio::test]
+async fn a_client_that_falls_silent_makes_the_server_ask_for_its_address_at_once() {
+    let stun = Stun::open(Some(OLD)).await;
+    let servers = format!("stun_servers: [\"{}\"]", stun.at);
+    let seldom = "address_check_interval: 1h";
+    let rtc = ["use_external_ip: true", &servers, seldom];
+    let debug = "logging: {level: debug}\n";
+    let server = Server::start_behind(NEW.into(), &rtc, debug).await;
+    until_told(&server, OLD).await;
+    let alice = Client::join(&server, "alice", "room").await;
+    let bob = Client::join(&server, "bob", "room").await;
+    let sound = alice.publish("sound", Media::Sound).await;
+    bob.receive(&sound.sid, 10).await;
+    let answered = ["result=\"answered\""];
+    let answered = server.metric("foci_address_questions_total", &answered);
+    assert!(answered.await >= 1.0, "who is here is asked");
+    let asked = stun.asked();
+    // Without a word, as somebody whose network is gone, or to whom ours is.
+    drop(alice);
+    server
+        .logs("a client is silent: has our address changed?")
+        .await;
+    until("it is asked", async || stun.asked() > asked).await;
+}
+
+#[tokio::test]
 async fn one_wrong_answer_of_a_stun_server_moves_nobody() {
     let stun = Stun::open(Some(OLD)).await;
     let server = start(&stun).await;
