@@ -107,6 +107,8 @@ pub struct Dropped {
     pub rtcp: u64,
     /// RTP of a stream nobody announced.
     pub unknown_stream: u64,
+    /// Media and feedback for a connection that has lost its path and has no other yet.
+    pub no_path: u64,
     /// Data messages a receiver had no channel or no place for.
     pub data_late: u64,
     /// Data messages and channels beyond what a client may open or send.

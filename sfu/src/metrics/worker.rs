@@ -124,6 +124,8 @@ pub enum DropReason {
     SendClosed,
     /// TURN in this process had no place for it.
     SendRelay,
+    /// Its connection has lost its path and has no other yet.
+    SendNoPath,
     /// A data message whose receiver had no channel or no place for it.
     DataLate,
     /// A data message or channel beyond what a client may send or open.
@@ -132,7 +134,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason; a reason's place is its index in [`Counters::dropped`].
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NotOurs,
         Self::BadStun,
         Self::UnknownAddress,
@@ -151,6 +153,7 @@ impl DropReason {
         Self::SendLate,
         Self::SendClosed,
         Self::SendRelay,
+        Self::SendNoPath,
         Self::DataLate,
         Self::DataRefused,
     ];
@@ -177,6 +180,7 @@ impl DropReason {
             Self::SendLate => "send_late",
             Self::SendClosed => "send_closed",
             Self::SendRelay => "send_relay",
+            Self::SendNoPath => "send_no_path",
             Self::DataLate => "data_late",
             Self::DataRefused => "data_refused",
         }

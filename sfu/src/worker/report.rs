@@ -83,6 +83,7 @@ fn publish_drops(
         (DropReason::SendLate, tcp.lost_late),
         (DropReason::SendClosed, tcp.lost_closed),
         (DropReason::SendRelay, lost_relay),
+        (DropReason::SendNoPath, dropped.no_path),
         (DropReason::DataLate, dropped.data_late),
         (DropReason::DataRefused, dropped.data_refused),
     ];

@@ -184,8 +184,6 @@ impl World {
         if access.stream == Some(number) {
             access.stream = None;
             access.turn = None;
-            // Until there is another path, what is forwarded has none, and its numbers are not used
-            // for anything else.
             self.seats[who].torn[leg.place()] = true;
         }
         match stream.end {
@@ -589,12 +587,14 @@ impl World {
 
     /// The end of all streams: so many packets were lost on their way to servers.
     pub fn finish(&mut self, lost: u64) {
-        let watches = self
-            .seats
-            .iter()
-            .flat_map(|seat| seat.watches.iter().zip(seat.torn));
-        let whole = watches.filter(|(_, torn)| !torn);
-        let told = whole.filter_map(|(watch, _)| watch.finish(lost).err());
-        self.broken.extend(told.map(|broken| broken.to_string()));
+        for seat in &self.seats {
+            // While the server had no path, what it forwarded went nowhere, and its numbers are not used
+            // for anything else.
+            let counters = self.servers[seat.server].plane().counters();
+            let missing = |torn| lost + if torn { counters.dropped.no_path } else { 0 };
+            let watches = seat.watches.iter().zip(seat.torn);
+            let told = watches.filter_map(|(watch, torn)| watch.finish(missing(torn)).err());
+            self.broken.extend(told.map(|broken| broken.to_string()));
+        }
     }
 }

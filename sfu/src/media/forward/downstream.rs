@@ -205,6 +205,16 @@ impl Downstream {
         }
     }
 
+    /// How many of these packets are of the layer that flows: what a subscriber misses who is not to be
+    /// reached. Those of a temporal layer that would be left out count too, for without a decision on
+    /// them their numbers are missing like the others'.
+    #[must_use]
+    pub fn flowing(&self, packets: &[Packet], source: &Source) -> u64 {
+        let current = self.selector.current().filter(|_| !source.muted);
+        let flows = |packet: &&Packet| Some(packet.spatial) == current;
+        packets.iter().filter(flows).count() as u64
+    }
+
     /// Where the packet stands; ends the current stream if it cannot go on with it.
     fn place(&mut self, packet: &Packet, source: &Source) -> Order {
         let order = self.rewriter.order(packet, source);

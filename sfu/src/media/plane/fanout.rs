@@ -117,10 +117,11 @@ fn forward(
     out: Out<'_>,
     now: Instant,
 ) {
-    let Some((path, sealer)) = peer.connections.down().transport.sending() else {
+    let Some(stream) = peer.downlink.at_mut(stream) else {
         return;
     };
-    let Some(stream) = peer.downlink.at_mut(stream) else {
+    let Some((path, sealer)) = peer.connections.down().transport.sending() else {
+        out.counters.dropped.no_path += stream.downstream.flowing(packets, source);
         return;
     };
     for packet in packets {

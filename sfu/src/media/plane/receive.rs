@@ -354,10 +354,11 @@ impl Plane {
             .downstream
             .handle_nack(lost, &source, &mut self.kept.resends, now);
         self.counters.feedback.nacks_in += asked;
+        let Some((path, sealer)) = peer.connections.down().transport.sending() else {
+            self.counters.dropped.no_path += self.kept.resends.len() as u64;
+            return;
+        };
         for resend in &self.kept.resends {
-            let Some((path, sealer)) = peer.connections.down().transport.sending() else {
-                return;
-            };
             let Some(payload) = fanout.framed(resend) else {
                 continue;
             };

@@ -325,6 +325,7 @@ fn copy(
     compound: &Compound,
 ) {
     let Some((path, sealer)) = transport.sending_mut() else {
+        counters.dropped.no_path += 1;
         return;
     };
     let Some(slot) = arena.slot(path, compound.len + srtp::OVERHEAD_MAX) else {

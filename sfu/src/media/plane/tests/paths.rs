@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::world::{AUDIO_SSRC, World, audio, ms};
 use crate::media::demux::Carrier;
-use crate::media::message::{Event, PeerFailure};
+use crate::media::message::{Command, Event, PeerFailure};
 use crate::media::transport::candidates::Candidate;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -73,13 +73,46 @@ fn a_connection_that_is_gone_is_sent_nothing_and_the_next_one_is() {
     assert_eq!(world.take_media(who).len(), 1);
     assert_eq!(kinds(&world.take_events()), ["moved"]);
     world.plane.handle_path_lost(home, world.now);
+    assert_eq!(world.plane.counters().dropped.no_path, 0);
     world.speak(publisher, 1);
     assert_eq!(world.take_media(who).len(), 0);
+    assert_eq!(world.plane.counters().dropped.no_path, 1);
     world.clients[who].path.carrier = Carrier::Tcp(2);
     world.check(who, true);
     assert_eq!(kinds(&world.take_events()), ["moved"]);
     world.speak(publisher, 1);
     assert_eq!(world.take_media(who).len(), 1);
+}
+
+#[test]
+fn what_a_subscriber_between_two_paths_misses_is_counted_and_nothing_else_is() {
+    let mut world = World::new();
+    let (publisher, track) = world.speaker();
+    let missed = |world: &World| world.plane.counters().dropped.no_path;
+    // Who never had a path has nothing to miss.
+    let late = world.add();
+    world.offer(late);
+    world.subscribe(late, track);
+    let who = world.watcher(track, audio("recvonly"));
+    world.speak(publisher, 3);
+    assert_eq!(world.take_media(who).len(), 1);
+    assert_eq!(missed(&world), 0);
+    let home = world.clients[who].path;
+    world.plane.handle_path_lost(home, world.now);
+    for time in 4..7 {
+        world.speak(publisher, time);
+    }
+    assert_eq!(missed(&world), 3);
+    // A track that is muted is missed by nobody.
+    let muted = true;
+    world.command(Command::MuteTrack { track, muted });
+    world.speak(publisher, 7);
+    assert_eq!(missed(&world), 3);
+    // What a publisher would be told is counted as well.
+    let own = world.clients[publisher].path;
+    world.plane.handle_path_lost(own, world.now);
+    world.advance(Duration::from_secs(6));
+    assert!(missed(&world) > 3);
 }
 
 #[test]
