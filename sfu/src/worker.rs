@@ -100,6 +100,8 @@ struct Worker {
     sightings: Option<mpsc::Sender<Sighting>>,
     /// Those it had no place for.
     sightings_lost: u64,
+    /// Data messages whose room was gone, or had no place after all.
+    lost_data: u64,
     /// How far the clock has been made to leap.
     leapt: Duration,
 }
@@ -125,6 +127,7 @@ impl Worker {
             faults: Faults::default(),
             sightings: None,
             sightings_lost: 0,
+            lost_data: 0,
             leapt: Duration::ZERO,
         }
     }
@@ -428,6 +431,7 @@ impl Worker {
             if let Some(sink) = self.sinks.get(&event.peer()) {
                 // There was place, and this thread alone takes it but for a few.
                 if sink.try_send(event).is_err() {
+                    self.lost_data += 1;
                     tracing::debug!("a room is gone, or out of place: a data message is lost");
                 }
             }
@@ -442,18 +446,19 @@ impl Worker {
             return;
         }
         self.next_report = started + REPORT_EVERY;
-        let lost_relay = self.relay.as_ref().map_or(0, |relay| relay.dropped());
+        let beside = report::Beside {
+            udp: self.mux.counters(),
+            tcp: self.tcp.counters(),
+            connections: self.tcp.count(),
+            lost_relay: self.relay.as_ref().map_or(0, |relay| relay.dropped()),
+            lost_data: self.lost_data,
+            lost_sightings: self.sightings_lost,
+        };
         report::publish(
             &self.metrics,
             self.plane.counters(),
             self.plane.population(),
-            self.mux.counters(),
-            (
-                self.tcp.count(),
-                self.tcp.counters(),
-                lost_relay,
-                self.sightings_lost,
-            ),
+            &beside,
         );
     }
 }

@@ -84,6 +84,23 @@ pub struct Questions {
     pub lost: u64,
 }
 
+/// Media that reached its stream and was of no use there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Useless {
+    /// Of a payload type that was not negotiated.
+    pub payload_type: u64,
+    /// Its codec's header cannot be.
+    pub malformed: u64,
+    /// Come before, by the stream itself or by that of its retransmissions.
+    pub repeated: u64,
+    /// Too late to be put in its place, or of a number that was taken for an empty one.
+    pub late: u64,
+    /// While the track was muted.
+    pub muted: u64,
+    /// No room for it.
+    pub limit: u64,
+}
+
 /// Reasons for throwing something away.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dropped {
@@ -107,6 +124,8 @@ pub struct Dropped {
     pub rtcp: u64,
     /// RTP of a stream nobody announced.
     pub unknown_stream: u64,
+    /// Media that reached its stream and was of no use there.
+    pub media: Useless,
     /// Media and feedback for a connection that has lost its path and has no other yet.
     pub no_path: u64,
     /// Data messages a receiver had no channel or no place for.
@@ -115,4 +134,15 @@ pub struct Dropped {
     pub data_refused: u64,
     /// Over a named limit.
     pub limit: u64,
+}
+
+impl std::ops::AddAssign for Useless {
+    fn add_assign(&mut self, other: Self) {
+        self.payload_type += other.payload_type;
+        self.malformed += other.malformed;
+        self.repeated += other.repeated;
+        self.late += other.late;
+        self.muted += other.muted;
+        self.limit += other.limit;
+    }
 }

@@ -132,5 +132,6 @@ fn dropped(totals: &Totals) -> Vec<(&'static str, u64)> {
         ("udp_other", udp.lost_other),
         ("stream_full", streams.frames_full),
         ("stream_late", streams.frames_late),
+        ("stream_closed", streams.frames_closed),
     ]
 }

@@ -106,6 +106,14 @@ pub enum DropReason {
     BadRtcp,
     /// An SSRC that no track has.
     UnknownSsrc,
+    /// Media of a payload type that was not negotiated.
+    PayloadType,
+    /// Media that had come before, by its stream or by that of its retransmissions.
+    Repeated,
+    /// Media that came too late to be put in its place.
+    Late,
+    /// Media of a track that is muted.
+    Muted,
     /// A DTLS record that broke the handshake.
     DtlsError,
     /// More work than the thread could do.
@@ -134,7 +142,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason; a reason's place is its index in [`Counters::dropped`].
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 25] = [
         Self::NotOurs,
         Self::BadStun,
         Self::UnknownAddress,
@@ -144,6 +152,10 @@ impl DropReason {
         Self::BadRtp,
         Self::BadRtcp,
         Self::UnknownSsrc,
+        Self::PayloadType,
+        Self::Repeated,
+        Self::Late,
+        Self::Muted,
         Self::DtlsError,
         Self::Overload,
         Self::SendWouldBlock,
@@ -171,6 +183,10 @@ impl DropReason {
             Self::BadRtp => "bad_rtp",
             Self::BadRtcp => "bad_rtcp",
             Self::UnknownSsrc => "unknown_ssrc",
+            Self::PayloadType => "payload_type",
+            Self::Repeated => "repeated",
+            Self::Late => "late",
+            Self::Muted => "muted",
             Self::DtlsError => "dtls_error",
             Self::Overload => "overload",
             Self::SendWouldBlock => "send_would_block",

@@ -6,14 +6,28 @@ use crate::media::counters::Counters;
 use crate::media::plane::Population;
 use crate::metrics::{DropReason, WorkerMetrics};
 
+/// What a worker counts beside its plane.
+pub(super) struct Beside {
+    pub(super) udp: UdpCounters,
+    pub(super) tcp: TcpCounters,
+    /// Media connections that are open.
+    pub(super) connections: usize,
+    /// Datagrams that TURN had no place for.
+    pub(super) lost_relay: u64,
+    /// Data messages that no room took.
+    pub(super) lost_data: u64,
+    /// What clients told of our addresses, and nobody had place for.
+    pub(super) lost_sightings: u64,
+}
+
 /// Copies all totals.
 pub(super) fn publish(
     metrics: &WorkerMetrics,
     counters: &Counters,
     population: Population,
-    udp: UdpCounters,
-    (connections, tcp, lost_relay, lost_sightings): (usize, TcpCounters, u64, u64),
+    beside: &Beside,
 ) {
+    let (udp, tcp) = (beside.udp, beside.tcp);
     let traffic = &counters.traffic;
     metrics.received.packets.set(traffic.packets_in);
     metrics.received.bytes.set(traffic.bytes_in);
@@ -29,11 +43,13 @@ pub(super) fn publish(
     metrics.questions.asked.set(questions.asked);
     metrics.questions.answered.set(questions.answered);
     metrics.questions.refused.set(questions.refused);
-    metrics.questions.lost.set(questions.lost + lost_sightings);
+    metrics
+        .questions
+        .lost
+        .set(questions.lost + beside.lost_sightings);
     let feedback = &counters.feedback;
     metrics.feedback_in.nacks.set(feedback.nacks_in);
     metrics.feedback_in.plis.set(feedback.plis_in);
-    metrics.feedback_in.firs.set(feedback.firs_in);
     metrics.feedback_in.firs.set(feedback.firs_in);
     metrics.feedback_out.nacks.set(feedback.nacks_out);
     metrics.feedback_out.plis.set(feedback.plis_out);
@@ -47,23 +63,19 @@ pub(super) fn publish(
     metrics.data_out.bytes.set(data.bytes_out);
     metrics.udp_sends.set(udp.sends);
     metrics.gso_segments.set(udp.datagrams_out);
-    metrics.tcp.open.set(connections as u64);
+    metrics.tcp.open.set(beside.connections as u64);
     metrics.tcp.opened.set(tcp.opened);
     metrics.tcp.sends.set(tcp.sends);
     metrics.tcp.datagrams.set(tcp.datagrams_out);
     for (counter, total) in metrics.tcp.ended.iter().zip(tcp.ended) {
         counter.set(total);
     }
-    publish_drops(metrics, counters, udp, (tcp, lost_relay));
+    publish_drops(metrics, counters, beside);
 }
 
-fn publish_drops(
-    metrics: &WorkerMetrics,
-    counters: &Counters,
-    udp: UdpCounters,
-    (tcp, lost_relay): (TcpCounters, u64),
-) {
+fn publish_drops(metrics: &WorkerMetrics, counters: &Counters, beside: &Beside) {
     let dropped = &counters.dropped;
+    let Beside { udp, tcp, .. } = beside;
     let all = [
         (DropReason::NotOurs, dropped.not_ours),
         (DropReason::BadStun, dropped.stun),
@@ -72,19 +84,23 @@ fn publish_drops(
         (DropReason::DtlsError, dropped.dtls),
         (DropReason::SrtpAuth, dropped.srtp_auth),
         (DropReason::SrtpReplay, dropped.srtp_replay),
-        (DropReason::BadRtp, dropped.rtp),
+        (DropReason::BadRtp, dropped.rtp + dropped.media.malformed),
         (DropReason::BadRtcp, dropped.rtcp),
         (DropReason::UnknownSsrc, dropped.unknown_stream),
-        (DropReason::Overload, dropped.limit),
+        (DropReason::PayloadType, dropped.media.payload_type),
+        (DropReason::Repeated, dropped.media.repeated),
+        (DropReason::Late, dropped.media.late),
+        (DropReason::Muted, dropped.media.muted),
+        (DropReason::Overload, dropped.limit + dropped.media.limit),
         (DropReason::SendWouldBlock, udp.lost_full),
         (DropReason::SendTooLarge, udp.lost_size),
         (DropReason::SendRefused, udp.lost_firewall),
         (DropReason::SendOther, udp.lost_other),
         (DropReason::SendLate, tcp.lost_late),
         (DropReason::SendClosed, tcp.lost_closed),
-        (DropReason::SendRelay, lost_relay),
+        (DropReason::SendRelay, beside.lost_relay),
         (DropReason::SendNoPath, dropped.no_path),
-        (DropReason::DataLate, dropped.data_late),
+        (DropReason::DataLate, dropped.data_late + beside.lost_data),
         (DropReason::DataRefused, dropped.data_refused),
     ];
     for (reason, total) in all {

@@ -211,12 +211,17 @@ impl Connections {
         };
         let dropped = connection.line.dropped();
         let mut packets = run.bytes.chunks(run.segment.max(1));
+        let mut put = 0;
         let ended = packets.find_map(|packet| {
-            self.counters.datagrams_out += 1;
-            connection.line.push(packet, now).err()
+            connection.line.push(packet, now).err().or_else(|| {
+                put += 1;
+                None
+            })
         });
+        self.counters.datagrams_out += put;
         self.counters.lost_late += connection.line.dropped() - dropped;
         if let Some(end) = ended {
+            self.counters.lost_closed += run.count as u64 - put;
             return self.end(number, end);
         }
         if !std::mem::replace(&mut connection.is_dirty, true) {
@@ -275,6 +280,8 @@ impl Connections {
         };
         tracing::debug!(remote = %connection.path.remote, ?end, "media connection ended");
         self.counters.ended[end as usize] += 1;
+        // It may have been half written: nobody can tell whether the rest would have come.
+        self.counters.lost_closed += connection.line.frames() as u64;
         // Closing it takes it out of epoll as well.
         let _ = self.registry.deregister(&mut connection.stream);
         self.lost.push(connection.path);

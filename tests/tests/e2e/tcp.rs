@@ -24,7 +24,7 @@ async fn join_via(server: &Server, name: &str, road: &Framed, dual: bool) -> Cli
 }
 
 /// Waits until a series has a value that will do.
-async fn until_metric(server: &Server, name: &str, labels: &[&str], will_do: fn(f64) -> bool) {
+async fn until_metric(server: &Server, name: &str, labels: &[&str], will_do: impl Fn(f64) -> bool) {
     let mut tick = interval(Duration::from_millis(50));
     let wait = async {
         while !will_do(server.metric(name, labels).await) {
@@ -108,6 +108,21 @@ async fn who_reads_nothing_loses_media_and_holds_nobody_up() {
     carol.receive(&picture.sid, 50).await;
     road.be_deaf(false);
     bob.receive(&picture.sid, 200).await;
+    // What waits for a connection when it breaks is lost with it.
+    let before = server.metric("foci_packets_dropped_total", &late).await;
+    road.be_deaf(true);
+    until_metric(&server, "foci_packets_dropped_total", &late, |late| {
+        late > before
+    })
+    .await;
+    road.cut();
+    let closed = ["reason=\"send_closed\""];
+    until_metric(&server, "foci_packets_dropped_total", &closed, |closed| {
+        closed > 0.0
+    })
+    .await;
+    road.be_deaf(false);
+    bob.receive(&picture.sid, 50).await;
     server.assert_calm();
 }
 

@@ -232,6 +232,8 @@ fn a_reader_that_takes_nothing_costs_a_bounded_buffer_and_is_closed() {
         totals.streams.frames_full + totals.streams.frames_late > 0,
         "{totals:?}, {sent} sent"
     );
+    // What waited for it is lost with it.
+    assert!(totals.streams.frames_closed > 0, "{totals:?}");
 }
 
 #[test]

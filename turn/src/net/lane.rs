@@ -186,6 +186,8 @@ impl LaneSender {
     pub fn end(&mut self, end: End) {
         if self.open.ends.len() < ENDS {
             self.open.ends.push(end);
+        } else {
+            self.dropped += 1;
         }
     }
 
@@ -213,7 +215,7 @@ impl LaneSender {
         }
     }
 
-    /// Packets that found no place, since the start.
+    /// Packets and ends that found no place, since the start.
     #[must_use]
     pub const fn dropped(&self) -> u64 {
         self.dropped
@@ -346,7 +348,8 @@ mod tests {
             sender.end(end(generation));
             sender.flush();
         }
-        assert_eq!(sender.dropped(), ENDS as u64 + 1);
+        // The packets, and the last end.
+        assert_eq!(sender.dropped(), ENDS as u64 + 2);
         while let Some(batch) = receiver.take() {
             assert_eq!((batch.len(), batch.ends().len()), (1, 0));
             receiver.give_back(batch);

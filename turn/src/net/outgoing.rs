@@ -60,6 +60,11 @@ impl Outgoing {
         dropped
     }
 
+    /// Frames that wait, one that is written in part too.
+    pub(super) fn frames(&self) -> usize {
+        self.frames.len()
+    }
+
     /// What is to be written next: all that waits.
     pub(super) fn next(&self) -> &[u8] {
         self.bytes.get(self.gone..).unwrap_or_default()

@@ -54,6 +54,8 @@ pub struct StreamCounters {
     pub frames_full: u64,
     /// Frames dropped for having waited too long.
     pub frames_late: u64,
+    /// Frames for a connection that was gone, or that were waiting when it closed.
+    pub frames_closed: u64,
 }
 
 /// A connection that another port has accepted, and that begins with a STUN message.
@@ -351,6 +353,7 @@ impl Streams {
     /// Puts a frame into a connection, in parts.
     pub(super) fn send(&mut self, slot: u32, parts: [&[u8]; 3], now: Instant) {
         let Some(Some(connection)) = self.connections.get_mut(slot as usize) else {
+            self.counters.frames_closed += 1;
             return;
         };
         if connection.outgoing.add(parts, now) {
@@ -452,6 +455,7 @@ impl Streams {
         let (ip, since) = (connection.client.remote.ip(), connection.idle_since);
         self.crowd.leave(ip, slot, since);
         self.counters.open -= 1;
+        self.counters.frames_closed += connection.outgoing.frames() as u64;
         match fault {
             Fault::Gone if connection.is_handshaking() => self.counters.handshakes_failed += 1,
             Fault::Gone => {}

@@ -6,6 +6,7 @@
 
 use crate::config::codecs::Codec;
 use crate::ids::{MediaKind, TrackKey};
+use crate::media::counters::Useless;
 use crate::media::ingest::audio::{LevelConfig, LevelMeter, Loudness};
 use crate::media::ingest::history::Limits;
 use crate::media::ingest::layers::{Change, LayerTracker, Rule, TEMPORAL_LAYERS};
@@ -75,7 +76,8 @@ pub struct Track {
     batch: Vec<Packet>,
     /// Payload of the batch.
     batch_bytes: usize,
-    overflowed: u64,
+    /// What was of no use to the batch, or to layers that have ended.
+    useless: Useless,
 }
 
 /// Missing layers over time.
@@ -125,7 +127,7 @@ impl Track {
                 .then(|| LevelMeter::new(setup.level, setup.codec.clock_rate())),
             batch: Vec::new(),
             batch_bytes: 0,
-            overflowed: 0,
+            useless: Useless::default(),
         };
         track.set_muted(setup.muted);
         track
@@ -164,7 +166,9 @@ impl Track {
         };
         let mut upstream = Upstream::new(setup);
         upstream.set_muted(self.muted);
-        *place = Some(upstream);
+        if let Some(mut ended) = place.replace(upstream) {
+            self.useless += ended.take_useless();
+        }
         if !self.muted && self.expected.is_some_and(|max| setup.spatial <= max) {
             self.trackers[index].reset();
         }
@@ -241,7 +245,7 @@ impl Track {
         if self.batch.len() < limit {
             self.batch.push(packet);
         } else {
-            self.overflowed += 1;
+            self.useless.limit += 1;
         }
     }
 
@@ -384,10 +388,13 @@ impl Track {
         }
     }
 
-    /// Packets that found the batch full.
-    #[must_use]
-    pub const fn overflowed(&self) -> u64 {
-        self.overflowed
+    /// What came and was of no use since this was asked last.
+    pub fn take_useless(&mut self) -> Useless {
+        let mut useless = std::mem::take(&mut self.useless);
+        for layer in self.layers.iter_mut().flatten() {
+            useless += layer.take_useless();
+        }
+        useless
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) or one of its streams has work.

@@ -6,6 +6,7 @@
 
 use crate::config::codecs::Codec;
 use crate::ids::MediaKind;
+use crate::media::counters::Useless;
 use crate::media::ingest::clock::{SenderClock, SourceClock};
 use crate::media::ingest::formats::{Format, Formats};
 use crate::media::ingest::history::{History, Limits};
@@ -65,22 +66,12 @@ pub struct Counters {
     pub repaired: u64,
     /// Padding only, on either stream.
     pub padding: u64,
-    /// Another payload type than negotiated.
-    pub foreign: u64,
-    /// A codec header that cannot be.
-    pub malformed: u64,
-    /// Seen before.
-    pub duplicates: u64,
     /// Of a number that had been thought to carry nothing.
     pub settled: u64,
-    /// Too late, or ahead of the media stream on RTX.
-    pub out_of_window: u64,
-    /// While muted.
-    pub muted: u64,
-    /// No room in the history.
-    pub unstored: u64,
     /// NACKed numbers, repetitions included.
     pub nacked: u64,
+    /// What was of no use since [`Upstream::take_useless`] was asked last.
+    pub useless: Useless,
 }
 
 /// A packet apart from its place.
@@ -196,7 +187,7 @@ impl Upstream {
         now: Instant,
     ) -> Option<Packet> {
         let Some(format) = self.setup.formats.find(header.payload_type) else {
-            self.counters.foreign += 1;
+            self.counters.useless.payload_type += 1;
             return None;
         };
         let content = self.inspect(format, header.marker, payload);
@@ -223,7 +214,7 @@ impl Upstream {
     /// A packet came on the RTX stream (RFC 4588 §4); `payload` is without padding.
     pub fn handle_rtx(&mut self, header: &Header, payload: &[u8], now: Instant) -> Option<Packet> {
         let Some(format) = self.setup.formats.repeated_by(header.payload_type) else {
-            self.counters.foreign += 1;
+            self.counters.useless.payload_type += 1;
             return None;
         };
         // Without original number, or with nothing behind it: a bandwidth probe.
@@ -253,7 +244,7 @@ impl Upstream {
             return None;
         }
         if self.muted {
-            self.counters.muted += 1;
+            self.counters.useless.muted += 1;
             return None;
         }
         let (codec, key_frame) = match format.codec {
@@ -264,7 +255,7 @@ impl Upstream {
                 let descriptor = vp8::Descriptor::parse(payload)
                     .filter(|found| usize::from(found.len) < payload.len());
                 let Some(descriptor) = descriptor else {
-                    self.counters.malformed += 1;
+                    self.counters.useless.malformed += 1;
                     return None;
                 };
                 (CodecInfo::Vp8(descriptor), descriptor.key_frame)
@@ -306,6 +297,7 @@ impl Upstream {
             Err(Rejected::Settled { raw, media }) => {
                 self.losses.handle_arrival(raw);
                 self.counters.settled += 1;
+                self.counters.useless.late += u64::from(media);
                 if kind != Arrival::Repair {
                     self.reception.handle_settled();
                 }
@@ -319,7 +311,7 @@ impl Upstream {
                 None
             }
             Err(Rejected::Duplicate) => {
-                self.counters.duplicates += 1;
+                self.counters.useless.repeated += 1;
                 // SRTP lets each packet of the media stream pass once: the other one came by RTX.
                 if kind != Arrival::Repair {
                     self.reception.handle_repaired();
@@ -327,7 +319,7 @@ impl Upstream {
                 None
             }
             Err(Rejected::TooOld | Rejected::Ahead) => {
-                self.counters.out_of_window += 1;
+                self.counters.useless.late += 1;
                 None
             }
         }
@@ -391,7 +383,7 @@ impl Upstream {
         let stored = self.history.push(packet, content.payload);
         match stored {
             Some(_) => self.counters.forwarded += 1,
-            None => self.counters.unstored += 1,
+            None => self.counters.useless.limit += 1,
         }
         stored
     }
@@ -544,6 +536,11 @@ impl Upstream {
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// What came and was of no use since this was asked last.
+    pub fn take_useless(&mut self) -> Useless {
+        std::mem::take(&mut self.counters.useless)
     }
 
     /// Bytes of history held.

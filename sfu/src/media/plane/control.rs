@@ -373,9 +373,10 @@ impl Plane {
 
     /// Takes a track away from its publisher and from everyone who receives it or waits to.
     fn end_track(&mut self, track: u32, now: Instant) {
-        let Some(fanout) = self.tracks.remove(track) else {
+        let Some(mut fanout) = self.tracks.remove(track) else {
             return;
         };
+        self.counters.dropped.media += fanout.track.take_useless();
         if let Some(at) = self.touched.iter().position(|&one| one == track) {
             self.touched.remove(at);
             self.cursor.handle_track_removed(at);

@@ -90,6 +90,7 @@ impl Plane {
             }
         }
         fanout.track.clear_batch();
+        self.counters.dropped.media += fanout.track.take_useless();
         fanout.touched = false;
         if fanout.track.poll_layers_changed() {
             // Selections may change, and with them the key frames to ask for.

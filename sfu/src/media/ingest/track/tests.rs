@@ -157,7 +157,7 @@ fn the_batch_holds_what_came_and_finds_payloads_in_the_layers() {
         camera.send(0, DELTA);
     }
     assert_eq!(camera.track.batch().len(), BATCH_LIMIT);
-    assert_eq!(camera.track.overflowed(), 7);
+    assert_eq!(camera.track.take_useless().limit, 7);
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn a_lost_packet_is_asked_for_and_comes_late() {
     // The other copies are of no use.
     assert!(audio.media(3).is_none());
     assert!(audio.rtx(2, &[0, 2]).is_none());
-    assert_eq!(audio.upstream.counters().duplicates, 2);
+    assert_eq!(audio.upstream.counters().useless.repeated, 2);
     assert_eq!(audio.upstream.counters().nacked, 2);
     // Both were only slow.
     let block = audio.upstream.report_block(audio.now).expect("block");
@@ -181,8 +181,9 @@ fn probes_and_foreign_payload_types_are_not_media() {
         .handle_packet(&header(98, 2, 1), &[1], audio.now);
     assert!(foreign.is_none());
     let counters = audio.upstream.counters();
-    assert_eq!((counters.padding, counters.foreign), (2, 1));
-    assert_eq!((counters.out_of_window, counters.forwarded), (2, 1));
+    assert_eq!((counters.padding, counters.forwarded), (2, 1));
+    let useless = audio.upstream.take_useless();
+    assert_eq!((useless.payload_type, useless.late), (1, 2));
 }
 
 #[test]
@@ -226,7 +227,7 @@ fn what_comes_while_muted_leaves_no_hole() {
     audio.upstream.set_muted(false);
     let next = audio.media(6).expect("forwarded");
     assert_eq!(next.seq.0, first.seq.0 + 3);
-    assert_eq!(audio.upstream.counters().muted, 2);
+    assert_eq!(audio.upstream.counters().useless.muted, 2);
 }
 
 #[test]
@@ -286,7 +287,7 @@ fn a_malformed_descriptor_is_taken_out_like_padding() {
         .handle_packet(&header(96, 3, 0), DELTA, now)
         .expect("delta");
     assert_eq!(third.seq.0, first.seq.0 + 1);
-    assert_eq!(upstream.counters().malformed, 1);
+    assert_eq!(upstream.counters().useless.malformed, 1);
 }
 
 #[test]

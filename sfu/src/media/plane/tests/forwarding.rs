@@ -53,6 +53,25 @@ fn red_passes_to_who_negotiated_it_and_its_newest_block_to_the_others() {
 }
 
 #[test]
+fn media_that_is_of_no_use_to_its_track_is_counted_by_why() {
+    let mut world = World::new();
+    let (publisher, track) = world.speaker();
+    world.say(publisher, 1, 99, b"of no type");
+    let muted = true;
+    world.command(Command::MuteTrack { track, muted });
+    for at in 2..4 {
+        world.speak(publisher, at);
+    }
+    let media = world.plane.counters().dropped.media;
+    assert_eq!((media.payload_type, media.muted), (1, 2));
+    // Also of who leaves in the midst of it.
+    world.remove(publisher);
+    let others = (media.repeated, media.late, media.malformed, media.limit);
+    assert_eq!(others, (0, 0, 0, 0));
+    assert_eq!(world.plane.counters().dropped.media, media);
+}
+
+#[test]
 fn media_before_its_track_is_announced_is_counted_and_starts_the_track_later() {
     let mut world = World::new();
     let who = world.join(&[sending(&audio("sendonly"), "mic")]);

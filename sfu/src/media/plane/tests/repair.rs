@@ -48,6 +48,7 @@ fn a_lost_packet_is_asked_for_by_timer_and_its_retransmission_forwarded_once() {
     }
     assert_eq!(world.take_media(who).len(), 1);
     assert_eq!(world.plane.counters().traffic.retransmitted_in, 2);
+    assert_eq!(world.plane.counters().dropped.media.repeated, 1);
     world.advance(ms(500));
     assert!(world.take_control(publisher, 205, Some(1)).is_empty());
 }

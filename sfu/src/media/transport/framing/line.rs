@@ -149,6 +149,12 @@ impl Line {
         self.queue.dropped()
     }
 
+    /// Frames that wait, one that is written in part too.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.queue.frames()
+    }
+
     /// Something waits to be written.
     #[must_use]
     pub fn waits(&self) -> bool {

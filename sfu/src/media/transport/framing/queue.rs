@@ -61,6 +61,12 @@ impl Queue {
         self.bytes.len()
     }
 
+    /// Frames that wait, one that is written in part too.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.frames.len()
+    }
+
     /// Frames of media dropped so far.
     #[must_use]
     pub const fn dropped(&self) -> u64 {
