@@ -2,11 +2,11 @@
 
 use super::*;
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::set_default;
-use tracing::{Event, Metadata, Subscriber};
+use tracing::subscriber::{NoSubscriber, set_default};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 /// Keeps the fields of each decision, as they would be written.
 #[derive(Clone, Default)]
@@ -52,8 +52,13 @@ impl Subscriber for Lines {
     fn exit(&self, _: &Id) {}
 }
 
+/// Listens to nothing. While a single subscriber is alive, tracing asks the thread that first comes
+/// by a line whether anybody wants it: another test's, which has none, would switch the line off.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
+
 #[tokio::test]
 async fn a_line_begins_as_that_of_the_endpoints_for_clients() {
+    LazyLock::force(&ANOTHER);
     let lines = Lines::default();
     let kept = set_default(lines.clone());
     let world = World::new(all_joined).await;
