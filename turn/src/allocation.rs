@@ -9,7 +9,7 @@ use crate::credentials::{Keys, Reach};
 use crate::hash::{Keyed, Map};
 use crate::message::Transaction;
 use crate::permission::Permissions;
-use crate::quota::Budgets;
+use crate::quota::{Bandwidth, Budgets, Direction, Load, Spent, Users};
 use crate::stats::Traffic;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -51,6 +51,23 @@ impl Allocation {
     /// The address told for a family.
     pub(crate) fn relay(&self, family: Family) -> Option<SocketAddr> {
         self.relays.get(family.index()).copied().flatten()
+    }
+
+    /// Lets a payload pass if all budgets that it counts for hold it, and counts it, here and among all.
+    pub(crate) fn pass(
+        &mut self,
+        load: Load,
+        (bandwidth, users): (&mut Bandwidth, &mut Users),
+        all: &mut Traffic,
+    ) -> Result<(), Spent> {
+        bandwidth.take(&mut self.budgets, users, self.share, load)?;
+        for traffic in [&mut self.traffic, all] {
+            match load.direction {
+                Direction::Outward => traffic.note_in(load.bytes),
+                Direction::Inward => traffic.note_out(load.bytes),
+            }
+        }
+        Ok(())
     }
 
     /// The sockets it is behind.

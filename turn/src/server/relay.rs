@@ -106,18 +106,11 @@ impl Server {
             bytes: payload.len(),
             at: now,
         };
-        let (share, users) = (allocation.share, &mut self.users);
-        let taken = self
-            .bandwidth
-            .take(&mut allocation.budgets, users, share, load);
-        if let Err(spent) = taken {
+        let budgets = (&mut self.bandwidth, &mut self.users);
+        if let Err(spent) = allocation.pass(load, budgets, &mut self.stats.traffic) {
             return self.drop_spent(spent);
         }
         allocation.heard = now;
-        allocation.traffic.packets_in += 1;
-        allocation.traffic.bytes_in += payload.len() as u64;
-        self.stats.traffic.packets_in += 1;
-        self.stats.traffic.bytes_in += payload.len() as u64;
         if to_sfu {
             return Way::Sfu {
                 allocation: id,
@@ -196,17 +189,10 @@ impl Server {
             bytes: len,
             at: now,
         };
-        let (share, users) = (allocation.share, &mut self.users);
-        let taken = self
-            .bandwidth
-            .take(&mut allocation.budgets, users, share, load);
-        if let Err(spent) = taken {
+        let budgets = (&mut self.bandwidth, &mut self.users);
+        if let Err(spent) = allocation.pass(load, budgets, &mut self.stats.traffic) {
             return self.drop_spent(spent);
         }
-        allocation.traffic.packets_out += 1;
-        allocation.traffic.bytes_out += len as u64;
-        self.stats.traffic.packets_out += 1;
-        self.stats.traffic.bytes_out += len as u64;
         let to = allocation.client;
         let head = match allocation.channels.number(peer, now) {
             Some(number) => Head::channel(number, len, to.transport.is_stream()),
