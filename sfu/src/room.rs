@@ -267,37 +267,8 @@ impl Room {
                 bytes,
             } => data::handle_message(state, peer, channel, &bytes, now),
             Event::Disconnected { .. } => {}
-            Event::Answer { .. }
-            | Event::Offer { .. }
-            | Event::Candidates { .. }
-            | Event::AnswerRefused { .. }
-            | Event::OfferRefused { .. }
-            | Event::SectionsNeeded { .. } => self.handle_description(event, now),
-        }
-    }
-
-    /// What media wants said of sections and candidates, and what it could not use of it.
-    fn handle_description(&mut self, event: Event, now: Instant) {
-        let state = &mut self.state;
-        match event {
-            Event::Answer {
-                peer,
-                id,
-                sdp,
-                mids,
-                candidates,
-            } => {
-                negotiation::handle_answer(state, peer, (id, sdp), &mids, &candidates);
-            }
-            Event::Offer {
-                peer,
-                id,
-                sdp,
-                mids,
-                candidates,
-            } => {
-                negotiation::handle_own_offer(state, peer, (id, sdp), &mids, &candidates);
-            }
+            Event::Answer(answer) => negotiation::handle_answer(state, &answer),
+            Event::Offer(offer) => negotiation::handle_own_offer(state, &offer),
             Event::Candidates {
                 peer,
                 side,
@@ -312,7 +283,6 @@ impl Room {
             Event::SectionsNeeded { peer, audio, video } => {
                 negotiation::handle_sections_needed(state, peer, audio, video)
             }
-            _ => {}
         }
     }
 

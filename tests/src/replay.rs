@@ -332,8 +332,8 @@ impl Stage {
                 break event;
             }
         };
-        if let Event::Answer { sdp, .. } | Event::Offer { sdp, .. } = &event {
-            let value = |name: &str| sdp.lines().find_map(|line| line.strip_prefix(name));
+        if let Event::Answer(ours) | Event::Offer(ours) = &event {
+            let value = |name: &str| ours.sdp.lines().find_map(|line| line.strip_prefix(name));
             if let (Some(ufrag), Some(password)) = (value("a=ice-ufrag:"), value(PASSWORD_LINE)) {
                 self.passwords.insert(ufrag.to_owned(), password.to_owned());
             }

@@ -189,7 +189,7 @@ impl World {
             .handle_command(Command::Offer { peer, id: 1, sdp }, self.now);
         for event in self.events() {
             match event {
-                Event::Answer { sdp, .. } => client.read_answer(&sdp),
+                Event::Answer(answer) => client.read_answer(&answer.sdp),
                 Event::OfferRefused { reason, .. } => panic!("offer refused: {reason}"),
                 _ => {}
             }

@@ -180,35 +180,28 @@ pub enum Side {
     Subscriber,
 }
 
+/// A session description of ours, and what is told with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Whom it is for.
+    pub peer: PeerId,
+    /// Of an answer, the id of its offer; of an offer its own, never 0.
+    pub id: u32,
+    /// The session description.
+    pub sdp: String,
+    /// Every section that sends a track now: its mid and the track. Always the full map.
+    pub mids: Vec<(String, TrackKey)>,
+    /// `candidate:…` lines to trickle; empty unless the ICE credentials are new.
+    pub candidates: Vec<String>,
+}
+
 /// What media tells the control plane.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The answer to an offer.
-    Answer {
-        /// The peer.
-        peer: PeerId,
-        /// The offer's id.
-        id: u32,
-        /// The session description.
-        sdp: String,
-        /// Every section that sends a track now: its mid and the track. Always the full map.
-        mids: Vec<(String, TrackKey)>,
-        /// `candidate:…` lines to trickle; empty unless the ICE credentials are new.
-        candidates: Vec<String>,
-    },
+    Answer(Description),
     /// Our offer. The next one follows only after [`Command::Answer`].
-    Offer {
-        /// The peer.
-        peer: PeerId,
-        /// Its id, never 0.
-        id: u32,
-        /// The session description.
-        sdp: String,
-        /// Every section that sends a track now: its mid and the track. Always the full map.
-        mids: Vec<(String, TrackKey)>,
-        /// `candidate:…` lines to trickle; empty unless the ICE credentials are new.
-        candidates: Vec<String>,
-    },
+    Offer(Description),
     /// We are reached by other addresses than its description said, which it has not been able to use
     /// yet.
     Candidates {
@@ -353,9 +346,8 @@ impl Event {
     #[must_use]
     pub const fn peer(&self) -> PeerId {
         match self {
-            Self::Answer { peer, .. }
-            | Self::Offer { peer, .. }
-            | Self::Candidates { peer, .. }
+            Self::Answer(description) | Self::Offer(description) => description.peer,
+            Self::Candidates { peer, .. }
             | Self::AnswerRefused { peer, .. }
             | Self::OfferRefused { peer, .. }
             | Self::SectionsNeeded { peer, .. }

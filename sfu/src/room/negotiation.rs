@@ -14,7 +14,7 @@ use super::reply;
 use super::state::State;
 use super::subscribing;
 use crate::ids::{PeerId, TrackKey};
-use crate::media::message::{Command, PathReport, Side};
+use crate::media::message::{Command, Description, PathReport, Side};
 use proto::livekit;
 use proto::livekit::request_response::{Reason, Request};
 use proto::livekit::signal_response::Message;
@@ -70,39 +70,29 @@ pub(super) fn handle_trickle(state: &mut State, peer: PeerId, trickle: TrickleRe
 }
 
 /// Media answers an offer.
-pub(super) fn handle_answer(
-    state: &mut State,
-    peer: PeerId,
-    (id, sdp): (u32, String),
-    mids: &[(String, TrackKey)],
-    candidates: &[String],
-) {
-    let answer = livekit::SessionDescription {
-        r#type: "answer".to_owned(),
-        sdp,
-        id,
-        mid_to_track_id: track_ids(state, mids),
-    };
-    state.signal(peer, Message::Answer(answer));
-    tell_candidates(state, peer, SignalTarget::Publisher, candidates);
+pub(super) fn handle_answer(state: &mut State, answer: &Description) {
+    let described = describe(state, "answer", answer);
+    state.signal(answer.peer, Message::Answer(described));
+    let target = SignalTarget::Publisher;
+    tell_candidates(state, answer.peer, target, &answer.candidates);
 }
 
 /// Media offers.
-pub(super) fn handle_own_offer(
-    state: &mut State,
-    peer: PeerId,
-    (id, sdp): (u32, String),
-    mids: &[(String, TrackKey)],
-    candidates: &[String],
-) {
-    let offer = livekit::SessionDescription {
-        r#type: "offer".to_owned(),
-        sdp,
-        id,
-        mid_to_track_id: track_ids(state, mids),
-    };
-    state.signal(peer, Message::Offer(offer));
-    tell_candidates(state, peer, SignalTarget::Subscriber, candidates);
+pub(super) fn handle_own_offer(state: &mut State, offer: &Description) {
+    let described = describe(state, "offer", offer);
+    state.signal(offer.peer, Message::Offer(described));
+    let target = SignalTarget::Subscriber;
+    tell_candidates(state, offer.peer, target, &offer.candidates);
+}
+
+/// A description in the form of the wire, `answer` or `offer`.
+fn describe(state: &State, kind: &str, ours: &Description) -> livekit::SessionDescription {
+    livekit::SessionDescription {
+        r#type: kind.to_owned(),
+        sdp: ours.sdp.clone(),
+        id: ours.id,
+        mid_to_track_id: track_ids(state, &ours.mids),
+    }
 }
 
 fn track_ids(state: &State, mids: &[(String, TrackKey)]) -> HashMap<String, String> {

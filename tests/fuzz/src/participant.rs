@@ -235,10 +235,10 @@ impl World {
     }
 
     fn note(&mut self, event: &Event) {
-        if let Event::Answer { peer, sdp, .. } = event
-            && peer.slot == 2
+        if let Event::Answer(answer) = event
+            && answer.peer.slot == 2
         {
-            self.answer.clone_from(sdp);
+            self.answer.clone_from(&answer.sdp);
         }
     }
 

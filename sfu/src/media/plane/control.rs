@@ -6,7 +6,7 @@ use crate::ids::{MediaKind, PeerId, TrackKey};
 use crate::media::demux::{Place, Sender};
 use crate::media::forward::downstream::{Downstream, DownstreamSetup, PayloadTypes, RtxSetup};
 use crate::media::message::{
-    Event, PeerFailure, PeerSetup, ScoredStream, Side, StreamLabel, TrackSpec, Wish,
+    Description, Event, PeerFailure, PeerSetup, ScoredStream, Side, StreamLabel, TrackSpec, Wish,
 };
 use crate::media::peer::Peer;
 use crate::media::peer::connections::{Connection, Connections};
@@ -190,13 +190,13 @@ impl Plane {
                 }
                 connection.transport.set_remote(&answered.remote);
                 self.apply_answer(index, &answered, now);
-                self.events.push_back(Event::Answer {
+                self.events.push_back(Event::Answer(Description {
                     peer: id,
                     id: offer_id,
                     sdp: answered.sdp,
                     mids: answered.mids,
                     candidates: if fresh { local.candidates } else { Vec::new() },
-                });
+                }));
                 self.tell_bound(index);
                 self.tell_changes(index, now);
                 self.reschedule(index, now);

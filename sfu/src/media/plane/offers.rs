@@ -6,7 +6,7 @@
 use super::{Plane, candidates};
 use crate::ids::PeerId;
 use crate::media::demux::Sender;
-use crate::media::message::{Event, Side};
+use crate::media::message::{Description, Event, Side};
 use crate::media::transport::ice::Credentials;
 use crate::media::transport::negotiation::offering::{Accepted, AnswerError, Due};
 use std::time::Instant;
@@ -72,13 +72,13 @@ impl Plane {
         let local = connection.local(credentials, candidates);
         connection.described = true;
         let offer = offering.offer(&local);
-        self.events.push_back(Event::Offer {
+        self.events.push_back(Event::Offer(Description {
             peer: id,
             id: offer.id,
             sdp: offer.sdp,
             mids: offer.mids,
             candidates: if fresh { local.candidates } else { Vec::new() },
-        });
+        }));
         self.tell_changes(index, now);
     }
 

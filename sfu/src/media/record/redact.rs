@@ -56,7 +56,7 @@ pub fn event(event: &Event, secrets: bool) -> String {
             channel,
             bytes,
         } => return format!("Data {peer:?} {channel:?} {} bytes", bytes.len()),
-        Event::Answer { sdp: text, .. } | Event::Offer { sdp: text, .. } => *text = sdp(text),
+        Event::Answer(ours) | Event::Offer(ours) => ours.sdp = sdp(&ours.sdp),
         _ => {}
     }
     format!("{event:?}")

@@ -1,7 +1,9 @@
 //! Participants with one connection to send by and another to receive by.
 
 use super::harness::{Client, World, grant, leave, subscribed, updates};
-use crate::media::message::{Command as Media, Event, PeerSetup, Side, SubscriberSetup};
+use crate::media::message::{
+    Command as Media, Description, Event, PeerSetup, Side, SubscriberSetup,
+};
 use crate::room::command::Join;
 use proto::livekit;
 use proto::livekit::DisconnectReason;
@@ -57,13 +59,13 @@ fn is_active(world: &mut World, client: &Client, who: &Client) -> bool {
 }
 
 fn offer(world: &mut World, client: &Client) {
-    world.event(Event::Offer {
+    world.event(Event::Offer(Description {
         peer: client.peer,
         id: 77,
         sdp: "v=0".into(),
         mids: Vec::new(),
         candidates: vec!["candidate:1".into(), "candidate:2".into()],
-    });
+    }));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Answers, candidates and section requests on the wire.
 
 use super::harness::{World, replies};
-use crate::media::message::{Command as Media, Event};
+use crate::media::message::{Command as Media, Description, Event};
 use proto::livekit;
 use proto::livekit::request_response::Reason;
 use proto::livekit::signal_request::Message as Request;
@@ -17,13 +17,13 @@ fn an_answer_carries_the_offers_id_and_the_full_map_of_tracks() {
         index: 99,
         ..track.key
     };
-    world.event(Event::Answer {
+    world.event(Event::Answer(Description {
         peer: bob.peer,
         id: 42,
         sdp: "v=0".into(),
         mids: vec![("4".into(), track.key), ("5".into(), gone)],
         candidates: vec!["candidate:1".into(), "candidate:2 \"x\"".into()],
-    });
+    }));
     let messages = world.take(&bob);
     let Message::Answer(answer) = &messages[0] else {
         panic!("{messages:?}")

@@ -50,9 +50,7 @@ impl World {
         let mut offer = None;
         for event in events {
             match event {
-                Event::Offer {
-                    peer: to, id, sdp, ..
-                } if to == peer => offer = Some((id, sdp)),
+                Event::Offer(ours) if ours.peer == peer => offer = Some((ours.id, ours.sdp)),
                 other => self.events.push(other),
             }
         }

@@ -191,10 +191,10 @@ impl World {
         let (peer, sdp) = (client.peer, client.offer());
         self.command(Command::Offer { peer, id: 1, sdp });
         for event in &self.events {
-            if let Event::Answer { peer: to, sdp, .. } = event
-                && *to == peer
+            if let Event::Answer(answer) = event
+                && answer.peer == peer
             {
-                self.clients[who].answer.clone_from(sdp);
+                self.clients[who].answer.clone_from(&answer.sdp);
             }
         }
     }
