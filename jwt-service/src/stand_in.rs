@@ -5,4 +5,5 @@ pub(crate) mod authority;
 pub(crate) mod dns;
 pub(crate) mod homeserver;
 pub(crate) mod rooms;
+pub(crate) mod service;
 pub(crate) mod watch;

@@ -5,21 +5,16 @@ mod logging;
 
 use super::*;
 use crate::config::{AppService, Config, FullAccess, Homeserver as Configured};
-use crate::delegation::Delegations;
-use crate::limits::{Limits, Rates};
+use crate::limits::Rates;
 use crate::members::Issued;
-use crate::openid::Verifier;
 use crate::settled::Settled;
-use crate::sfu::Sfu;
 use crate::stand_in::homeserver::{Asked, Homeserver, Reply};
 use crate::stand_in::rooms::Rooms;
+use crate::stand_in::service;
 use crate::stand_in::watch::Remembered;
-use crate::standing::Standing;
-use crate::watch::Watch;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use bearer::Token;
-use proto::token::{Keys, Secret};
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -107,26 +102,8 @@ impl World {
         };
         let settled = Settled::fixed(config).expect("good");
         let watch = Arc::<Remembered>::default();
-        let counted: Arc<dyn Watch> = Arc::<Remembered>::clone(&watch);
         let rooms = Arc::<Rooms>::default();
-        let sfu: Arc<dyn Sfu> = Arc::<Rooms>::clone(&rooms);
-        let keys: Keys = [("devkey".to_owned(), Secret::new("devsecret"))]
-            .into_iter()
-            .collect();
-        let service = Arc::new(Service {
-            verifier: Arc::new(Verifier::new(settled.clone(), Arc::clone(&counted))),
-            standing: Standing::default(),
-            limits: Limits::default(),
-            delegations: settled
-                .config()
-                .delegation
-                .then(|| Delegations::start(&settled, Arc::clone(&counted)).expect("set up")),
-            monitor: Monitor::start(&settled, Arc::clone(&sfu), Arc::clone(&counted)),
-            settled,
-            keys: Arc::new(keys),
-            sfu,
-            watch: counted,
-        });
+        let service = service::service(settled, service::keys(), &rooms, &watch);
         Self {
             router: router(&service).expect("an application service"),
             service,

@@ -49,16 +49,9 @@ fn presence(sid: Option<&str>) -> Presence {
 }
 
 async fn asked(homeserver: &Homeserver, count: usize) -> Vec<String> {
-    let all = async {
-        while homeserver.asked().len() < count {
-            homeserver.was_asked.notified().await;
-        }
-    };
-    timeout(Duration::from_secs(20), all)
-        .await
-        .expect("it is asked in time");
     let prefix = "/base/_matrix/client/unstable/org.matrix.msc4140/delayed_events/";
-    let paths = homeserver.asked().into_iter().map(|asked| asked.path);
+    let asked = homeserver.until_asked(count).await;
+    let paths = asked.into_iter().map(|asked| asked.path);
     paths
         .map(|path| path.strip_prefix(prefix).unwrap_or(&path).to_owned())
         .collect()

@@ -3,11 +3,11 @@ use crate::config::{FullAccess, Homeserver as Configured};
 use crate::limits::Rates;
 use crate::stand_in::homeserver::{Asked as AskedOf, Homeserver, Reply};
 use crate::stand_in::rooms::Rooms;
+use crate::stand_in::service::{self, keys};
 use crate::stand_in::watch::Remembered;
 use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
-use proto::token::Secret;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -23,12 +23,6 @@ struct Answer {
     status: u16,
     headers: HeaderMap,
     body: String,
-}
-
-fn keys() -> Keys {
-    [("devkey".to_owned(), Secret::new("devsecret"))]
-        .into_iter()
-        .collect()
 }
 
 /// `good` is Alice's token, everything else nobody's.
@@ -63,25 +57,7 @@ impl World {
         let settled = Settled::fixed(config).expect("good");
         let rooms = Arc::new(rooms);
         let watch = Arc::<Remembered>::default();
-        let counted: Arc<dyn Watch> = Arc::<Remembered>::clone(&watch);
-        let service = Arc::new(Service {
-            verifier: Arc::new(Verifier::new(settled.clone(), Arc::clone(&counted))),
-            standing: Standing::default(),
-            limits: Limits::default(),
-            delegations: settled
-                .config()
-                .delegation
-                .then(|| Delegations::start(&settled, Arc::clone(&counted)).expect("set up")),
-            monitor: Monitor::start(
-                &settled,
-                Arc::<Rooms>::clone(&rooms) as Arc<dyn Sfu>,
-                Arc::clone(&counted),
-            ),
-            settled,
-            keys: Arc::new(keys),
-            sfu: Arc::<Rooms>::clone(&rooms),
-            watch: counted,
-        });
+        let service = service::service(settled, keys, &rooms, &watch);
         Self {
             service,
             rooms,

@@ -2,10 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+
+/// Nothing that is waited for takes longer, on any machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A request as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +105,17 @@ impl Homeserver {
     /// The requests so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().expect("not poisoned").clone()
+    }
+
+    /// Waits until there are so many; all so far.
+    pub(crate) async fn until_asked(&self, count: usize) -> Vec<Asked> {
+        let all = async {
+            while self.asked().len() < count {
+                self.was_asked.notified().await;
+            }
+        };
+        timeout(PATIENCE, all).await.expect("it is asked in time");
+        self.asked()
     }
 
     /// The hosts that these named.

@@ -155,8 +155,6 @@ async fn a_leave_is_taken_over_once_the_homeserver_has_told_its_time() {
     none.refuses(404, "M_UNRECOGNIZED");
 }
 
-/// How long a test waits.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Real time passes: the answers come over sockets.
 const OFTEN: Duration = Duration::from_millis(100);
 
@@ -216,12 +214,7 @@ async fn a_stranger_s_user_stays_where_our_homeserver_has_nobody() {
     monitor.issued(issued("@bob:b.example")).expect("issued");
     monitor.issued(issued(ALICE)).expect("issued");
     // More than twice about all of them.
-    let twice = async {
-        while world.homeserver.asked().len() < 7 {
-            world.homeserver.was_asked.notified().await;
-        }
-    };
-    timeout(PATIENCE, twice).await.expect("it is asked");
+    world.homeserver.until_asked(7).await;
     world.rooms.told_all(2).await;
     let asked = world.homeserver.asked();
     let of_bob = asked.iter().filter(|asked| asked.path.contains("bob"));

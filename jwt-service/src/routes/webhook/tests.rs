@@ -3,18 +3,17 @@ use crate::config::{Config, Homeserver as Configured};
 use crate::leave::Leave;
 use crate::settled::Settled;
 use crate::stand_in::homeserver::{Homeserver, Reply};
+use crate::stand_in::service;
 use crate::stand_in::watch::Remembered;
 use crate::watch::Watch;
 use aws_lc_rs::digest;
 use axum::http::{HeaderMap, Method};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use proto::token::Secret;
 use tower::ServiceExt as _;
 
 fn keys() -> Arc<Keys> {
-    let secret = Secret::new("devsecret");
-    Arc::new([("devkey".to_owned(), secret)].into_iter().collect())
+    Arc::new(service::keys())
 }
 
 fn event(event: &str) -> String {
@@ -83,15 +82,7 @@ async fn started() -> (Delegations, Homeserver) {
 }
 
 async fn last_of(homeserver: &Homeserver, count: usize) -> String {
-    let all = async {
-        while homeserver.asked().len() < count {
-            homeserver.was_asked.notified().await;
-        }
-    };
-    timeout(Duration::from_secs(20), all)
-        .await
-        .expect("in time");
-    homeserver.asked()[count - 1].path.clone()
+    homeserver.until_asked(count).await[count - 1].path.clone()
 }
 
 #[tokio::test]
