@@ -145,6 +145,13 @@ impl Join {
         }
     }
 
+    /// Its media goes there in place of to the server.
+    #[must_use]
+    pub const fn via(mut self, at: SocketAddr) -> Self {
+        self.via = Some(at);
+        self
+    }
+
     /// With two peer connections, as clients join that know nothing else.
     #[must_use]
     pub fn dual(mut self) -> Self {

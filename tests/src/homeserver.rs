@@ -1,6 +1,7 @@
 //! A homeserver as far as the authorization service needs one: it vouches for users, and tells its
 //! application service who is in a room.
 
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,6 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+/// The name of a homeserver, unless a test gives it another.
+pub const NAME: &str = "example.com";
 /// How long a test waits.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Where delayed events are restarted and sent. (MSC4140)
@@ -20,6 +23,32 @@ const ROOMS: &str = "/_matrix/client/unstable/io.element.msc4502/rooms/";
 pub const AS_TOKEN: &str = "as-token-of-the-tests";
 /// What it shows to its application service.
 pub const HS_TOKEN: &str = "hs-token-of-the-tests";
+
+/// An OpenID token of [`NAME`], as it gives its users.
+#[must_use]
+pub fn open_id(token: &str) -> Value {
+    json!({
+        "access_token": token,
+        "token_type": "Bearer",
+        "matrix_server_name": NAME,
+        "expires_in": 3600,
+    })
+}
+
+/// What a user of [`NAME`] asks for with one: a token for his device in a room.
+#[must_use]
+pub fn wanted(user: &str, device: &str, member: &str) -> Value {
+    json!({
+        "room_id": "!room:example.com",
+        "slot_id": "m.call#ROOM",
+        "openid_token": open_id(&format!("of-{user}")),
+        "member": {
+            "id": member,
+            "claimed_user_id": format!("@{user}:{NAME}"),
+            "claimed_device_id": device,
+        },
+    })
+}
 
 /// Stops when dropped, with the runtime of its test.
 pub struct Homeserver {

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// How long a start, or an answer to a request, may take.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An HTTP answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

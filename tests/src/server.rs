@@ -316,16 +316,25 @@ impl Server {
     /// # Panics
     /// When there is no such series.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let page = self.get_metrics().await;
-        let of_series = page.lines().filter(|line| {
-            let rest = line.strip_prefix(name).unwrap_or_default();
-            rest.starts_with(['{', ' ']) && labels.iter().all(|label| rest.contains(label))
-        });
-        let values: Vec<f64> = of_series
-            .filter_map(|line| line.rsplit_once(' ')?.1.parse().ok())
-            .collect();
-        assert!(!values.is_empty(), "no series {name} {labels:?}");
-        values.iter().sum()
+        let sum = series(&self.get_metrics().await, name, labels);
+        sum.unwrap_or_else(|| panic!("no series {name} {labels:?}"))
+    }
+
+    /// Waits until there is such a series, with a value that will do.
+    ///
+    /// # Panics
+    /// When there is none in time.
+    pub async fn until_metric(&self, name: &str, labels: &[&str], will_do: impl Fn(f64) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut tick = interval(Duration::from_millis(50));
+        while !series(&self.get_metrics().await, name, labels).is_some_and(&will_do) {
+            assert!(
+                Instant::now() < deadline,
+                "{name} {labels:?}: {}",
+                self.log()
+            );
+            tick.tick().await;
+        }
     }
 
     /// The metrics page.
@@ -539,4 +548,14 @@ pub fn binary() -> &'static PathBuf {
             .expect("two folders up");
         profile.join("foci")
     })
+}
+
+/// The sum of all lines of a metrics page with this name and these labels, if there are any.
+fn series(page: &str, name: &str, labels: &[&str]) -> Option<f64> {
+    let of_series = page.lines().filter(|line| {
+        let rest = line.strip_prefix(name).unwrap_or_default();
+        rest.starts_with(['{', ' ']) && labels.iter().all(|label| rest.contains(label))
+    });
+    let values = of_series.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+    values.reduce(|sum, value| sum + value)
 }

@@ -1,8 +1,9 @@
 //! Access tokens, signed without the code under test.
 
+use crate::request::Answer;
 use aws_lc_rs::hmac;
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -56,4 +57,31 @@ pub fn verified(token: &str, secret: &str) -> Option<Value> {
     hmac::verify(&key, head.as_bytes(), &tag).ok()?;
     let payload = URL_SAFE_NO_PAD.decode(head.split('.').nth(1)?).ok()?;
     serde_json::from_slice(&payload).ok()
+}
+
+/// What an endpoint of MatrixRTC has issued.
+#[derive(Debug)]
+pub struct Issued {
+    /// Where the SFU is.
+    pub url: String,
+    /// The token.
+    pub jwt: String,
+    /// What is in it.
+    pub claims: Value,
+}
+
+/// Reads an answer as Element Call does.
+///
+/// # Panics
+/// When it is a refusal, or not as Element Call can read it.
+#[must_use]
+pub fn issued(answer: &Answer) -> Issued {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let body: Value = serde_json::from_str(&answer.body).expect("JSON");
+    let text = |name: &str| body[name].as_str().expect("a text").to_owned();
+    let (url, jwt) = (text("url"), text("jwt"));
+    let payload = jwt.split('.').nth(1).expect("three parts");
+    let payload = STANDARD_NO_PAD.decode(payload).expect("as atob decodes");
+    let claims = serde_json::from_slice(&payload).expect("JSON");
+    Issued { url, jwt, claims }
 }

@@ -192,13 +192,7 @@ async fn an_authority_that_is_away_keeps_nobody_from_starting() {
         folder.display()
     );
     let server = Server::start_with(&config).await;
-    let mut tick = interval(Duration::from_millis(20));
-    let told = async {
-        while !server.log().contains("no certificate by ACME") {
-            tick.tick().await;
-        }
-    };
-    timeout(PATIENCE, told).await.expect("it is told");
+    server.logs("no certificate by ACME").await;
     assert_eq!(server.get("/", "").await.body, "OK");
     assert!(!folder.exists());
 }

@@ -90,8 +90,7 @@ async fn moves(dual: bool, check: impl AsyncFn(&Server)) {
     until_told(&server, OLD).await;
     assert!(is_ready(&server).await);
     let road = Framed::open(&server).await;
-    let mut how = Join::new("alice", "room");
-    how.via = Some(road.at);
+    let mut how = Join::new("alice", "room").via(road.at);
     if dual {
         how = how.dual();
     }

@@ -1,18 +1,15 @@
 //! `foci jwt`: the authorization service alone, in the place of lk-jwt-service.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD_NO_PAD;
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use tests::alone::Alone;
-use tests::homeserver::Homeserver;
+use tests::homeserver::{Homeserver, NAME, wanted};
 use tests::room_service::{RoomService, webhook};
 use tests::server::{Answer, Server};
-use tests::token::{KEY, SECRET};
+use tests::token::{Issued, KEY, SECRET, issued};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-const NAME: &str = "example.com";
 /// What the hashes of `!room:example.com` and `m.call#ROOM` are.
 const ALIAS: &str = "krj2dgxw2K6EOm9he4GfQJ6JsSVWfJ8a7BkyjZcSmxs";
 /// What the hash of `["@alice:example.com","D","m-1"]` is.
@@ -74,21 +71,7 @@ async fn started(url: &str, homeserver: &Homeserver, more: &[(&str, &str)]) -> A
 }
 
 fn request() -> Value {
-    json!({
-        "room_id": "!room:example.com",
-        "slot_id": "m.call#ROOM",
-        "openid_token": {
-            "access_token": "of-alice",
-            "token_type": "Bearer",
-            "matrix_server_name": NAME,
-            "expires_in": 3600,
-        },
-        "member": {
-            "id": "m-1",
-            "claimed_user_id": "@alice:example.com",
-            "claimed_device_id": "D",
-        },
-    })
+    wanted("alice", "D", "m-1")
 }
 
 fn delegating() -> Value {
@@ -98,24 +81,13 @@ fn delegating() -> Value {
     body
 }
 
-/// URL and claims, as Element Call reads them.
-fn issued(answer: &Answer) -> (String, Value) {
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let body: Value = serde_json::from_str(&answer.body).expect("JSON");
-    let payload = body["jwt"].as_str().and_then(|jwt| jwt.split('.').nth(1));
-    let payload = BASE64_STANDARD_NO_PAD.decode(payload.expect("a token"));
-    let claims = serde_json::from_slice(&payload.expect("as atob decodes"));
-    let url = body["url"].as_str().expect("a URL");
-    (url.to_owned(), claims.expect("JSON"))
-}
-
 #[tokio::test]
 async fn a_token_is_issued_once_the_room_is_made_on_the_sfu() {
     let mut world = World::new().await;
     for path in ["/get_token", "//livekit/jwt/get_token"] {
         let answer = world.post(path, &request()).await;
         assert!(answer.head.contains("access-control-allow-origin: *"));
-        let (url, claims) = issued(&answer);
+        let Issued { url, claims, .. } = issued(&answer);
         assert_eq!(url, world.url);
         assert_eq!(claims["sub"], ALICE);
         assert_eq!(claims["iss"], KEY);
@@ -179,7 +151,7 @@ async fn another_secret_than_the_sfu_s_is_told_by_the_log() {
 #[tokio::test]
 async fn messages_of_the_sfu_put_a_leave_off_and_send_it() {
     let mut world = World::new().await;
-    let (_, claims) = issued(&world.post("/get_token", &delegating()).await);
+    let claims = issued(&world.post("/get_token", &delegating()).await).claims;
     assert_eq!(claims["sub"], ALICE);
     assert_eq!(world.homeserver.delayed(1).await, ["delayed-1/restart"]);
     // Alice is asked for at once, and is not there yet.

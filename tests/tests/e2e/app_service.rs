@@ -4,12 +4,11 @@ use proto::livekit::{self, DisconnectReason, signal_request, signal_response};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tests::client::{Client, Join, dial};
-use tests::homeserver::{AS_TOKEN, HS_TOKEN, Homeserver};
+use tests::homeserver::{AS_TOKEN, HS_TOKEN, Homeserver, NAME};
 use tests::publication::Media;
 use tests::server::{Answer, Server};
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::Instant;
 
-const NAME: &str = "example.com";
 const ROOM: &str = "!room:example.com";
 const URL: &str = "wss://rtc.example.com/livekit/sfu";
 const CLIENT: &str = "/_matrix/client/unstable/io.element.msc4195/rtc/livekit";
@@ -209,15 +208,7 @@ async fn a_leave_is_kept_and_sent_in_the_name_of_its_owner() {
         homeserver.delayed(3).await[2],
         format!("delayed-1/send{owner}")
     );
-    let over = async {
-        let mut tick = interval(Duration::from_millis(20));
-        while !server.log().contains("delegated leave is over") {
-            tick.tick().await;
-        }
-    };
-    timeout(Duration::from_secs(20), over)
-        .await
-        .expect("it is over");
+    server.logs("delegated leave is over").await;
     let elsewhere = json!({ "url": URL, "room_id": "!other:example.com", "slot_id": "m.call#ROOM",
         "member_id": "member-of-alice", "delay_id": "delayed-1" });
     let answer = server.post(&path, &headers, &elsewhere.to_string()).await;

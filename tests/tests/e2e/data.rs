@@ -199,9 +199,7 @@ async fn a_channel_of_the_applications_own_reaches_the_others() {
 async fn a_receiver_that_takes_nothing_stalls_nobody_and_must_start_over() {
     let server = Server::start().await;
     let road = Relay::open(&server, Loss::default()).await;
-    let mut how = Join::new("slow", "room");
-    how.via = Some(road.at);
-    let slow = Client::join_with(&server, how).await;
+    let slow = Client::join_with(&server, Join::new("slow", "room").via(road.at)).await;
     let mut clients = talking(&server, ["alice", "bob"]).await;
     slow.until_open().await;
     clients.push(slow);

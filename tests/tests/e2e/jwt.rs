@@ -1,18 +1,16 @@
 //! MatrixRTC authorization: from an OpenID token of a homeserver into a call.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD_NO_PAD;
 use proto::livekit::{self, signal_request};
 use serde_json::{Value, json};
 use std::process::Command;
 use std::time::Duration;
 use tests::client::{Client, Join};
-use tests::homeserver::Homeserver;
+use tests::homeserver::{Homeserver, NAME, open_id, wanted};
 use tests::publication::Media;
 use tests::server::{Answer, Server, binary};
+use tests::token::{Issued, issued};
 use tokio::time::{interval, timeout};
 
-const NAME: &str = "example.com";
 /// What the hashes of `!room:example.com` and `m.call#ROOM` are.
 const ALIAS: &str = "krj2dgxw2K6EOm9he4GfQJ6JsSVWfJ8a7BkyjZcSmxs";
 
@@ -24,32 +22,9 @@ async fn started(more: &str) -> (Server, Homeserver) {
     (Server::start_with(&config).await, homeserver)
 }
 
-fn open_id(token: &str) -> Value {
-    json!({
-        "access_token": token,
-        "token_type": "Bearer",
-        "matrix_server_name": NAME,
-        "expires_in": 3600,
-    })
-}
-
 fn older(token: &str, device: &str) -> String {
     let room = "!room:example.com";
     json!({ "room": room, "openid_token": open_id(token), "device_id": device }).to_string()
-}
-
-fn newer(user: &str, device: &str, member: &str) -> String {
-    json!({
-        "room_id": "!room:example.com",
-        "slot_id": "m.call#ROOM",
-        "openid_token": open_id(&format!("of-{user}")),
-        "member": {
-            "id": member,
-            "claimed_user_id": format!("@{user}:{NAME}"),
-            "claimed_device_id": device,
-        },
-    })
-    .to_string()
 }
 
 const FROM_A_PAGE: &str = "Origin: https://call.example\r\nContent-Type: application/json\r\n";
@@ -61,30 +36,27 @@ async fn ask(server: &Server, path: &str, body: &str) -> Answer {
     answer
 }
 
-/// URL, token and claims, read as Element Call reads them.
-fn issued(answer: &Answer) -> (String, String, Value) {
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let body: Value = serde_json::from_str(&answer.body).expect("JSON");
-    let text = |name: &str| body[name].as_str().expect("a text").to_owned();
-    let (url, jwt) = (text("url"), text("jwt"));
-    let payload = jwt.split('.').nth(1).expect("three parts");
-    let payload = BASE64_STANDARD_NO_PAD
-        .decode(payload)
-        .expect("as atob decodes");
-    let claims = serde_json::from_slice(&payload).expect("JSON");
-    (url, jwt, claims)
-}
-
 #[tokio::test]
 async fn two_matrix_users_meet_by_either_endpoint() {
     let (server, _homeserver) = started("").await;
     let answer = ask(&server, "/sfu/get", &older("of-alice", "DEVICE")).await;
-    let (url, alice, claims) = issued(&answer);
+    let Issued {
+        url,
+        jwt: alice,
+        claims,
+    } = issued(&answer);
     assert_eq!(url, format!("ws://{}", server.http));
     assert_eq!(claims["sub"], "@alice:example.com:DEVICE");
     assert_eq!(claims["video"]["room"], ALIAS);
-    let answer = ask(&server, "/get_token", &newer("bob", "DEVICE", "member-1")).await;
-    let (_, bob, claims) = issued(&answer);
+    let answer = ask(
+        &server,
+        "/get_token",
+        &wanted("bob", "DEVICE", "member-1").to_string(),
+    )
+    .await;
+    let Issued {
+        jwt: bob, claims, ..
+    } = issued(&answer);
     // Hash of ["@bob:example.com","DEVICE","member-1"].
     assert_eq!(claims["sub"], "tQqo6Lzr/mnLfZtHBXGnd5LaHQ0VzJmk0cjO47ZMf+Q");
     assert_eq!(claims["video"]["room"], ALIAS);
@@ -128,7 +100,7 @@ async fn a_token_is_served_below_the_prefix_with_the_sfu_beside_it() {
             &older("of-alice", "D"),
         )
         .await;
-        let (url, jwt, _) = issued(&answer);
+        let Issued { url, jwt, .. } = issued(&answer);
         assert_eq!(url, format!("ws://{}/livekit/sfu", server.http));
         // The URL leads to the SFU.
         let path = format!("/livekit/sfu/rtc/v1/validate?join_request=EgA%3D&access_token={jwt}");
@@ -144,7 +116,7 @@ async fn a_token_is_served_below_the_prefix_with_the_sfu_beside_it() {
     let answer = server
         .post("/livekit/jwt/sfu/get", &proxied, &older("of-alice", "D"))
         .await;
-    assert_eq!(issued(&answer).0, "wss://rtc.example/livekit/sfu");
+    assert_eq!(issued(&answer).url, "wss://rtc.example/livekit/sfu");
 }
 
 #[tokio::test]
@@ -165,7 +137,7 @@ async fn who_the_homeserver_does_not_vouch_for_gets_nothing_and_no_secret_is_log
     let audited =
         "MatrixRTC token decision ip=unknown user=\"\" server=\"127.0.0.1:1\" reason=unauthorized ";
     assert!(log.contains(audited), "{log}");
-    let (_, jwt, _) = issued(&ask(&server, "/sfu/get", &older("of-alice", "D")).await);
+    let jwt = issued(&ask(&server, "/sfu/get", &older("of-alice", "D")).await).jwt;
     let log = server.log();
     assert!(!log.contains("nobody-s-secret") && !log.contains("of-alice"));
     assert!(!log.contains(&jwt));
@@ -293,12 +265,12 @@ async fn every_answer_may_be_read_by_a_page() {
 #[tokio::test]
 async fn full_access_decides_who_creates_a_room_where_joins_do_not() {
     let (server, _homeserver) = started("room: { auto_create: false }\n").await;
-    let (_, jwt, _) = issued(&ask(&server, "/sfu/get", &older("of-alice", "D")).await);
+    let jwt = issued(&ask(&server, "/sfu/get", &older("of-alice", "D")).await).jwt;
     Client::join_with(&server, Join::with_token(&jwt)).await;
 
     let closed = "  full_access_homeservers: [other.example]\nroom: { auto_create: false }\n";
     let (server, _homeserver) = started(closed).await;
-    let (_, jwt, _) = issued(&ask(&server, "/sfu/get", &older("of-alice", "D")).await);
+    let jwt = issued(&ask(&server, "/sfu/get", &older("of-alice", "D")).await).jwt;
     let path = format!("/rtc/v1/validate?join_request=EgA%3D&access_token={jwt}");
     assert_eq!(server.get(&path, "").await.status, 404);
 }
@@ -318,10 +290,10 @@ async fn a_leave_is_kept_from_firing_while_its_participant_is_there_and_sent_whe
         "matrix:\n  homeservers: {{ \"{NAME}\": \"{url}\" }}\n  client_apis: {{ \"{NAME}\": \"{url}\" }}\n"
     );
     let server = Server::start_with(&config).await;
-    let mut body: Value = serde_json::from_str(&newer("alice", "D", "m-1")).expect("JSON");
+    let mut body = wanted("alice", "D", "m-1");
     body["delay_id"] = json!("delayed-1");
     body["delay_timeout"] = json!(60_000);
-    let (_, alice, _) = issued(&ask(&server, "/get_token", &body.to_string()).await);
+    let alice = issued(&ask(&server, "/get_token", &body.to_string()).await).jwt;
     let alice = Client::join_with(&server, Join::with_token(&alice)).await;
     // When it was handed over, and when she came.
     assert_eq!(homeserver.delayed(2).await, ["delayed-1/restart"; 2]);
@@ -334,15 +306,7 @@ async fn a_leave_is_kept_from_firing_while_its_participant_is_there_and_sent_whe
         livekit::LeaveRequest::default(),
     ));
     assert_eq!(homeserver.delayed(5).await[4], "delayed-2/send");
-    let over = async {
-        let mut tick = interval(Duration::from_millis(20));
-        while !server.log().contains("delegated leave is over") {
-            tick.tick().await;
-        }
-    };
-    timeout(Duration::from_secs(20), over)
-        .await
-        .expect("it is over");
+    server.logs("delegated leave is over").await;
     assert!(!server.log().contains("delayed-"), "the id is a secret");
 }
 
@@ -363,7 +327,7 @@ async fn users_of_a_homeserver_without_delayed_events_get_into_a_call_all_the_sa
         "{told:?}"
     );
     // A leave cannot be handed over: the client is told so in the words that make it go on without.
-    let mut body: Value = serde_json::from_str(&newer("alice", "D", "m")).expect("JSON");
+    let mut body = wanted("alice", "D", "m");
     body["delay_id"] = json!("syd_x");
     body["delay_timeout"] = json!(8000);
     let refused = ask(&server, "/get_token", &body.to_string()).await;
@@ -371,8 +335,16 @@ async fn users_of_a_homeserver_without_delayed_events_get_into_a_call_all_the_sa
     assert!(refused.body.contains("M_BAD_JSON"), "{refused:?}");
     let refused = ask(&server, "/delegate_delayed_leave", &body.to_string()).await;
     assert_eq!(refused.status, 404, "{refused:?}");
-    let (_, alice, _) = issued(&ask(&server, "/get_token", &newer("alice", "D", "m")).await);
-    let (_, bob, _) = issued(&ask(&server, "/sfu/get", &older("of-bob", "D")).await);
+    let alice = issued(
+        &ask(
+            &server,
+            "/get_token",
+            &wanted("alice", "D", "m").to_string(),
+        )
+        .await,
+    )
+    .jwt;
+    let bob = issued(&ask(&server, "/sfu/get", &older("of-bob", "D")).await).jwt;
     let alice = Client::join_with(&server, Join::with_token(&alice)).await;
     let bob = Client::join_with(&server, Join::with_token(&bob)).await;
     let sound = alice.publish("sound", Media::Sound).await;

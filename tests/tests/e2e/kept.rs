@@ -9,14 +9,13 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tests::client::{Client, Join};
-use tests::homeserver::Homeserver;
+use tests::homeserver::{Homeserver, NAME, wanted};
 use tests::script::set_up;
 use tests::server::{Server, binary, free_tcp_port};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, interval, timeout};
 
-const NAME: &str = "example.com";
 /// How long a test waits.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -105,10 +104,8 @@ impl Redis {
     }
 
     fn config(&self, homeserver: &Homeserver) -> String {
-        let (url, port) = (format!("http://{}", homeserver.address), self.port);
-        format!(
-            "matrix:\n  homeservers: {{ \"{NAME}\": \"{url}\" }}\n  client_apis: {{ \"{NAME}\": \"{url}\" }}\n  redis: redis://:a-password@127.0.0.1:{port}/0\n"
-        )
+        let at = format!("redis: redis://:a-password@127.0.0.1:{}/0", self.port);
+        keeping(&at, homeserver)
     }
 }
 
@@ -119,24 +116,17 @@ impl Drop for Redis {
     }
 }
 
-/// What a client asks for.
-fn asked(member: &str) -> Value {
-    json!({
-        "room_id": "!room:example.com",
-        "slot_id": "m.call#ROOM",
-        "openid_token": {
-            "access_token": "of-alice", "token_type": "Bearer",
-            "matrix_server_name": NAME, "expires_in": 3600,
-        },
-        "member": {
-            "id": member, "claimed_user_id": "@alice:example.com", "claimed_device_id": "D",
-        },
-    })
+/// The configuration of a server that keeps leaves where this line of it says.
+fn keeping(place: &str, homeserver: &Homeserver) -> String {
+    let url = format!("http://{}", homeserver.address);
+    format!(
+        "matrix:\n  homeservers: {{ \"{NAME}\": \"{url}\" }}\n  client_apis: {{ \"{NAME}\": \"{url}\" }}\n  {place}\n"
+    )
 }
 
 /// Hands a leave over; the status.
 async fn hand_over(server: &Server, member: &str) -> u16 {
-    let mut body = asked(member);
+    let mut body = wanted("alice", "D", member);
     body["delay_id"] = json!(format!("delayed-{member}"));
     body["delay_timeout"] = json!(3_600_000);
     let body = body.to_string();
@@ -147,7 +137,7 @@ async fn hand_over(server: &Server, member: &str) -> u16 {
 /// Joins as the member whose leave it is.
 async fn join(server: &Server, member: &str) -> Client {
     let answer = server
-        .post("/get_token", "", &asked(member).to_string())
+        .post("/get_token", "", &wanted("alice", "D", member).to_string())
         .await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let answer: Value = serde_json::from_str(&answer.body).expect("JSON");
@@ -158,12 +148,8 @@ async fn join(server: &Server, member: &str) -> Client {
 #[tokio::test]
 async fn a_restart_before_somebody_comes_and_one_while_he_is_there_lose_no_leave() {
     let mut homeserver = Homeserver::start(NAME).await;
-    let url = format!("http://{}", homeserver.address);
     let file = std::env::temp_dir().join(format!("foci-kept-{}.redb", std::process::id()));
-    let config = format!(
-        "matrix:\n  homeservers: {{ \"{NAME}\": \"{url}\" }}\n  client_apis: {{ \"{NAME}\": \"{url}\" }}\n  store: \"{}\"\n",
-        file.display()
-    );
+    let config = keeping(&format!("store: \"{}\"", file.display()), &homeserver);
     let server = Server::start_with(&config).await;
     assert_eq!(hand_over(&server, "m").await, 200);
     assert_eq!(homeserver.delayed(1).await, ["delayed-m/restart"]);
@@ -193,12 +179,8 @@ async fn a_restart_before_somebody_comes_and_one_while_he_is_there_lose_no_leave
 #[tokio::test]
 async fn a_restart_while_the_homeserver_is_being_asked_loses_no_leave() {
     let mut homeserver = Homeserver::start(NAME).await;
-    let url = format!("http://{}", homeserver.address);
     let file = std::env::temp_dir().join(format!("foci-asking-{}.redb", std::process::id()));
-    let config = format!(
-        "matrix:\n  homeservers: {{ \"{NAME}\": \"{url}\" }}\n  client_apis: {{ \"{NAME}\": \"{url}\" }}\n  store: \"{}\"\n",
-        file.display()
-    );
+    let config = keeping(&format!("store: \"{}\"", file.display()), &homeserver);
     let server = Server::start_with(&config).await;
     assert_eq!(hand_over(&server, "m").await, 200);
     assert_eq!(homeserver.delayed(1).await, ["delayed-m/restart"]);

@@ -13,9 +13,7 @@ const RUN: u16 = 150;
 const EACH: usize = 10;
 
 async fn join_via(server: &Server, name: &str, relay: &Relay) -> Client {
-    let mut how = Join::new(name, "room");
-    how.via = Some(relay.at);
-    Client::join_with(server, how).await
+    Client::join_with(server, Join::new(name, "room").via(relay.at)).await
 }
 
 /// Waits until the first packets of a track have all come, however late.

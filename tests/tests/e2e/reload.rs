@@ -1,21 +1,16 @@
 //! SIGHUP: what may change while running does, what needs a restart is named, and a mistake changes
 //! nothing.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD_NO_PAD;
-use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 use tests::alone::Alone;
 use tests::client::{Client, Join};
-use tests::homeserver::Homeserver;
+use tests::homeserver::{Homeserver, NAME, wanted};
 use tests::room_service::RoomService;
-use tests::server::{Answer, Server};
-use tests::token::{KEY, SECRET, claims, sign};
+use tests::server::Server;
+use tests::token::{KEY, SECRET, claims, issued, sign};
 use tokio::time::{interval, timeout};
-
-const NAME: &str = "example.com";
 
 /// A file of the test's own, gone when dropped.
 struct File(PathBuf);
@@ -34,35 +29,13 @@ impl Drop for File {
 }
 
 fn request() -> String {
-    json!({
-        "room_id": "!room:example.com",
-        "slot_id": "m.call#ROOM",
-        "openid_token": {
-            "access_token": "of-alice", "token_type": "Bearer",
-            "matrix_server_name": NAME, "expires_in": 3600,
-        },
-        "member": {
-            "id": "m", "claimed_user_id": "@alice:example.com", "claimed_device_id": "D",
-        },
-    })
-    .to_string()
-}
-
-/// The token and what is in it.
-fn issued(answer: &Answer) -> (String, Value) {
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let body: Value = serde_json::from_str(&answer.body).expect("JSON");
-    let jwt = body["jwt"].as_str().expect("a token");
-    let payload = jwt.split('.').nth(1).expect("three parts");
-    let payload = BASE64_STANDARD_NO_PAD.decode(payload).expect("base64");
-    let claims = serde_json::from_slice(&payload).expect("JSON");
-    (jwt.to_owned(), claims)
+    wanted("alice", "D", "m").to_string()
 }
 
 /// May somebody of the homeserver send? Only users of full-access homeservers may.
 async fn sends(server: &Server) -> bool {
     let answer = server.post("/get_token", "", &request()).await;
-    issued(&answer).1["video"]["canPublish"] == true
+    issued(&answer).claims["video"]["canPublish"] == true
 }
 
 /// A configuration that names who has full access.
@@ -105,7 +78,7 @@ async fn a_homeserver_gains_and_loses_full_access_and_a_mistake_changes_nothing(
     let taken = "configuration reloaded keys=\"matrix.full_access_homeservers\"";
     assert!(told.contains(taken), "{told}");
     assert!(sends(&server).await);
-    let (jwt, _) = issued(&server.post("/get_token", "", &request()).await);
+    let jwt = issued(&server.post("/get_token", "", &request()).await).jwt;
     let alice = Client::join_with(&server, Join::with_token(&jwt)).await;
 
     // Wrong in one key, so nothing of it counts.
@@ -220,7 +193,7 @@ async fn the_service_alone_reads_its_file_again_and_its_variables_win() {
     let service = Alone::start_with(&["--config", path], &variables).await;
     let told = async || {
         let answer = service.ask("POST", "/get_token", "", &request()).await;
-        issued(&answer).1
+        issued(&answer).claims
     };
     assert_eq!(told().await["video"]["canPublish"], false);
     // What the variable says and what is the server's alone are not told as changes.

@@ -9,30 +9,14 @@ use tests::publication::Media;
 use tests::server::Server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 
 /// How long a test waits for a number.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 async fn join_via(server: &Server, name: &str, road: &Framed, dual: bool) -> Client {
-    let mut how = Join::new(name, "room");
-    how.via = Some(road.at);
-    if dual {
-        how = how.dual();
-    }
-    Client::join_with(server, how).await
-}
-
-/// Waits until a series has a value that will do.
-async fn until_metric(server: &Server, name: &str, labels: &[&str], will_do: impl Fn(f64) -> bool) {
-    let mut tick = interval(Duration::from_millis(50));
-    let wait = async {
-        while !will_do(server.metric(name, labels).await) {
-            tick.tick().await;
-        }
-    };
-    let waited = timeout(PATIENCE, wait).await;
-    assert!(waited.is_ok(), "{name} {labels:?}");
+    let how = Join::new(name, "room").via(road.at);
+    Client::join_with(server, if dual { how.dual() } else { how }).await
 }
 
 #[tokio::test]
@@ -52,7 +36,9 @@ async fn media_goes_by_tcp_where_udp_does_not() {
         let sent = sound.sent("");
         assert!(heard.iter().all(|payload| sent.contains(payload)));
     }
-    until_metric(&server, "foci_tcp_connections", &[], |open| open == 3.0).await;
+    server
+        .until_metric("foci_tcp_connections", &[], |open| open == 3.0)
+        .await;
     let log = server.log();
     let active = |name: &str, kind: &str| {
         let kind = format!("connectionType=\"{kind}\"");
@@ -86,7 +72,9 @@ async fn a_connection_that_breaks_is_followed_by_another_and_the_call_goes_on() 
             .await;
         assert!(ended >= f64::from(cut), "{ended} of {cut}");
     }
-    until_metric(&server, "foci_tcp_connections", &[], |open| open == 1.0).await;
+    server
+        .until_metric("foci_tcp_connections", &[], |open| open == 1.0)
+        .await;
     server.assert_calm();
 }
 
@@ -101,26 +89,23 @@ async fn who_reads_nothing_loses_media_and_holds_nobody_up() {
     bob.receive(&picture.sid, 20).await;
     road.be_deaf(true);
     let late = ["reason=\"send_late\""];
-    until_metric(&server, "foci_packets_dropped_total", &late, |late| {
-        late > 100.0
-    })
-    .await;
+    server
+        .until_metric("foci_packets_dropped_total", &late, |late| late > 100.0)
+        .await;
     carol.receive(&picture.sid, 50).await;
     road.be_deaf(false);
     bob.receive(&picture.sid, 200).await;
     // What waits for a connection when it breaks is lost with it.
     let before = server.metric("foci_packets_dropped_total", &late).await;
     road.be_deaf(true);
-    until_metric(&server, "foci_packets_dropped_total", &late, |late| {
-        late > before
-    })
-    .await;
+    server
+        .until_metric("foci_packets_dropped_total", &late, |late| late > before)
+        .await;
     road.cut();
     let closed = ["reason=\"send_closed\""];
-    until_metric(&server, "foci_packets_dropped_total", &closed, |closed| {
-        closed > 0.0
-    })
-    .await;
+    server
+        .until_metric("foci_packets_dropped_total", &closed, |closed| closed > 0.0)
+        .await;
     road.be_deaf(false);
     bob.receive(&picture.sid, 50).await;
     server.assert_calm();

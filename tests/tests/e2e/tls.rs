@@ -27,24 +27,6 @@ async fn start(more: &str) -> (Server, Arc<Certified>, SocketAddr) {
     (Server::start_with(&config).await, certified, at)
 }
 
-/// Waits until the server has counted this.
-async fn counted(server: &Server, name: &str, label: &str) {
-    let mut tick = interval(Duration::from_millis(50));
-    let wait = async {
-        loop {
-            tick.tick().await;
-            let page = tests::server::request(server.metrics, "GET", "/", "", "").await;
-            let page = page.expect("the metrics page").body;
-            let line = |line: &str| line.starts_with(name) && line.contains(label);
-            if page.lines().any(line) {
-                return;
-            }
-        }
-    };
-    let waited = timeout(PATIENCE, wait).await;
-    waited.unwrap_or_else(|_| panic!("{name} {label} was not counted"));
-}
-
 #[tokio::test]
 async fn a_call_goes_by_wss() {
     let (mut server, certified, at) = start("").await;
@@ -74,12 +56,16 @@ async fn a_certificate_changes_under_open_connections_and_a_bad_one_does_not_tak
     }
     let first = shown(&open[0]);
     let second = certified.renew();
-    counted(&server, LOADS, "result=\"taken\"").await;
+    server
+        .until_metric(LOADS, &["result=\"taken\""], |_| true)
+        .await;
     let fresh = certified.connect(at, b"").await.expect("hands are shaken");
     assert!(shown(&fresh) == second && second != first);
     certified.spoil();
     server.hang_up();
-    counted(&server, LOADS, "result=\"refused\"").await;
+    server
+        .until_metric(LOADS, &["result=\"refused\""], |_| true)
+        .await;
     let fresh = certified.connect(at, b"").await.expect("hands are shaken");
     assert!(shown(&fresh) == second);
     for stream in &mut open {
@@ -229,12 +215,13 @@ async fn whoever_sends_a_byte_a_second_is_closed_by_the_deadline_and_others_are_
     let lasted = began.elapsed();
     assert!(lasted >= OPEN_WITHIN - Duration::from_secs(1), "{lasted:?}");
     assert!(lasted < OPEN_WITHIN + PATIENCE, "{lasted:?}");
-    counted(
-        &server,
-        "foci_tls_port_connections_total",
-        "outcome=\"timed_out\"",
-    )
-    .await;
+    server
+        .until_metric(
+            "foci_tls_port_connections_total",
+            &["outcome=\"timed_out\""],
+            |_| true,
+        )
+        .await;
     let mut stream = certified.connect(at, b"").await.expect("hands are shaken");
     let answer = ask(&mut stream, "/healthz").await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -280,7 +267,9 @@ async fn turn_is_served_by_the_port_of_tls_and_by_its_own_with_the_same_certific
     let mut https = certified.connect(at, b"").await.expect("hands are shaken");
     let told = ask(&mut https, "/").await.expect("an answer");
     assert!(told.starts_with("HTTP/1.1 200"), "{told}");
-    counted(&server, "foci_turn_connections", "").await;
+    server
+        .until_metric("foci_turn_connections", &[""], |_| true)
+        .await;
     // Clients are told of both ports.
     let log = server.log();
     for port in [own.port(), at.port()] {

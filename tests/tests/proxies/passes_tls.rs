@@ -157,11 +157,7 @@ impl OnePort {
         // Where clients are told that media is over UDP: the road takes its place.
         self.server.udp = NOBODY;
         let road = Framed::lead(VISITOR, proxy.https).await;
-        let join = |name| {
-            let mut how = Join::new(name, "room");
-            how.via = Some(road.at);
-            how
-        };
+        let join = |name| Join::new(name, "room").via(road.at);
         let alice = Client::join_with(&self.server, join("alice")).await;
         let bob = Client::join_with(&self.server, join("bob")).await;
         let sound = alice.publish("sound", Media::Sound).await;
