@@ -94,7 +94,7 @@ impl Limiter {
         let mut hasher = self.keyed.build_hasher();
         match ip.to_canonical() {
             IpAddr::V4(ip) => hasher.write_u64(u64::from(ip.to_bits())),
-            // A household has a /64.
+            // Its network: whoever has one address has a /64.
             IpAddr::V6(ip) => hasher.write_u64((ip.to_bits() >> 64) as u64),
         }
         let index = hasher.finish() as usize % PLACES;
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_household_of_ipv6_is_one_address() {
+    fn a_network_of_ipv6_is_one_address() {
         #[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
         let now = Instant::now();
         let mut limiter = limiter(now);

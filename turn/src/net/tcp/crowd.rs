@@ -1,15 +1,15 @@
 //! Who has how many connections, and which of those without an allocation is the oldest.
 //!
-//! Owns the counts by network; closes nothing. A household is an IPv4 address or an IPv6 /64; since
-//! whoever is given a /48 has 65,536 of these, that counts besides.
+//! Owns the counts by block; closes nothing. A network is an IPv4 address or an IPv6 /64; since whoever
+//! is given a /48, a site, has 65,536 of these, that counts besides.
 
 use crate::net::stream_limits::StreamLimits;
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
-/// A network: its first address, and the length of its prefix.
-type Network = (IpAddr, u8);
+/// Whom an address counts for, a network or a site: its first address, and the length of its prefix.
+type Block = (IpAddr, u8);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Count {
@@ -21,28 +21,28 @@ struct Count {
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     /// As many as there are connections, or twice that.
-    networks: HashMap<Network, Count>,
+    counts: HashMap<Block, Count>,
     /// Connections without an allocation, and since when they have none.
     half_open: BTreeSet<(Instant, u32)>,
 }
 
 impl Crowd {
-    /// Whether one more of this address is within what a network may have.
+    /// Whether one more of this address is within what its network and its site may have.
     pub(super) fn admits(&self, ip: IpAddr, limits: &StreamLimits) -> bool {
         let most = [
             (limits.of_address, limits.half_open_of_address),
             (limits.of_site, limits.half_open_of_site),
         ];
-        networks(ip).zip(most).all(|(network, (all, half_open))| {
-            let count = self.networks.get(&network).copied().unwrap_or_default();
+        blocks(ip).zip(most).all(|(block, (all, half_open))| {
+            let count = self.counts.get(&block).copied().unwrap_or_default();
             count.all < all && count.half_open < half_open
         })
     }
 
     /// Counts a connection, and since when it is without an allocation.
     pub(super) fn enter(&mut self, ip: IpAddr, slot: u32, since: Instant) {
-        for network in networks(ip) {
-            self.networks.entry(network).or_default().all += 1;
+        for block in blocks(ip) {
+            self.counts.entry(block).or_default().all += 1;
         }
         self.set_half_open(ip, slot, since, true);
     }
@@ -57,8 +57,8 @@ impl Crowd {
         if !changed {
             return;
         }
-        for network in networks(ip) {
-            if let Some(count) = self.networks.get_mut(&network) {
+        for block in blocks(ip) {
+            if let Some(count) = self.counts.get_mut(&block) {
                 let now = if is {
                     count.half_open + 1
                 } else {
@@ -72,11 +72,11 @@ impl Crowd {
     /// A connection is closed.
     pub(super) fn leave(&mut self, ip: IpAddr, slot: u32, since: Instant) {
         self.set_half_open(ip, slot, since, false);
-        for network in networks(ip) {
-            if let Some(count) = self.networks.get_mut(&network) {
+        for block in blocks(ip) {
+            if let Some(count) = self.counts.get_mut(&block) {
                 count.all = count.all.saturating_sub(1);
                 if count.all == 0 {
-                    self.networks.remove(&network);
+                    self.counts.remove(&block);
                 }
             }
         }
@@ -93,9 +93,9 @@ impl Crowd {
     }
 }
 
-/// The household, and of IPv6 the site it is of.
-fn networks(ip: IpAddr) -> impl Iterator<Item = Network> {
-    let (household, site) = match ip.to_canonical() {
+/// All that an address counts for: its network, and for IPv6 its site.
+fn blocks(ip: IpAddr) -> impl Iterator<Item = Block> {
+    let (network, site) = match ip.to_canonical() {
         IpAddr::V6(ip) => {
             let of = |bits: u8| {
                 let prefix = ip.to_bits() >> (128 - u32::from(bits)) << (128 - u32::from(bits));
@@ -105,7 +105,7 @@ fn networks(ip: IpAddr) -> impl Iterator<Item = Network> {
         }
         v4 @ IpAddr::V4(_) => ((v4, 32), None),
     };
-    std::iter::once(household).chain(site)
+    std::iter::once(network).chain(site)
 }
 
 #[cfg(test)]
@@ -142,16 +142,16 @@ mod tests {
         for slot in [1, 2, 3] {
             crowd.leave(one, slot, now);
         }
-        assert!(crowd.networks.is_empty() && crowd.half_open() == 0);
+        assert!(crowd.counts.is_empty() && crowd.half_open() == 0);
     }
 
     #[test]
-    fn a_site_of_ipv6_has_no_more_for_having_many_households() {
+    fn a_site_of_ipv6_has_no_more_for_having_many_networks() {
         let (mut crowd, now) = (Crowd::default(), Instant::now());
         for n in 0..4_u16 {
-            let household = IpAddr::from([0x2600, 1, 2, n, 0, 0, 0, 1]);
-            assert!(crowd.admits(household, &limits()), "{n}");
-            crowd.enter(household, n.into(), now);
+            let network = IpAddr::from([0x2600, 1, 2, n, 0, 0, 0, 1]);
+            assert!(crowd.admits(network, &limits()), "{n}");
+            crowd.enter(network, n.into(), now);
         }
         assert!(!crowd.admits(ip("2600:1:2:99::1"), &limits()));
         assert!(crowd.admits(ip("2600:1:3::1"), &limits()));
