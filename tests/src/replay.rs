@@ -202,7 +202,7 @@ impl Stage {
             Entry::Totals(recorded) => {
                 self.totals(&recorded)?;
                 report.totals += 1;
-                report.last = Some(recorded);
+                report.last = Some(*recorded);
             }
             Entry::Start(_) => return Err("a second start".into()),
             Entry::Keys(_) | Entry::Gap(_) | Entry::End(_) => {}

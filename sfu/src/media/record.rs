@@ -55,7 +55,7 @@ pub enum Entry {
     /// An event came out.
     Event(String),
     /// What was counted up to here.
-    Totals(Totals),
+    Totals(Box<Totals>),
     /// The keys of a connection that came up; only in a record with secrets.
     Keys(Keys),
     /// So many entries are missing here: the disk was too slow.

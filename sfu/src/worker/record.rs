@@ -272,7 +272,7 @@ impl Recorder {
         }
         if now >= self.next_totals {
             self.next_totals = now + TOTALS_EVERY;
-            self.push(&Entry::Totals(self.outgoing.totals(plane)), now);
+            self.push(&Entry::Totals(Box::new(self.outgoing.totals(plane))), now);
         }
         if self.chunk.len() as u64 >= self.left {
             tracing::warn!("the record has its largest size: it ends here");
@@ -289,7 +289,7 @@ impl Recorder {
     pub(super) fn stop(&mut self, plane: &Plane) {
         if self.writer.is_some() {
             let now = Instant::now();
-            self.push(&Entry::Totals(self.outgoing.totals(plane)), now);
+            self.push(&Entry::Totals(Box::new(self.outgoing.totals(plane))), now);
             self.end(End::Stopped, now);
         }
     }

@@ -51,7 +51,7 @@ fn record(last: Option<Entry>) -> Vec<u8> {
         Entry::FanOut,
         Entry::Timeout(Some(vec![PEER])),
         Entry::FanOut,
-        Entry::Totals(totals),
+        Entry::Totals(Box::new(totals)),
     ];
     let mut bytes = record::MAGIC.to_vec();
     for entry in entries.into_iter().chain(last) {
@@ -65,10 +65,10 @@ fn what_is_counted_must_be_as_recorded() {
     let sound = replay(&record(Some(Entry::End(End::Stopped)))).expect("a record");
     assert_eq!((&sound.divergence, &sound.ended), (&None, &None), "{sound}");
     assert_eq!(sound.totals, 1);
-    let other = Entry::Totals(Totals {
+    let other = Entry::Totals(Box::new(Totals {
         population: Default::default(),
         ..sound.last.expect("totals")
-    });
+    }));
     let report = replay(&record(Some(other))).expect("a record");
     assert!(report.divergence.is_some_and(|told| told.contains("peers")));
 }

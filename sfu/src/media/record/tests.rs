@@ -87,11 +87,11 @@ fn entries() -> Vec<Entry> {
         Entry::Timeout(None),
         Entry::Timeout(Some(vec![PEER])),
         Entry::Event("Connected".into()),
-        Entry::Totals(Totals {
+        Entry::Totals(Box::new(Totals {
             counters: Counters::default(),
             population: Population::default(),
             sent: vec![(datagram(Form::Control, vec![]).path, Sent::default())],
-        }),
+        })),
         Entry::Gap(12),
         Entry::Keys(Keys {
             from: datagram(Form::Control, vec![]).from.expect("a sender"),
