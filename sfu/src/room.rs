@@ -259,6 +259,9 @@ impl Room {
                 active,
             } => pulse::handle_level(state, track, eighths, active, now),
             Event::Score { stream, score } => pulse::handle_score(state, stream, score, now),
+            Event::HeavyLoss { peer, side, rtt } => {
+                resume::handle_heavy_loss(state, peer, (side, rtt), now)
+            }
             Event::DataTooSlow { peer } => data::handle_too_slow(state, peer, now),
             Event::DataOpen { peer } => data::handle_open(state, peer, now),
             Event::Data {

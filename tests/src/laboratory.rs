@@ -192,6 +192,14 @@ impl Laboratory {
         self.spaces[0].rules(&format!("insert rule inet wall c {what} accept"));
     }
 
+    /// The outermost router loses so many percent of the UDP that passes it, each way.
+    pub fn lose_udp(&self, percent: u8) {
+        self.spaces[0].rules(&format!(
+            "table inet lossy {{ chain c {{ type filter hook forward priority filter;
+               meta l4proto udp numgen random mod 100 < {percent} drop; }}\n}}\n"
+        ));
+    }
+
     /// The home line gets another address, and loses the one it had.
     pub fn renumber(&self) {
         let before = self.outside();

@@ -218,9 +218,22 @@ pub async fn python_during(
 /// # Panics
 /// When the script fails, or the server complains of anything.
 pub async fn node_in(space: &Space, url: &str, server: &Server, script: &str) -> String {
+    node_during(space, url, (server, script), async || {}).await
+}
+
+/// The same, and does something when the script is ready for it.
+///
+/// # Panics
+/// When the script fails, or the server complains of anything.
+pub async fn node_during(
+    space: &Space,
+    url: &str,
+    (server, script): (&Server, &str),
+    change: impl AsyncFnOnce(),
+) -> String {
     set_up("browser").await;
     let command = in_node(space.command("node"), "browser", script, url);
-    let printed = converse(command, script, async || {}).await;
+    let printed = converse(command, script, change).await;
     server.assert_calm();
     printed
 }

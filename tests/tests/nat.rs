@@ -10,5 +10,6 @@ mod nat {
     mod clients;
     mod first_media;
     mod home;
+    mod lossy;
     mod moves;
 }

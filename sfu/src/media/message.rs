@@ -114,6 +114,12 @@ pub enum Command {
         /// Nothing else?
         only: bool,
     },
+    /// The peer is to come by another path than it does: what it was told of the one it has is void from
+    /// its next ICE restart on. What comes by it counts until there is another one.
+    LeavePath {
+        /// The peer.
+        peer: PeerId,
+    },
     /// A data message for peers of one worker. Who has no such channel open gets nothing.
     SendData {
         /// The channel it goes on.
@@ -155,6 +161,7 @@ impl Command {
             Self::AddPeer { peer, .. }
             | Self::RemovePeer { peer }
             | Self::TellTcp { peer, .. }
+            | Self::LeavePath { peer }
             | Self::Offer { peer, .. }
             | Self::Answer { peer, .. }
             | Self::Negotiate { peer, .. }
@@ -332,6 +339,16 @@ pub enum Event {
         /// The message.
         bytes: Bytes,
     },
+    /// A connection by UDP has lost a quarter and more of what was sent by it for long: in 20 of 32
+    /// seconds, one way or the other. Again when it has gone on for as long. (LK: signalling §7.5)
+    HeavyLoss {
+        /// The peer.
+        peer: PeerId,
+        /// Which connection.
+        side: Side,
+        /// The round trip of media, if it was measured.
+        rtt: Option<Duration>,
+    },
     /// The quality of a stream changed.
     Score {
         /// The stream.
@@ -359,6 +376,7 @@ impl Event {
             | Self::SubscriptionRefused { peer, .. }
             | Self::DataOpen { peer }
             | Self::DataTooSlow { peer }
+            | Self::HeavyLoss { peer, .. }
             | Self::Data { peer, .. } => *peer,
             Self::TrackStarted { track, .. }
             | Self::TrackEnded { track }

@@ -164,6 +164,22 @@ impl FromIterator<(u8, u8)> for TypeMap {
     }
 }
 
+/// What went one way between two reports on it. Sums have no use for more than fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Crossing {
+    /// Packets that were sent.
+    pub sent: u64,
+    /// Of these, lost on the way, however they were repaired; those that came late count against it.
+    pub lost: i64,
+}
+
+impl std::ops::AddAssign for Crossing {
+    fn add_assign(&mut self, other: Self) {
+        self.sent = self.sent.saturating_add(other.sent);
+        self.lost = self.lost.saturating_add(other.lost);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

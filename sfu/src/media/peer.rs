@@ -9,6 +9,7 @@ pub mod uplink;
 
 use crate::ids::{PeerId, TrackKey};
 use crate::media::estimate::feedback::FeedbackRecorder;
+use crate::media::estimate::heavy_loss::HeavyLoss;
 use crate::media::message::PeerSetup;
 use crate::media::transport::candidates::Told;
 use crate::media::transport::negotiation::offering::Offering;
@@ -38,6 +39,10 @@ pub struct Peer {
     pub feedback: FeedbackRecorder,
     /// Round trip, report times, announced tracks.
     pub link: Link,
+    /// Of what it sends.
+    pub loss_up: HeavyLoss,
+    /// Of what it is sent.
+    pub loss_down: HeavyLoss,
     /// It knows of packet trailers.
     pub reads_trailers: bool,
     /// Which of our addresses it is told.
@@ -59,6 +64,8 @@ impl Peer {
             downlink: Downlink::default(),
             feedback: FeedbackRecorder::new(link.ssrc),
             link,
+            loss_up: HeavyLoss::default(),
+            loss_down: HeavyLoss::default(),
             reads_trailers: setup.reads_trailers,
             told: Told {
                 outside_only: setup.outside_only,

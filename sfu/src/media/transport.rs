@@ -142,10 +142,15 @@ impl Transport {
         self.kept.take()
     }
 
+    /// The client is to come by another path from its next restart on.
+    pub const fn leave(&mut self) {
+        self.ice.leave();
+    }
+
     /// New credentials for an ICE restart; keys and path stay until the new ones are used. Those of the
     /// client come with its description.
-    pub fn restart(&mut self, credentials: Credentials) {
-        self.ice.restart(credentials);
+    pub fn restart(&mut self, credentials: Credentials, now: Instant) {
+        self.ice.restart(credentials, now);
     }
 
     /// Is the client to be asked now and then at which address it sees us?

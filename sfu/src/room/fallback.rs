@@ -20,6 +20,11 @@ const SAME_FAILURE: Duration = Duration::from_secs(20);
 const TRIED: Duration = Duration::from_secs(5);
 /// Whoever was not heard of by signalling for so long has lost his network, not a way through it.
 const HEARD_WITHIN: Duration = Duration::from_secs(15);
+/// TCP is as good as UDP as long as signalling, which goes by it, takes no longer than media by this factor,
+const SLOWER_PERCENT: u128 = 130;
+/// or is answered so soon that nobody hears the difference: next door the server's own work counts more
+/// than the network.
+const SOON: Duration = Duration::from_millis(100);
 /// The first Swift client that can connect by TCP.
 const SWIFT_KNOWS_TCP: [u32; 3] = [1, 0, 5];
 
@@ -55,6 +60,8 @@ pub(super) struct Fallback {
     began: Option<Instant>,
     /// The last failure, until media is back.
     failed: Option<Instant>,
+    /// When he was led on though media came.
+    given_up: Option<Instant>,
     /// When he last said something.
     heard: Instant,
     /// The round trip of signalling as he measures it; 0: not yet.
@@ -71,6 +78,7 @@ impl Fallback {
             kept: false,
             began: None,
             failed: None,
+            given_up: None,
             heard: now,
             rtt_ms: 0,
             relays,
@@ -142,6 +150,39 @@ impl Fallback {
         self.failed = Some(now);
         self.began = Some(now);
         short
+    }
+
+    /// Nothing was preferred yet, and TCP would do better than the UDP by which media comes and is lost: its
+    /// own losses have not slowed signalling. Unknown round trips are no reason against it.
+    pub(super) fn is_better_by_tcp(
+        &self,
+        media: Option<Duration>,
+        limit_ms: u32,
+        now: Instant,
+    ) -> bool {
+        let signalling = Duration::from_millis(self.rtt_ms.into());
+        let below_limit = limit_ms == 0 || self.rtt_ms < limit_ms;
+        let as_quick = media
+            .is_none_or(|media| signalling.as_micros() * 100 <= media.as_micros() * SLOWER_PERCENT);
+        let is_failing = self.failed.is_some();
+        // If that led nowhere, media comes by UDP again, and is lost as before.
+        let was_tried = self
+            .given_up
+            .is_some_and(|at| now.saturating_duration_since(at) < REMEMBERED);
+        self.preference == Preference::Any
+            && !is_failing
+            && !was_tried
+            && self.is_heard(now)
+            && below_limit
+            && (as_quick || signalling <= SOON)
+    }
+
+    /// He is led on while media still comes. If it fails after all before the other way is found, that is no
+    /// failure of that one.
+    pub(super) const fn handle_given_up(&mut self, now: Instant) {
+        self.failed = Some(now);
+        self.began = Some(now);
+        self.given_up = Some(now);
     }
 
     /// The next way for one whose media came by `way`, the worst one of several; `None` if there is none.
@@ -297,6 +338,63 @@ mod tests {
             assert_eq!(after(ByTcp, way, NO_RELAY), Any, "{way:?}");
             assert_eq!(after(Relay, way, ALL), Any, "{way:?}");
         }
+    }
+
+    #[test]
+    fn tcp_is_better_where_signalling_goes_as_quickly_as_media_or_quickly_enough() {
+        let ms = Duration::from_millis;
+        let better = |signalling, media, limit| {
+            let mut one = fresh();
+            one.handle_connected(Udp, start());
+            one.handle_rtt(signalling);
+            one.is_better_by_tcp(media, limit, start())
+        };
+        assert!(better(390, Some(ms(300)), 0) && !better(391, Some(ms(300)), 0));
+        assert!(better(100, Some(ms(1)), 0) && !better(101, Some(ms(1)), 0));
+        assert!(better(0, Some(ms(1)), 0) && better(5000, None, 0));
+        assert!(better(99, None, 100) && !better(100, None, 100));
+    }
+
+    #[test]
+    fn who_is_led_already_or_away_or_failing_is_not_led_for_his_losses() {
+        let better = |one: &Fallback, second| {
+            let now = start() + seconds(second);
+            one.is_better_by_tcp(None, 0, now)
+        };
+        let mut one = fresh();
+        one.handle_connected(Udp, start());
+        assert!(better(&one, 14) && !better(&one, 15));
+        one.handle_failed(start());
+        assert!(!better(&one, 1));
+        for preference in [Preference::Tcp, Preference::Relay] {
+            let mut led = Fallback::new(preference, Relays::Ours, start());
+            led.handle_connected(Udp, start());
+            assert!(!better(&led, 1), "{preference:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_of_media_after_he_was_led_on_for_losses_leads_no_further() {
+        let mut one = fresh();
+        one.handle_connected(Udp, start());
+        one.handle_given_up(start());
+        assert_eq!(one.step(Some(Udp), ALL, start()), Some(Preference::Tcp));
+        assert!(!fails(&mut one, 1));
+    }
+
+    #[test]
+    fn who_was_led_on_for_losses_in_vain_is_left_alone_for_a_while() {
+        let mut one = fresh();
+        one.handle_connected(Udp, start());
+        one.handle_given_up(start());
+        one.prefer(Preference::Any, start() + seconds(13));
+        one.handle_connected(Udp, start() + seconds(14));
+        let better = |one: &mut Fallback, second| {
+            let now = start() + seconds(second);
+            one.handle_heard(now);
+            one.is_better_by_tcp(None, 0, now)
+        };
+        assert!(!better(&mut one, 299) && better(&mut one, 300));
     }
 
     #[test]

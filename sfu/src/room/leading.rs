@@ -13,7 +13,7 @@ use super::setup;
 use super::state::State;
 use crate::ice_servers::{Credential, IceServer, over_streams};
 use crate::ids::PeerId;
-use crate::media::message::{Command, PathReport, Side};
+use crate::media::message::{Command, PathReport, PathTransport, Side};
 use proto::livekit::{CandidateProtocol, ClientConfigSetting, ClientConfiguration};
 use std::time::{Duration, Instant};
 
@@ -64,7 +64,7 @@ pub(super) fn handle_resumed(
         state.media(Command::TellTcp { peer, only: false });
     }
     if failed && is_given_up {
-        step(state, peer, now);
+        fail(state, peer, now);
     } else if failed {
         handle_failed(state, peer, now);
     }
@@ -129,8 +129,43 @@ pub(super) fn handle_failed(state: &mut State, peer: PeerId, now: Instant) {
         return;
     };
     if participant.link.fallback.handle_failed(now) && allowed {
-        step(state, peer, now);
+        fail(state, peer, now);
     }
+}
+
+/// A connection by UDP loses much for long; true if there is another way, which the client's next resume
+/// brings about. Whoever is away is looked at when it has gone on for as long again.
+pub(super) fn handle_heavy_loss(
+    state: &mut State,
+    peer: PeerId,
+    (side, rtt): (Side, Option<Duration>),
+    now: Instant,
+) -> bool {
+    let settings = state.facts.settings.fallback;
+    let Some(participant) = state.participants.get_mut(&peer) else {
+        return false;
+    };
+    let link = &mut participant.link;
+    let by_udp = link.media.way(side) == Some(PathTransport::Udp);
+    let here = by_udp && participant.presence.active && link.session.is_some();
+    let limit_ms = settings.tcp_rtt_below_ms;
+    let better = here && link.fallback.is_better_by_tcp(rtt, limit_ms, now);
+    tracing::debug!(
+        ?peer,
+        ?rtt,
+        signalling_ms = link.fallback.rtt_ms(),
+        better,
+        "udp connection unstable"
+    );
+    if !(settings.allowed && settings.unstable && better) {
+        return false;
+    }
+    let from = (Some(PathTransport::Udp), "udp connection unstable");
+    let led = step(state, peer, from, now);
+    if led && let Some(participant) = state.participants.get_mut(&peer) {
+        participant.link.fallback.handle_given_up(now);
+    }
+    led
 }
 
 /// Media has not come by what is preferred in time; true if something else is tried now. Whoever is away
@@ -141,24 +176,35 @@ pub(super) fn handle_trial_over(state: &mut State, peer: PeerId, now: Instant) -
     };
     let link = &participant.link;
     let here = link.session.is_some() && link.fallback.is_heard(now);
-    here && link.fallback.is_on_trial() && step(state, peer, now)
+    here && link.fallback.is_on_trial() && fail(state, peer, now)
 }
 
-/// Leads a participant to the next way, if there is one.
-fn step(state: &mut State, peer: PeerId, now: Instant) -> bool {
+/// Leads a participant on whose connection has failed.
+fn fail(state: &mut State, peer: PeerId, now: Instant) -> bool {
+    let participant = state.participants.get(&peer);
+    let way = participant.and_then(|one| one.link.media.worst_way());
+    step(state, peer, (way, "short ice connection"), now)
+}
+
+/// Leads a participant to the next way, if there is one, from this one and for this reason.
+fn step(
+    state: &mut State,
+    peer: PeerId,
+    (way, why): (Option<PathTransport>, &str),
+    now: Instant,
+) -> bool {
     let settings = state.facts.settings.fallback;
     let Some(participant) = state.participants.get_mut(&peer) else {
         return false;
     };
     let offer = offer(&settings, participant);
-    let way = participant.link.media.worst_way();
     let next = participant.link.fallback.step(way, offer, now);
     if let Some(next) = next {
         let by = way.map_or("unknown", |way| way.label());
         tracing::info!(
             ?peer,
             connectionType = by,
-            "short ice connection, switch to {}",
+            "{why}, switch to {}",
             next.label()
         );
         lead(state, peer, next);
@@ -189,6 +235,9 @@ fn lead(state: &mut State, peer: PeerId, preference: Preference) {
     });
     let only = preference == Preference::Tcp;
     state.media(Command::TellTcp { peer, only });
+    if preference != Preference::Any {
+        state.media(Command::LeavePath { peer });
+    }
     state.count(Count::Led(preference));
 }
 

@@ -113,6 +113,11 @@ impl MediaLink {
         self.ways.values().map(|path| path.transport).max()
     }
 
+    /// By what this one comes, or came last.
+    pub(super) fn way(&self, side: Side) -> Option<PathTransport> {
+        self.ways.get(&side).map(|path| path.transport)
+    }
+
     /// Does any connection come to such an address of ours?
     pub(super) fn is_reached(&self, by: impl Fn(IpAddr) -> bool) -> bool {
         self.ways.values().any(|path| by(path.local.ip()))

@@ -16,7 +16,7 @@ use super::pulse;
 use super::state::State;
 use super::subscribing;
 use crate::ids::PeerId;
-use crate::media::message::Command;
+use crate::media::message::{Command, Side};
 use proto::livekit;
 use proto::livekit::DisconnectReason;
 use proto::livekit::client_info::Sdk;
@@ -80,6 +80,19 @@ pub(super) fn handle_trial_deadline(state: &mut State, peer: PeerId, now: Instan
     let led = leading::handle_trial_over(state, peer, now);
     let participant = state.participants.get(&peer);
     if led && participant.is_some_and(|one| one.presence.active) {
+        exit::send_back(state, peer, DisconnectReason::ConnectionTimeout);
+    }
+}
+
+/// Much of a participant's media is lost, and has been for long. If there is a better way for it, the client
+/// is sent back to take it: its media goes on by the old one until then.
+pub(super) fn handle_heavy_loss(
+    state: &mut State,
+    peer: PeerId,
+    (side, rtt): (Side, Option<Duration>),
+    now: Instant,
+) {
+    if leading::handle_heavy_loss(state, peer, (side, rtt), now) {
         exit::send_back(state, peer, DisconnectReason::ConnectionTimeout);
     }
 }

@@ -75,6 +75,8 @@ impl Default for Settings {
 pub struct Fallback {
     /// Somewhere at all.
     pub allowed: bool,
+    /// Those too whose media does not fail but loses much for long.
+    pub unstable: bool,
     /// There is a port for TCP.
     pub tcp: bool,
     /// Whoever is led there must measure a shorter round trip of signalling, in ms; 0: any.
@@ -87,6 +89,7 @@ impl Default for Fallback {
     fn default() -> Self {
         Self {
             allowed: true,
+            unstable: false,
             tcp: true,
             tcp_rtt_below_ms: 0,
             relay: true,

@@ -47,6 +47,7 @@ fn room_settings(config: &Config) -> Settings {
         dynacast_pause_delay: config.video.dynacast_pause_delay,
         fallback: Fallback {
             allowed: config.rtc.fallback.allowed,
+            unstable: config.rtc.fallback.unstable,
             tcp: config.rtc.tcp_port != 0,
             tcp_rtt_below_ms: config.rtc.fallback.tcp_rtt_below_ms,
             // A relay sends to us by UDP.

@@ -45,6 +45,8 @@ pub struct Rtc {
 pub struct Fallback {
     /// They are.
     pub allowed: bool,
+    /// Those too whose media does not fail but loses much for long.
+    pub unstable: bool,
     /// To TCP only with a shorter round trip of signalling, in ms; 0: with any.
     pub tcp_rtt_below_ms: u32,
 }
@@ -89,6 +91,7 @@ impl Rtc {
             force_tcp: force_tcp(values, complaints),
             fallback: Fallback {
                 allowed: values.flag("rtc.allow_tcp_fallback"),
+                unstable: values.flag("rtc.allow_udp_unstable_fallback"),
                 tcp_rtt_below_ms: u32::try_from(values.uint("rtc.tcp_fallback_rtt_threshold"))
                     .unwrap_or(u32::MAX),
             },

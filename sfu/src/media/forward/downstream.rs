@@ -11,7 +11,7 @@ use super::select::{Choice, Selector};
 use crate::config::codecs::Codec;
 use crate::ids::{MediaKind, TrackKey};
 use crate::media::message::Wish;
-use crate::media::packet::{CodecInfo, Outgoing, Packet, TypeMap};
+use crate::media::packet::{CodecInfo, Crossing, Outgoing, Packet, TypeMap};
 use crate::units::ExtSeq;
 use std::time::Instant;
 
@@ -363,12 +363,18 @@ impl Downstream {
         }
     }
 
-    /// The subscriber reported on the copy's SSRC.
-    pub fn handle_receiver_report(&mut self, reception: Reception, now: Instant) {
+    /// The subscriber reported on the copy's SSRC; what that says of this leg.
+    pub fn handle_receiver_report(
+        &mut self,
+        reception: Reception,
+        now: Instant,
+    ) -> Option<Crossing> {
         self.ask.handle_proof();
+        let crossing = self.reports.crossing(&reception, self.rewriter.holes());
         if let Some(rtt) = self.reports.handle_reception(reception, now) {
             self.feedback.handle_round_trip(rtt);
         }
+        crossing
     }
 
     /// The key frame to ask the publisher for: its layer, and whether past the throttle.

@@ -4,6 +4,7 @@
 //! streams to a compound. Used by the downstream.
 
 use super::rewrite::SenderClock;
+use crate::media::packet::Crossing;
 use std::time::{Duration, Instant};
 
 /// Between reports of a young stream, so that the client can synchronise early.
@@ -20,6 +21,9 @@ const REMEMBERED: usize = 4;
 
 /// A longer round trip than this is a broken report, not a slow network.
 const MAX_RTT: Duration = Duration::from_secs(10);
+
+/// Numbers between two reports; more are an old report, or a stream that began anew.
+const BETWEEN_REPORTS: u32 = 1 << 16;
 
 /// The contents of a sender report (RFC 3550 §6.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +113,8 @@ pub struct Reports {
     sent: [Option<(u32, Instant)>; REMEMBERED],
     next_sent: usize,
     newest: Option<Reception>,
+    /// Holes in the copy when it came.
+    holes: u64,
     received: u32,
     mark: Mark,
     idle: Duration,
@@ -127,6 +133,7 @@ impl Reports {
             sent: [None; REMEMBERED],
             next_sent: 0,
             newest: None,
+            holes: 0,
             received: 0,
             mark: Mark {
                 at: now,
@@ -191,6 +198,25 @@ impl Reports {
         self.sent[self.next_sent] = Some((middle(report.ntp), now));
         self.next_sent = (self.next_sent + 1) % REMEMBERED;
         Some(report)
+    }
+
+    /// What a receiver report that came says of this leg since the one before. `holes` counts packets
+    /// missing in the copy so far: those were lost before us.
+    pub fn crossing(&mut self, reception: &Reception, holes: u64) -> Option<Crossing> {
+        let holes_before = std::mem::replace(&mut self.holes, holes);
+        let before = self.newest?;
+        let numbers = reception.highest.wrapping_sub(before.highest);
+        if numbers > BETWEEN_REPORTS {
+            return None;
+        }
+        // A hole that was filled late is one less.
+        let missing = holes.cast_signed().wrapping_sub(holes_before.cast_signed());
+        let sent = i64::from(numbers).saturating_sub(missing).max(0);
+        let lost = i64::from(reception.lost) - i64::from(before.lost);
+        Some(Crossing {
+            sent: sent.unsigned_abs(),
+            lost: lost.saturating_sub(missing).clamp(-sent, sent),
+        })
     }
 
     /// A receiver report came; tells the round trip if it answers a report of ours.

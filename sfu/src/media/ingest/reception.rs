@@ -5,6 +5,7 @@
 //! window for the score. Called by `upstream`.
 
 use crate::media::ingest::order::Place;
+use crate::media::packet::Crossing;
 use crate::units::{ExtSeq, RtpTime};
 use std::time::{Duration, Instant};
 
@@ -90,6 +91,8 @@ pub struct Counts {
     pub highest: u32,
     /// Jitter in timestamp units.
     pub jitter: u32,
+    /// What was sent and lost since the last report.
+    pub crossing: Crossing,
 }
 
 impl Reception {
@@ -155,6 +158,11 @@ impl Reception {
         let received = totals.received - self.reported.received;
         self.reported = totals;
         let lost = expected.saturating_sub(received);
+        let crossing = Crossing {
+            sent: expected,
+            // More than were sent: some of them are late.
+            lost: expected as i64 - received as i64,
+        };
         let fraction = (lost * 256).checked_div(expected).unwrap_or(0);
         let cumulative = totals.expected as i64 - totals.received as i64;
         // Cycles count from the first packet's round, not from ours.
@@ -164,6 +172,7 @@ impl Reception {
             cumulative_lost: cumulative.clamp(-0x80_0000, 0x7F_FFFF) as i32,
             highest: (self.highest.0 - rounds_before) as u32,
             jitter: self.jitter.units(),
+            crossing,
         })
     }
 
@@ -230,10 +239,12 @@ mod tests {
         }
         let some = reception.report().expect("report");
         assert_eq!((some.fraction_lost, some.cumulative_lost), (128, 3));
+        assert_eq!((some.crossing.sent, some.crossing.lost), (6, 3));
         // A late one makes up for an earlier interval.
         reception.handle_packet(&place(0x2_0002, 0, true), 10, now);
         let late = reception.report().expect("report");
         assert_eq!((late.fraction_lost, late.cumulative_lost), (0, 2));
+        assert_eq!((late.crossing.sent, late.crossing.lost), (0, -1));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::media::ingest::key_frames::KeyFrameRequests;
 use crate::media::ingest::loss::Losses;
 use crate::media::ingest::order::{Arrival, Frame, Order, Picture, Place, Rejected};
 use crate::media::ingest::reception::{Reception, Window};
-use crate::media::packet::{CodecInfo, Head, Packet, Span};
+use crate::media::packet::{CodecInfo, Crossing, Head, Packet, Span};
 use crate::rtp::h264;
 use crate::rtp::header::Header;
 use crate::rtp::red;
@@ -396,11 +396,12 @@ impl Upstream {
             .is_some_and(|newest| self.clock.handle_sender_report(info, newest, now))
     }
 
-    /// The block about this stream for a receiver report; `None` before the first packet.
-    pub fn report_block(&mut self, now: Instant) -> Option<ReportBlock> {
+    /// The block about this stream for a receiver report, and what it says of the way here; `None` before
+    /// the first packet.
+    pub fn report_block(&mut self, now: Instant) -> Option<(ReportBlock, Crossing)> {
         let counts = self.reception.report()?;
         let (last_report, delay) = self.clock.last_report(now);
-        Some(ReportBlock {
+        let block = ReportBlock {
             ssrc: self.setup.ssrc,
             fraction_lost: counts.fraction_lost,
             cumulative_lost: counts.cumulative_lost,
@@ -408,7 +409,8 @@ impl Upstream {
             jitter: counts.jitter,
             last_report,
             delay,
-        })
+        };
+        Some((block, counts.crossing))
     }
 
     /// What arrived since the last call, for the score.

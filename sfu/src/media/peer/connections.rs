@@ -73,6 +73,15 @@ impl Connections {
         }
     }
 
+    /// Which that is.
+    #[must_use]
+    pub const fn down_side(&self) -> Side {
+        match self.subscriber {
+            Some(_) => Side::Subscriber,
+            None => Side::Publisher,
+        }
+    }
+
     /// Data messages go by this one.
     pub fn data_down(&mut self) -> &mut Connection {
         match self.data_side() {

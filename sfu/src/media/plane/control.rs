@@ -81,6 +81,16 @@ impl Plane {
         }
     }
 
+    /// None of a peer's paths outlives its next restart.
+    pub(super) fn leave_path(&mut self, id: PeerId) {
+        let index = self.index_of(id);
+        if let Some(peer) = index.and_then(|index| self.peers.at_mut(index)) {
+            for (_, connection) in peer.connections.iter_mut() {
+                connection.transport.leave();
+            }
+        }
+    }
+
     /// As many connections as the peer is to have; `None` if there are too many.
     fn connections(&mut self, id: PeerId, setup: &PeerSetup, now: Instant) -> Option<Connections> {
         let publisher = self.connection(id, Side::Publisher, now)?;
@@ -186,7 +196,7 @@ impl Plane {
                     if self.demux.insert(&credentials.ufrag, sender).is_err() {
                         self.counters.dropped.limit += 1;
                     }
-                    connection.transport.restart(credentials);
+                    connection.transport.restart(credentials, now);
                 }
                 connection.transport.set_remote(&answered.remote);
                 self.apply_answer(index, &answered, now);

@@ -66,7 +66,7 @@ impl Plane {
             {
                 self.counters.dropped.limit += 1;
             }
-            connection.transport.restart(credentials);
+            connection.transport.restart(credentials, now);
         }
         let credentials = connection.transport.credentials();
         let local = connection.local(credentials, candidates);

@@ -5,6 +5,7 @@ use super::tracks::Fanout;
 use super::{Plane, fanout};
 use crate::media::demux::{Path, Sender, username};
 use crate::media::message::{Event, PathReport, PathTransport, Side};
+use crate::media::packet::Crossing;
 use crate::media::peer::uplink::{Recognised, Stream};
 use crate::media::transport::Change;
 use crate::media::transport::candidates::Candidate;
@@ -309,6 +310,7 @@ impl Plane {
         let Some(peer) = self.peers.at_mut(index) else {
             return;
         };
+        let mut crossed = Crossing::default();
         for block in blocks {
             let Some(stream) = peer.downlink.by_ssrc_mut(block.ssrc) else {
                 continue;
@@ -316,12 +318,21 @@ impl Plane {
             if stream.ssrc != block.ssrc {
                 continue; // A report on retransmissions says nothing of the stream.
             }
-            stream
+            let crossing = stream
                 .downstream
                 .handle_receiver_report(super::reports::reception(&block), now);
+            crossed += crossing.unwrap_or_default();
             if let Some(rtt) = stream.downstream.rtt() {
                 peer.link.handle_round_trip(rtt);
             }
+        }
+        let sent = peer.connections.down().transport.sending();
+        if let Some((path, _)) = sent
+            && peer.loss_down.handle_report(path, crossed, now)
+        {
+            let side = peer.connections.down_side();
+            self.events
+                .push_back(super::reports::heavy_loss(peer, side));
         }
     }
 

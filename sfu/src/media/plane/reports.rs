@@ -7,8 +7,9 @@ use crate::media::counters::Counters;
 use crate::media::demux::Path;
 use crate::media::forward::report::Reception;
 use crate::media::ingest::track::SPATIAL_LAYERS;
-use crate::media::message::{Event, ScoredStream};
+use crate::media::message::{Event, ScoredStream, Side};
 use crate::media::pacer::Arena;
+use crate::media::packet::Crossing;
 use crate::media::peer::Peer;
 use crate::media::transport::negotiation::offering::Offering;
 use crate::media::transport::{Transport, srtp};
@@ -166,11 +167,21 @@ impl Plane {
         let sender = peer.link.ssrc;
         if peer.link.poll_report(now) {
             let mut blocks = Vec::with_capacity(MAX_BLOCKS);
+            let mut crossed = Crossing::default();
             for &track in peer.uplink.tracks() {
                 if let Some(fanout) = self.tracks.at_mut(track) {
                     let layers = fanout.track.layers_mut();
-                    blocks.extend(layers.filter_map(|layer| layer.report_block(now)));
+                    for (block, crossing) in layers.filter_map(|layer| layer.report_block(now)) {
+                        blocks.push(block);
+                        crossed += crossing;
+                    }
                 }
+            }
+            let heard = peer.connections.up().transport.sending();
+            if let Some((path, _)) = heard
+                && peer.loss_up.handle_report(path, crossed, now)
+            {
+                self.events.push_back(heavy_loss(peer, Side::Publisher));
             }
             for some in blocks.chunks(MAX_BLOCKS) {
                 seal(
@@ -261,6 +272,15 @@ pub(super) fn next_deadline(peer: &Peer, tracks: &Tracks, now: Instant) -> Optio
         .chain(peer.negotiation.poll_timeout())
         .chain(peer.offering.as_ref().and_then(Offering::poll_timeout))
         .min()
+}
+
+/// Much is lost by this connection.
+pub(super) const fn heavy_loss(peer: &Peer, side: Side) -> Event {
+    Event::HeavyLoss {
+        peer: peer.id,
+        side,
+        rtt: peer.link.measured_rtt(),
+    }
 }
 
 /// A report block as the downstream wants it.

@@ -7,6 +7,7 @@ mod ending;
 mod forwarding;
 mod hostile;
 mod joining;
+mod losses;
 mod paths;
 mod repair;
 mod sightings;

@@ -30,6 +30,10 @@ pub const ANSWER_MAX: usize = 128;
 /// A path not heard of for this long no longer outdoes a freshly nominated one. Above the longest
 /// pause of a client's consent checks, 6 s (RFC 7675 §5.1), and below [`DISCONNECTED_AFTER`].
 const SILENT_AFTER: Duration = Duration::from_secs(8);
+/// So long nothing is sent by a path that the client is to leave. libwebrtc tries no other one before it has
+/// heard nothing by the old one for 2.5 s, looks each half a second, and takes the other one when that has
+/// been better for a second. If there is none the old one serves on.
+const HOLD_BACK: Duration = Duration::from_secs(6);
 /// Characters of a password of ours: 144 bits. (RFC 8839 §5.4 wants 128)
 const PASSWORD_CHARS: usize = 24;
 
@@ -187,6 +191,8 @@ struct Selection {
     path: Option<Path>,
     /// Authenticated media or DTLS last came by `path` then; before any has, priority decides.
     followed: Option<Instant>,
+    /// Until then by no path but one that was checked since the last restart.
+    held_until: Option<Instant>,
 }
 
 /// What has been told by [`Ice::poll_event`], and what has not.
@@ -203,6 +209,8 @@ pub struct Ice {
     current: Side,
     /// The session before a restart, until the new one is in use.
     previous: Option<Side>,
+    /// The client is to come by another path from the next restart on.
+    leaves: bool,
     /// Counts restarts.
     session: u32,
     valid: Vec<Valid>,
@@ -221,6 +229,7 @@ impl Ice {
             inquiry: Inquiry::new(name),
             current: Side::new(local),
             previous: None,
+            leaves: false,
             session: 0,
             valid: Vec::with_capacity(PATHS),
             selection: Selection::default(),
@@ -248,16 +257,32 @@ impl Ice {
         self.current.remote = Some(remote);
     }
 
+    /// The client is to come by another path than it does from its next restart on.
+    pub const fn leave(&mut self) {
+        self.leaves = true;
+    }
+
     /// Begins a new ICE session, as the client asked by changing its ufrag or password, or as we offer.
     /// The client's half comes by [`Self::set_remote`]. The old credentials stay valid until the client
-    /// uses a path it nominated with the new ones.
-    pub fn restart(&mut self, local: Credentials) {
+    /// uses a path it nominated with the new ones. If it is to leave its path they are not, and nothing is
+    /// sent by it for a while; what comes by it is taken all the same.
+    pub fn restart(&mut self, local: Credentials, now: Instant) {
         let old = std::mem::replace(&mut self.current, Side::new(local));
         let overtaken = self.previous.replace(old);
         self.told
             .retired
             .extend(overtaken.map(|side| side.local.ufrag));
         self.session = self.session.wrapping_add(1);
+        self.selection.held_until = None;
+        if std::mem::take(&mut self.leaves) {
+            let left = self.previous.take();
+            self.told.retired.extend(left.map(|side| side.local.ufrag));
+            self.valid.clear();
+            self.selection = Selection {
+                held_until: now.checked_add(HOLD_BACK),
+                ..Selection::default()
+            };
+        }
     }
 
     /// Checks a binding request that came by `path` and writes the answer into `out`, for which
@@ -285,6 +310,9 @@ impl Ice {
     /// Authenticated SRTP, SRTCP or DTLS came by `path`: send there, and go on sending.
     pub fn handle_authenticated(&mut self, path: Path, now: Instant) {
         self.consent.renew(now);
+        if self.is_held_back(path, now) {
+            return;
+        }
         self.selection.path = Some(path);
         self.selection.followed = Some(now);
         if self.previous.is_some() {
@@ -448,6 +476,12 @@ impl Ice {
             nominated,
             heard: now,
         });
+    }
+
+    /// Is it a path that the client is to leave, which it may not have had time for?
+    fn is_held_back(&self, path: Path, now: Instant) -> bool {
+        let held = self.selection.held_until.is_some_and(|until| now < until);
+        held && !self.valid.iter().any(|valid| valid.path == path)
     }
 
     /// A check came by `path`: does the selection change? Media outdoes checks as long as its path is

@@ -68,6 +68,13 @@ impl World {
         Self::with(Settings::default(), None)
     }
 
+    /// One whose participants are led on for losses, too.
+    pub(super) fn unsteady() -> Self {
+        let mut settings = Settings::default();
+        settings.fallback.unstable = true;
+        Self::with(settings, None)
+    }
+
     pub(super) fn with(settings: Settings, config: Option<livekit::RoomConfiguration>) -> Self {
         let now = crate::room::tests::first_moment();
         let server_info = livekit::ServerInfo {

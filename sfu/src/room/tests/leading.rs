@@ -3,10 +3,11 @@
 use super::harness::{Client, World, leave};
 use crate::config::check::turn::Access;
 use crate::ice_servers::{Credential, IceServer};
-use crate::media::message::{Command as Media, PathTransport, Side};
+use crate::media::message::{Command as Media, Event, PathTransport, Side};
 use crate::room::command::{Command, Join};
 use crate::room::preference::Preference;
 use crate::room::{Fallback, Settings};
+use proto::livekit::client_info::Sdk;
 use proto::livekit::leave_request::Action;
 use proto::livekit::signal_request::Message as Request;
 use proto::livekit::signal_response::Message;
@@ -15,6 +16,7 @@ use proto::livekit::{
     self, CandidateProtocol, ClientConfigSetting, ClientConfiguration, DisconnectReason,
     JoinResponse, ReconnectReason, ReconnectResponse,
 };
+use std::time::Duration;
 
 const RELAYS: [&str; 3] = [
     "turn:192.0.2.1:3479?transport=udp",
@@ -310,6 +312,85 @@ fn a_slow_road_is_led_past_tcp_where_the_operator_says_so() {
     };
     assert_eq!(led(199), Preference::Tcp);
     assert_eq!(led(200), Preference::Relay);
+}
+
+/// Much of a client's media is lost; whether it is sent back for it.
+fn lose(world: &mut World, client: &Client, side: Side) -> bool {
+    world.take(client);
+    world.take_media();
+    world.event(Event::HeavyLoss {
+        peer: client.peer,
+        side,
+        rtt: Some(Duration::from_millis(30)),
+    });
+    leave(&world.take(client)) == Some((Action::Resume, DisconnectReason::ConnectionTimeout))
+}
+
+#[test]
+fn whose_media_is_lost_is_sent_back_for_tcp_and_none_of_his_paths_outlives_that() {
+    let mut world = World::unsteady();
+    let alice = enter(&mut world, |_| {});
+    assert!(lose(&mut world, &alice, Side::Publisher));
+    let told = world.take_media();
+    assert!(
+        told.contains(&Media::TellTcp {
+            peer: alice.peer,
+            only: true
+        }),
+        "{told:?}"
+    );
+    assert!(
+        told.contains(&Media::LeavePath { peer: alice.peer }),
+        "{told:?}"
+    );
+    assert_eq!(world.preferred, [("alice".to_owned(), Preference::Tcp)]);
+    // His media fails before he has another way: that is the old one's.
+    let (back, _) = resume(&mut world, &alice, RrPublisherFailed);
+    assert_eq!(world.preferred.len(), 1);
+    world.connect_by(&back, Side::Publisher, PathTransport::Tcp);
+    world.advance(13_000);
+    world.request(&back, Request::Ping(1));
+    assert_eq!(leave(&world.take(&back)), None);
+    assert!(!lose(&mut world, &back, Side::Publisher), "he comes by TCP");
+}
+
+#[test]
+fn who_knows_no_tcp_is_led_to_a_relay_for_his_losses_and_nobody_where_there_is_nothing() {
+    let go = |join: &mut Join| join.client.set_sdk(Sdk::Go);
+    let mut world = World::unsteady();
+    let alice = enter(&mut world, go);
+    assert!(lose(&mut world, &alice, Side::Publisher));
+    assert_eq!(world.preferred[0].1, Preference::Relay);
+    let bob = world.join_with("bob", go);
+    world.connect(&bob);
+    assert!(!lose(&mut world, &bob, Side::Publisher));
+    assert_eq!(world.preferred.len(), 1);
+    world.fail(&bob);
+    assert!(!world.take(&bob).is_empty(), "his failures count as ever");
+}
+
+#[test]
+fn nobody_is_led_for_losses_unless_wanted_nor_while_signalling_is_slower_nor_by_tcp() {
+    let mut world = World::new();
+    let alice = enter(&mut world, |_| {});
+    assert!(!lose(&mut world, &alice, Side::Publisher));
+    let mut world = World::unsteady();
+    let alice = enter(&mut world, |_| {});
+    let ping = |rtt| Request::PingReq(livekit::Ping { timestamp: 1, rtt });
+    world.request(&alice, ping(101));
+    assert!(!lose(&mut world, &alice, Side::Publisher));
+    world.request(&alice, ping(100));
+    assert!(!lose(&mut world, &alice, Side::Subscriber), "it has none");
+    assert!(lose(&mut world, &alice, Side::Publisher));
+    let mut world = World::unsteady();
+    let alice = enter(&mut world, |_| {});
+    world.connect_by(&alice, Side::Publisher, PathTransport::Tcp);
+    assert!(!lose(&mut world, &alice, Side::Publisher));
+    // Who is away takes up his session by himself.
+    world.connect_by(&alice, Side::Publisher, PathTransport::Udp);
+    world.lose(&alice);
+    assert!(!lose(&mut world, &alice, Side::Publisher));
+    assert!(world.preferred.is_empty());
 }
 
 #[test]

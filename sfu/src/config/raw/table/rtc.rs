@@ -52,6 +52,12 @@ pub(super) const KEYS: &[Key] = &[
         "Milliseconds of round trip of signalling from which they are led past TCP, to TURN; 0: never.",
     ),
     Key::built(
+        "rtc.allow_udp_unstable_fallback",
+        Bool,
+        "false",
+        "Lead those to TCP, too, whose UDP loses a quarter and more of what is sent for twenty of 32 seconds, while their signalling is about as quick as their media, and quicker than `tcp_fallback_rtt_threshold` if that is set.",
+    ),
+    Key::built(
         "rtc.workers",
         Uint(64),
         "1",
@@ -291,12 +297,6 @@ pub(super) const KEYS: &[Key] = &[
         Bool,
         "false",
         "DTLS in STUN, an experiment of LiveKit.",
-    ),
-    Key::not_yet(
-        "rtc.allow_udp_unstable_fallback",
-        Bool,
-        "false",
-        "Move clients with lasting loss to TCP.",
     ),
     Key::not_yet(
         "rtc.reconnect_on_publication_error",

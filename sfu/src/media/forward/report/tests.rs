@@ -126,3 +126,35 @@ fn a_window_holds_what_happened_since_the_last() {
     assert_eq!((window.lost, window.missing_upstream), (0, 0));
     assert_eq!((window.reports, window.idle), (1, 2 * second));
 }
+
+#[test]
+fn what_a_report_says_of_this_leg_leaves_out_what_never_came_to_us() {
+    let now = epoch();
+    let mut reports = Reports::new(90_000, now);
+    let mut told = |highest, lost, holes| {
+        let reception = Reception {
+            highest,
+            lost,
+            ..Reception::default()
+        };
+        let crossing = reports.crossing(&reception, holes);
+        reports.handle_reception(reception, now);
+        crossing.map(|crossing| (crossing.sent, crossing.lost))
+    };
+    assert_eq!(told(0xFFFF_FFF0, 5, 3), None, "nothing to compare with");
+    assert_eq!(told(0x10, 15, 3), Some((32, 10)));
+    assert_eq!(told(0x20, 25, 9), Some((10, 4)));
+    // A hole was filled late, and so arrived late.
+    assert_eq!(told(0x30, 24, 8), Some((17, 0)));
+    assert_eq!(
+        told(0x40, 1000, 8),
+        Some((16, 16)),
+        "no more than were sent"
+    );
+    assert_eq!(told(0x30, 1000, 8), None, "an old one");
+    assert_eq!(
+        told(0x30 + BETWEEN_REPORTS + 1, 0, 8),
+        None,
+        "another stream"
+    );
+}

@@ -127,7 +127,7 @@ fn a_lost_packet_is_asked_for_and_comes_late() {
     assert_eq!(audio.upstream.counters().useless.repeated, 2);
     assert_eq!(audio.upstream.counters().nacked, 2);
     // Both were only slow.
-    let block = audio.upstream.report_block(audio.now).expect("block");
+    let (block, _) = audio.upstream.report_block(audio.now).expect("block");
     assert_eq!(block.cumulative_lost, 0);
 }
 
@@ -244,7 +244,7 @@ fn a_report_block_quotes_the_last_sender_report() {
     audio.media(1);
     assert!(audio.upstream.handle_sender_report(&info, audio.now));
     audio.media(3);
-    let block = audio
+    let (block, _) = audio
         .upstream
         .report_block(audio.now + ms(500))
         .expect("block");
@@ -461,7 +461,7 @@ fn what_comes_after_it_was_taken_for_padding_is_no_loss_in_reports() {
     let mut upstream = Upstream::new(setup(Codec::Vp8));
     let now = without_numbers(&mut upstream, 21, &[139], instant());
     let lost = |upstream: &mut Upstream| {
-        let block = upstream.report_block(now).expect("a block");
+        let (block, _) = upstream.report_block(now).expect("a block");
         block.cumulative_lost
     };
     assert_eq!(lost(&mut upstream), 1);

@@ -92,6 +92,11 @@ impl World {
         assert!(response.signed);
     }
 
+    fn restart(&mut self, local: Credentials) {
+        self.ice.restart(local, self.now);
+        self.ice.set_remote(them());
+    }
+
     fn media(&mut self, port: u16) {
         self.ice.handle_authenticated(path(port), self.now);
     }
@@ -354,8 +359,7 @@ fn a_restart_keeps_the_old_credentials_until_the_new_path_is_used() {
     let old = world.ice.local().clone();
     world.check(1, 50, true);
     world.media(1);
-    world.ice.restart(credentials(2));
-    world.ice.set_remote(them());
+    world.restart(credentials(2));
     world.events();
     world.check_as(&old, 1, 50, true);
     world.media(1);
@@ -390,8 +394,7 @@ fn a_restart_on_the_same_path_completes_too() {
     world.check(1, 50, true);
     world.media(1);
     world.events();
-    world.ice.restart(credentials(2));
-    world.ice.set_remote(them());
+    world.restart(credentials(2));
     world.media(1);
     assert_eq!(world.events(), []);
     world.check(1, 50, true);
@@ -400,14 +403,67 @@ fn a_restart_on_the_same_path_completes_too() {
 }
 
 #[test]
+fn by_a_path_to_be_left_nothing_is_sent_after_a_restart_until_there_is_another_one() {
+    let mut world = World::new();
+    let old = world.ice.local().clone();
+    world.check(1, 50, true);
+    world.media(1);
+    world.ice.leave();
+    world.check(1, 50, true);
+    world.media(1);
+    assert_eq!(world.selected(), 1, "not before the restart");
+    world.events();
+    world.restart(credentials(2));
+    assert_eq!(world.events(), [Event::Retired(old.ufrag.clone())]);
+    let username = format!("{}:them", old.ufrag);
+    let check = Check {
+        username: Some(&username),
+        password: Some(&old.pwd),
+        priority: 50,
+        nominate: true,
+        controlled: false,
+        extra: &[],
+    };
+    assert_eq!(world.send(&check, 1).0, Verdict::Unauthorized);
+    world.pass(seconds(5));
+    world.media(1);
+    assert_eq!((world.ice.selected(), world.events()), (None, vec![]));
+    world.check(2, 10, false);
+    world.media(1);
+    assert_eq!(world.selected(), 2, "checked since");
+    world.check(2, 10, true);
+    world.media(2);
+    assert_eq!(world.events(), [Event::Selected(path(2))]);
+    // It holds for one restart.
+    let second = world.ice.local().clone();
+    world.restart(credentials(3));
+    world.check_as(&second, 2, 10, true);
+    world.media(2);
+    assert_eq!((world.events(), world.selected()), (vec![], 2));
+}
+
+#[test]
+fn a_path_to_be_left_serves_on_when_there_is_no_other_one_in_time() {
+    let mut world = World::new();
+    world.check(1, 50, true);
+    world.media(1);
+    world.ice.leave();
+    world.restart(credentials(2));
+    world.pass(HOLD_BACK);
+    world.media(1);
+    assert_eq!(world.selected(), 1);
+    world.check(2, 10, true);
+    world.media(2);
+    assert_eq!(world.selected(), 2, "late, but there it is");
+}
+
+#[test]
 fn a_second_restart_retires_the_first_ufrag_at_once() {
     let mut world = World::new();
     let first = world.ice.local().ufrag.clone();
-    world.ice.restart(credentials(2));
-    world.ice.set_remote(them());
+    world.restart(credentials(2));
     assert_eq!(world.events(), []);
-    world.ice.restart(credentials(3));
-    world.ice.set_remote(them());
+    world.restart(credentials(3));
     assert_eq!(world.events(), [Event::Retired(first)]);
 }
 
@@ -507,7 +563,7 @@ proptest! {
                 0 => { world.check(port, number, nominate); heard.push(port); last = Some(world.now); }
                 1 if heard.contains(&port) => { world.media(port); last = Some(world.now); prop_assert_eq!(world.selected(), port); }
                 2 => world.pass(Duration::from_millis(u64::from(number) * 100)),
-                3 if number < 10 => { world.ice.restart(credentials(u64::from(number) + 10)); world.ice.set_remote(them()); }
+                3 if number < 10 => { world.restart(credentials(u64::from(number) + 10)); }
                 _ => {}
             }
             if let Some(selected) = world.ice.selected() {

@@ -236,7 +236,7 @@ fn nobody_is_asked_whose_answer_would_tell_nothing() {
     world.ice.inquire(false);
     assert_eq!(world.ask(), None, "switched off");
     world.ice.inquire(true);
-    world.ice.restart(credentials(2));
+    world.ice.restart(credentials(2), world.now);
     assert_eq!(world.ask(), None, "the client is not described yet");
     world.ice.set_remote(them());
     assert_eq!(world.ask(), None, "which credentials it uses is open");

@@ -1,0 +1,173 @@
+//! Does one direction of a connection lose much of what goes by it, and has done so for a while?
+//!
+//! Owns the last windows, of one path of UDP: on another one it begins anew. Never decides what follows.
+//! Called by the plane with what reports tell, those of the client of what it receives, and our own of
+//! what it sends. (LK: signalling §7.5, server ops §8.5)
+
+use crate::media::demux::Path;
+use crate::media::message::PathTransport;
+use crate::media::packet::Crossing;
+use std::time::{Duration, Instant};
+
+/// A window is no shorter,
+const WINDOW: Duration = Duration::from_secs(1);
+/// and of no fewer packets: of three, one says nothing.
+const PACKETS: u64 = 20;
+/// One packet of so many lost is much.
+const ONE_OF: i64 = 4;
+/// Of the last windows, as many as `windows` has bits, so many had much loss.
+const HEAVY: u32 = 20;
+
+/// The loss of one direction.
+#[derive(Debug, Default)]
+pub struct HeavyLoss {
+    path: Option<Path>,
+    /// When the window began.
+    since: Option<Instant>,
+    crossed: Crossing,
+    /// One bit for each of the last ones, the newest lowest.
+    windows: u32,
+}
+
+impl HeavyLoss {
+    /// What has gone by this path since the last report. True if too much of it has been lost for too
+    /// long; it is told again only when that has gone on for as long again.
+    pub fn handle_report(&mut self, path: Path, crossing: Crossing, now: Instant) -> bool {
+        if self.path != Some(path) {
+            *self = Self {
+                path: Some(path),
+                ..Self::default()
+            };
+        }
+        // What waits for what was lost loses nothing; what is missing then was given up by us.
+        if path.carrier.transport() != PathTransport::Udp {
+            return false;
+        }
+        self.crossed += crossing;
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_duration_since(since) < WINDOW || self.crossed.sent < PACKETS {
+            return false;
+        }
+        let sent = i64::try_from(self.crossed.sent).unwrap_or(i64::MAX);
+        let heavy = self.crossed.lost.saturating_mul(ONE_OF) >= sent;
+        self.since = Some(now);
+        self.crossed = Crossing::default();
+        self.windows = self.windows << 1 | u32::from(heavy);
+        let lasting = heavy && self.windows.count_ones() >= HEAVY;
+        if lasting {
+            self.windows = 0;
+        }
+        lasting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::demux::Carrier;
+    use proptest::prelude::*;
+
+    fn start() -> Instant {
+        #[expect(clippy::disallowed_methods, reason = "an arbitrary origin for a test")]
+        Instant::now()
+    }
+
+    fn path(carrier: Carrier, port: u16) -> Path {
+        Path {
+            carrier,
+            local: None,
+            port: 0,
+            remote: ([192, 0, 2, 1], port).into(),
+        }
+    }
+
+    const UDP: Carrier = Carrier::Udp(0);
+    const NEVER: [u64; 0] = [];
+
+    /// Reports of one a second of 100 packets, of which so many are lost; the seconds at which much was
+    /// lost for long.
+    fn told(by: impl Fn(u64) -> Path, lost: impl Fn(u64) -> i64, seconds: u64) -> Vec<u64> {
+        let (mut loss, start) = (HeavyLoss::default(), start());
+        let tells = |second: &u64| {
+            let crossing = Crossing {
+                sent: 100,
+                lost: lost(*second),
+            };
+            let now = start + Duration::from_secs(*second);
+            loss.handle_report(by(*second), crossing, now)
+        };
+        (0..seconds).filter(tells).collect()
+    }
+
+    #[test]
+    fn a_quarter_lost_in_twenty_of_thirty_two_windows_is_told_and_then_counted_anew() {
+        let by_udp = |_| path(UDP, 1);
+        // The first report opens the first window.
+        assert_eq!(told(by_udp, |_| 25, 60), [20, 40]);
+        assert_eq!(told(by_udp, |_| 24, 1000), NEVER);
+        // Three of five are 20 of 32, two of five are not.
+        assert!(!told(by_udp, |second| 30 * i64::from(second % 5 < 3), 1000).is_empty());
+        assert_eq!(
+            told(by_udp, |second| 99 * i64::from(second % 5 < 2), 1000),
+            NEVER
+        );
+    }
+
+    #[test]
+    fn another_path_is_judged_anew_and_what_is_no_udp_not_at_all() {
+        assert_eq!(
+            told(|second| path(UDP, (second / 19) as u16), |_| 99, 500),
+            NEVER
+        );
+        for carrier in [
+            Carrier::Tcp(1),
+            Carrier::Relay {
+                slot: 1,
+                generation: 1,
+            },
+        ] {
+            assert_eq!(
+                told(|_| path(carrier, 1), |_| 99, 500),
+                NEVER,
+                "{carrier:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn few_packets_are_judged_when_they_have_become_enough() {
+        let (mut loss, start) = (HeavyLoss::default(), start());
+        let one_of_three = Crossing { sent: 3, lost: 1 };
+        let mut count = 0;
+        while !loss.handle_report(
+            path(UDP, 1),
+            one_of_three,
+            start + Duration::from_secs(count),
+        ) {
+            count += 1;
+        }
+        // Twenty windows of seven reports of three packets each.
+        assert_eq!(count, 20 * 7 - 1);
+    }
+
+    #[test]
+    fn many_reports_of_one_second_are_one_window() {
+        let (mut loss, start) = (HeavyLoss::default(), start());
+        let lost = Crossing { sent: 50, lost: 50 };
+        for ms in (0..19_900).step_by(10) {
+            let now = start + Duration::from_millis(ms);
+            assert!(!loss.handle_report(path(UDP, 1), lost, now), "{ms}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_counts_are_taken(reports in proptest::collection::vec(any::<(u64, i64)>(), 0..50)) {
+            let (mut loss, start) = (HeavyLoss::default(), start());
+            for (second, (sent, lost)) in reports.into_iter().enumerate() {
+                let now = start + Duration::from_secs(second as u64);
+                loss.handle_report(path(UDP, 1), Crossing { sent, lost }, now);
+            }
+        }
+    }
+}
