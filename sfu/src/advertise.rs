@@ -64,7 +64,7 @@ impl Family {
 /// Who says that an address is ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
-    /// `rtc.advertise`.
+    /// `rtc.advertise`, or `rtc.additional_host_ips`.
     Advertise,
     /// `rtc.node_ip`.
     NodeIp,
@@ -379,7 +379,20 @@ impl Advertiser {
         let asked = asked || self.stun_servers().is_empty();
         let named = self.name().is_none() || !self.named.known.is_empty();
         let seen = self.views.ips().next().is_some();
-        (seen || asked && named) && !self.candidates().is_empty()
+        (seen || asked && named) && self.has_required() && !self.candidates().is_empty()
+    }
+
+    /// Is an address of IPv4 known, if one must be? What the operator has set is not looked for.
+    fn has_required(&self) -> bool {
+        let public = &self.rtc.public;
+        let is_set = !public.advertise.is_empty() || self.has_node_ip();
+        let known = if self.stun_servers().is_empty() {
+            self.candidates().iter().any(|one| one.at.is_ipv4())
+        } else {
+            let seen = self.views.ips().any(|ip| ip.is_ipv4());
+            seen || self.asked[Family::V4 as usize].known.is_some()
+        };
+        !public.require_ipv4 || is_set || known
     }
 
     fn has_node_ip(&self) -> bool {
@@ -459,6 +472,11 @@ impl Advertiser {
                 of.is_none_or(|of| of == protocol).then_some(candidate)
             }));
         }
+        for ip in &public.additional {
+            if !told.iter().any(|one| one.at.ip() == *ip) {
+                told.extend(self.both(*ip));
+            }
+        }
         told
     }
 
@@ -478,12 +496,15 @@ impl Advertiser {
         let mut list: Vec<(IpAddr, Source)> = Vec::new();
         for candidate in &self.told {
             let ip = candidate.at.ip();
-            let source = if self.rtc.public.advertise.iter().any(|one| one.ip == ip) {
+            let public = &self.rtc.public;
+            let source = if public.advertise.iter().any(|one| one.ip == ip) {
                 Source::Advertise
             } else if outside.contains(&ip) {
                 source
             } else if seen.contains(&ip) {
                 Source::Client
+            } else if public.additional.contains(&ip) {
+                Source::Advertise
             } else {
                 Source::Interface
             };

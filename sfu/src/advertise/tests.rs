@@ -97,6 +97,50 @@ fn the_operators_word_goes_before_what_the_interfaces_have() {
 }
 
 #[test]
+fn further_addresses_are_told_beside_whatever_else_is_once_each() {
+    const FURTHER: &str =
+        "additional_host_ips: [10.8.0.1, '::ffff:10.8.0.1', 192.168.1.2, '2001:db8::7']";
+    let with = |yaml: &str| told(&format!("{FURTHER}{yaml}"));
+    assert_eq!(
+        with(""),
+        "192.168.1.2:7882 [2001:db8::2]:7882 10.8.0.1:7882 [2001:db8::7]:7882"
+    );
+    assert_eq!(
+        with(", node_ip: 203.0.113.7"),
+        "203.0.113.7:7882 10.8.0.1:7882 192.168.1.2:7882 [2001:db8::7]:7882"
+    );
+    assert_eq!(
+        with(", advertise: ['10.8.0.1:40000/udp']"),
+        "10.8.0.1:40000 192.168.1.2:7882 [2001:db8::7]:7882"
+    );
+    let mut world = World::new("node_ip: 203.0.113.7, additional_host_ips: [10.8.0.1]");
+    let change = world.advertiser.poll_change().expect("a change");
+    let sources = change.sources.iter().map(|(_, source)| *source);
+    assert!(sources.eq([Source::NodeIp, Source::Advertise]));
+}
+
+#[test]
+fn without_ipv4_nobody_is_ready_who_must_find_one() {
+    let ready = |yaml: &str, interfaces: &[(&str, &str)]| {
+        let mut world = World::new(yaml);
+        world.interfaces(interfaces);
+        world.advertiser.is_ready()
+    };
+    let v6 = [("eth0", "2001:db8::2")];
+    assert!(ready("", &v6) && !ready("require_ipv4: true", &v6));
+    assert!(ready("require_ipv4: true", &HOME));
+    assert!(ready("require_ipv4: true, node_ip: '2001:db8::2'", &v6));
+    assert!(ready("require_ipv4: true, advertise: ['2001:db8::2']", &v6));
+    // A STUN server is asked for it, whatever the interfaces have.
+    let mut world = World::new("require_ipv4: true, use_external_ip: true");
+    world.interfaces(&HOME);
+    world.asked("2001:db8::2");
+    assert!(!world.advertiser.is_ready());
+    world.asked("203.0.113.7");
+    assert!(world.advertiser.is_ready());
+}
+
+#[test]
 fn local_addresses_are_told_beside_public_ones_where_asked_for() {
     assert_eq!(
         told("node_ip: 203.0.113.7, advertise_internal_ip: true"),

@@ -92,12 +92,14 @@ fn outside(used: &PortUse, config: &Config) -> Vec<PortRange> {
     ports
 }
 
-/// Those of `rtc.advertise` that lead to this port of media, 0 for its own number; `None` if the list says
-/// nothing of it.
+/// Those of `rtc.advertise` that lead to this port of media, 0 for its own number, which further addresses have;
+/// `None` if nothing is said of it.
 fn listed(used: &PortUse, config: &Config) -> Option<Vec<u16>> {
     let listed = config.rtc.public.advertise.iter();
     let of = listed.filter(|one| one.protocol.is_none_or(|of| of == used.protocol));
-    let ports: Vec<u16> = of.map(|one| one.port.unwrap_or_default()).collect();
+    let of = of.map(|one| one.port.unwrap_or_default());
+    let further = (!config.rtc.public.additional.is_empty()).then_some(0);
+    let ports: Vec<u16> = of.chain(further).collect();
     // One port of the router leads to one here, and `tls.port` tells media apart itself.
     let by_tls = |port: u16| {
         used.protocol == Protocol::Tcp && port != 0 && port == config.tls.advertised_port
@@ -229,6 +231,12 @@ mod tests {
             both.contains(&"7882/udp".to_owned()),
             "IPv6 comes by our own"
         );
+        // A further address has our ports, whatever those of the list are.
+        let router =
+            "rtc: {advertise: ['203.0.113.7:40000/udp'], additional_host_ips: [10.8.0.1]}\n";
+        let has_own = |text: &str| needs(text).iter().any(|(port, _)| port == "7882/udp");
+        assert!(has_own(router));
+        assert!(!has_own("rtc: {advertise: ['203.0.113.7:40000/udp']}\n"));
     }
 
     #[test]

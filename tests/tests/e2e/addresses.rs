@@ -227,3 +227,22 @@ async fn a_list_of_addresses_is_told_as_it_is() {
         1
     );
 }
+
+#[tokio::test]
+async fn a_call_goes_by_a_further_address_where_the_first_one_leads_nowhere() {
+    let rtc = ["node_ip: 192.0.2.1", "additional_host_ips: [127.0.0.1]"];
+    let server = Server::start_reached(&rtc).await;
+    let alice = Client::join(&server, "alice", "room").await;
+    let bob = Client::join(&server, "bob", "room").await;
+    let sound = alice.publish("sound", Media::Sound).await;
+    bob.receive(&sound.sid, 10).await;
+    for (ip, source) in [("192.0.2.1", "node_ip"), ("127.0.0.1", "advertise")] {
+        let line = format!("advertised candidate: udp4 host {ip}:{}", server.udp.port());
+        assert!(server.log().contains(&line), "{line}");
+        let labels = [format!("ip=\"{ip}\""), format!("source=\"{source}\"")];
+        let labels: Vec<_> = labels.iter().map(String::as_str).collect();
+        let told = server.metric("foci_advertised_ip_info", &labels).await;
+        assert_eq!(told, 1.0, "{labels:?}");
+    }
+    server.assert_calm();
+}

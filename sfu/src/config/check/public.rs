@@ -24,6 +24,10 @@ const CHECK_MIN: Duration = Duration::from_secs(5);
 pub struct Public {
     /// Just these, if there are any.
     pub advertise: Vec<Advertise>,
+    /// These beside whatever else is told.
+    pub additional: Vec<IpAddr>,
+    /// Of what is looked for, an address of IPv4 must be known.
+    pub require_ipv4: bool,
     /// The name whose addresses are told, in place of `node_ip`.
     pub name: Option<String>,
     /// STUN servers to ask, as `host:port`; none if none is to be asked.
@@ -55,6 +59,8 @@ impl Public {
         let asks = values.flag("rtc.use_external_ip");
         Self {
             advertise: advertise(values, complaints),
+            additional: additional(values, complaints),
+            require_ipv4: values.flag("rtc.require_ipv4"),
             name: (!name.is_empty()).then_some(name),
             stun_servers: stun_servers(values, complaints),
             internal: values.flag("rtc.advertise_internal_ip"),
@@ -78,6 +84,32 @@ fn advertise(values: &Values, complaints: &mut Complaints) -> Vec<Advertise> {
         }
     }
     if list.len() > ADVERTISE_MAX {
+        let cause = format!("more than {ADVERTISE_MAX} addresses cost each client too many checks");
+        complaints.error(KEY, values.place(KEY), cause, "remove some");
+    }
+    list
+}
+
+/// Addresses alone, as LiveKit has them.
+fn additional(values: &Values, complaints: &mut Complaints) -> Vec<IpAddr> {
+    const KEY: &str = "rtc.additional_host_ips";
+    let texts = values.texts(KEY);
+    let mut list = Vec::new();
+    for text in texts.iter().take(ADVERTISE_MAX + 1) {
+        match text.trim().parse::<IpAddr>() {
+            Ok(ip) if ip.is_unspecified() || ip.is_multicast() => {
+                let cause = format!("`{}` leads to nobody", quoted(text));
+                complaints.error(KEY, values.place(KEY), cause, "give one that clients reach");
+            }
+            Ok(ip) => list.push(ip.to_canonical()),
+            Err(_) => {
+                let cause = format!("`{}` is no address", quoted(text));
+                let fix = "write 203.0.113.7 or 2001:db8::1; for one with a port see rtc.advertise";
+                complaints.error(KEY, values.place(KEY), cause, fix);
+            }
+        }
+    }
+    if texts.len() > ADVERTISE_MAX {
         let cause = format!("more than {ADVERTISE_MAX} addresses cost each client too many checks");
         complaints.error(KEY, values.place(KEY), cause, "remove some");
     }
@@ -169,6 +201,31 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
+    }
+
+    #[test]
+    fn further_addresses_are_addresses_and_nothing_else() {
+        let read = |list: &str| {
+            let (mut values, mut complaints) = (Values::default(), Complaints::default());
+            let text = format!("rtc: {{additional_host_ips: {list}}}");
+            values.read_yaml(&text, "test", true, &mut complaints);
+            let list = additional(&values, &mut complaints);
+            (list, complaints.has_errors())
+        };
+        let (v4, v6) = (ip("192.0.2.1"), ip("2001:db8::1"));
+        assert_eq!(read("[192.0.2.1, '2001:db8::1']"), (vec![v4, v6], false));
+        for wrong in [
+            "192.0.2.0/24",
+            "192.0.2.1:7882",
+            "example.org",
+            "0.0.0.0",
+            "224.0.0.1",
+        ] {
+            let (list, refused) = read(&format!("[{wrong}]"));
+            assert!(list.is_empty() && refused, "{wrong}");
+        }
+        let many = vec!["192.0.2.1"; ADVERTISE_MAX + 1].join(", ");
+        assert!(read(&format!("[{many}]")).1);
     }
 
     #[test]

@@ -78,6 +78,20 @@ pub(super) const KEYS: &[Key] = &[
     )
     .reloadable(),
     Key::built(
+        "rtc.additional_host_ips",
+        Texts,
+        "",
+        "Addresses to tell beside those that are found or set, with our ports: of a second line or a VPN that leads here.",
+    )
+    .reloadable(),
+    Key::built(
+        "rtc.require_ipv4",
+        Bool,
+        "false",
+        "Addresses that are looked for (by name, STUN or interface) must have one of IPv4 among them: not ready until one is known.",
+    )
+    .reloadable(),
+    Key::built(
         "rtc.use_external_ip",
         Bool,
         "false",
@@ -208,7 +222,11 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         "Media on 3478/udp as well.",
     ),
-    Key::not_yet("rtc.use_mdns", Bool, "false", "mDNS candidates."),
+    Key::no_effect(
+        "rtc.use_mdns",
+        Bool,
+        "Foci is ICE-lite: no candidate of a client is looked up",
+    ),
     Key::not_yet("rtc.sctp_min_cwnd", COUNT, "0", "Tuning of data channels."),
     Key::not_yet(
         "rtc.sctp_fast_rtx_wnd",
@@ -222,41 +240,25 @@ pub(super) const KEYS: &[Key] = &[
         "0",
         "Tuning of data channels.",
     ),
-    Key::not_yet(
-        "rtc.require_ipv4",
-        Bool,
-        "false",
-        "Discovery of an IPv4 address must succeed.",
-    ),
-    Key::not_yet(
-        "rtc.additional_host_ips",
-        Texts,
-        "",
-        "Further addresses to offer.",
-    ),
-    Key::not_yet(
+    Key::no_effect(
         "rtc.host_acceptance_min_wait",
         Duration,
-        "",
-        "ICE pair wait time.",
+        "Foci is ICE-lite: clients choose the pair",
     ),
-    Key::not_yet(
+    Key::no_effect(
         "rtc.srflx_acceptance_min_wait",
         Duration,
-        "",
-        "ICE pair wait time.",
+        "Foci is ICE-lite: clients choose the pair",
     ),
-    Key::not_yet(
+    Key::no_effect(
         "rtc.prflx_acceptance_min_wait",
         Duration,
-        "",
-        "ICE pair wait time.",
+        "Foci is ICE-lite: clients choose the pair",
     ),
-    Key::not_yet(
+    Key::no_effect(
         "rtc.relay_acceptance_min_wait",
         Duration,
-        "",
-        "ICE pair wait time.",
+        "Foci is ICE-lite: clients choose the pair",
     ),
     Key::built(
         "rtc.turn_servers",
