@@ -37,6 +37,8 @@ const SENT_MAX: usize = 256 * 1024;
 /// Time since 1970 at the origin, in ms.
 const UNIX_MS: u64 = 1_700_000_000_000;
 
+/// What one client may say of our address in one step: each question is answered once.
+const SIGHTINGS_MAX: usize = 64;
 /// Building certificates is slow.
 static SHARED: LazyLock<Arc<Shared>> =
     LazyLock::new(|| Arc::new(Shared::new().expect("a certificate")));
@@ -206,6 +208,8 @@ impl World {
                 sent += bytes;
                 assert!(sent <= SENT_MAX, "{sent} bytes for one step");
                 let before = self.commands.len();
+                let sightings = std::iter::from_fn(|| self.plane.poll_sighting()).count();
+                assert!(sightings <= SIGHTINGS_MAX);
                 while let Some(event) = self.plane.poll_event() {
                     self.note(&event);
                     self.commands.push_back(Command::Media(event));

@@ -4,6 +4,7 @@ use crate::input::Input;
 use aws_lc_rs::hmac;
 use sfu::advertise::query;
 use sfu::media::demux::{StunAttributes, username};
+use sfu::media::transport::ice::stun::response::Response;
 use sfu::media::transport::ice::stun::{Key, Request, Writer};
 use std::net::IpAddr;
 use std::net::SocketAddr;
@@ -118,8 +119,13 @@ fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, step)
 }
 
-/// The answer of a STUN server that we asked: what is read of it stands in it, masked.
+/// The answer of a STUN server, or of a client that we asked: what is read of it stands in it, masked.
 pub(crate) fn stun_answer(bytes: &[u8]) {
+    if let Ok(response) = Response::parse(bytes) {
+        assert!(Response::is_one(bytes));
+        assert!(!response.verify(&Key::new("another password")));
+        assert_eq!(response.error.is_none(), bytes[1] == 1);
+    }
     let Some(header) = bytes.first_chunk::<20>() else {
         assert_eq!(query::mapped(bytes, &[0; 12]), None);
         return;
