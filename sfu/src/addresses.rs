@@ -122,7 +122,7 @@ pub async fn try_from_inside(at: SocketAddr) {
 /// An answer from outside.
 enum Heard {
     Name(Vec<IpAddr>),
-    Stun(Option<stun::Answer>),
+    Stun(Family, Option<stun::Answer>),
 }
 
 /// Makes a watcher look again at once.
@@ -264,15 +264,16 @@ impl Watcher {
     /// What clients see of us; false if nothing follows from it.
     fn sight(&mut self, seen: &mut Vec<Sighting>) -> bool {
         let now = now();
-        let mut follows = false;
+        let (mut doubted, mut learned) = (false, false);
         for sighting in seen.drain(..) {
-            follows |= match sighting {
+            doubted |= match sighting {
                 Sighting::Seen { by, at } => {
-                    let learned = self.advertiser.handle_seen(by, at, now);
-                    if learned {
+                    let belief = self.advertiser.handle_seen(by, at, now);
+                    learned |= belief == Belief::Learned;
+                    if belief == Belief::Doubted {
                         tracing::info!(externalIP = %at, "clients of several networks see us at another address");
                     }
-                    learned
+                    belief == Belief::Doubted
                 }
                 Sighting::Silent { by } => {
                     let lately = |at| now.saturating_duration_since(at) < SILENCE_EVERY;
@@ -285,10 +286,10 @@ impl Watcher {
                 }
             };
         }
-        if follows {
+        if doubted {
             self.look();
         }
-        follows
+        doubted || learned
     }
 
     /// Looks up the name, if its addresses count.
@@ -310,7 +311,7 @@ impl Watcher {
         }
         self.asking.spawn(async move {
             sleep(wait).await;
-            Heard::Stun(stun::ask(&servers, family, from).await)
+            Heard::Stun(family, stun::ask(&servers, family, from).await)
         });
     }
 
@@ -355,11 +356,14 @@ impl Watcher {
     fn hear(&mut self, heard: Result<Heard, tokio::task::JoinError>) {
         let answered = match heard {
             Ok(Heard::Name(ips)) => self.hear_name(&ips),
-            Ok(Heard::Stun(Some(answer))) => {
+            Ok(Heard::Stun(_, Some(answer))) => {
                 self.hear_stun(&answer);
                 true
             }
-            Ok(Heard::Stun(None)) => false,
+            Ok(Heard::Stun(family, None)) => {
+                self.advertiser.handle_unanswered(family);
+                false
+            }
             Err(error) => {
                 tracing::error!(%error, "a question about our addresses failed");
                 false

@@ -132,6 +132,8 @@ struct Asked {
     known: Option<IpAddr>,
     /// Another one, said once.
     doubt: Option<IpAddr>,
+    /// Nobody answered the last time.
+    silent: bool,
 }
 
 /// What a name has.
@@ -202,8 +204,8 @@ pub struct Advertiser {
     asked: [Asked; 2],
     views: Views,
     told: Vec<Candidate>,
-    /// What of it only clients say.
-    told_seen: Vec<IpAddr>,
+    /// From whom each address of it is known.
+    told_by: Vec<(IpAddr, Source)>,
 }
 
 impl Advertiser {
@@ -215,13 +217,10 @@ impl Advertiser {
             udp_port,
             local: Vec::new(),
             named: Named::NOTHING,
-            asked: [Asked {
-                known: None,
-                doubt: None,
-            }; 2],
+            asked: [Asked::default(); 2],
             views: Views::default(),
             told: Vec::new(),
-            told_seen: Vec::new(),
+            told_by: Vec::new(),
         }
     }
 
@@ -264,11 +263,16 @@ impl Advertiser {
         self.name().is_some() || !self.stun_servers().is_empty()
     }
 
-    /// A client at `by` sees us `at` an address; true if that makes one believed which nobody else has said,
-    /// so that all who know better are to be asked again. (See `views`)
-    pub fn handle_seen(&mut self, by: IpAddr, at: IpAddr, now: Instant) -> bool {
-        let news = self.asks_clients() && self.views.handle_seen(by, at, now);
-        news && self.seen(&self.public().1).contains(&at.to_canonical())
+    /// A client at `by` sees us `at` an address. It is doubted if it is believed of clients from now on and
+    /// nobody else says it: all who know better are to be asked again. (See `views`)
+    pub fn handle_seen(&mut self, by: IpAddr, at: IpAddr, now: Instant) -> Belief {
+        if !(self.asks_clients() && self.views.handle_seen(by, at, now)) {
+            return Belief::Settled;
+        }
+        match self.is_known(at.to_canonical()) {
+            true => Belief::Learned,
+            false => Belief::Doubted,
+        }
     }
 
     /// From which address a STUN server is to be asked, if some are not to be used.
@@ -320,9 +324,10 @@ impl Advertiser {
     pub fn handle_asked(&mut self, ip: IpAddr) -> Belief {
         let ip = ip.to_canonical();
         let asked = &mut self.asked[Family::of(ip) as usize];
+        asked.silent = false;
         let belief = match *asked {
             Asked { known, .. } if known == Some(ip) => Belief::Settled,
-            Asked { known, doubt } if known.is_none() || doubt == Some(ip) => {
+            Asked { known, doubt, .. } if known.is_none() || doubt == Some(ip) => {
                 self.views.forget(Family::of(ip));
                 Belief::Learned
             }
@@ -333,9 +338,14 @@ impl Advertiser {
         };
         *asked = Asked {
             known: Some(ip),
-            doubt: None,
+            ..Asked::default()
         };
         belief
+    }
+
+    /// No STUN server answers for this family.
+    pub const fn handle_unanswered(&mut self, family: Family) {
+        self.asked[family as usize].silent = true;
     }
 
     /// Time has passed: what has been gone long enough is.
@@ -343,31 +353,39 @@ impl Advertiser {
         self.local.retain(|(_, gone)| {
             gone.is_none_or(|since| now.saturating_duration_since(since) < GONE_AFTER)
         });
+        let outside = self.public().1;
+        let better = |family| outside.iter().any(|ip| Family::of(*ip) == family);
+        self.views.handle_timeout(better, now);
     }
 
     /// When [`Self::handle_timeout`] is wanted.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let gone = self.local.iter().filter_map(|(_, gone)| *gone);
-        gone.min().map(|since| since + GONE_AFTER)
+        let outside = self.public().1;
+        let better = |family| outside.iter().any(|ip| Family::of(*ip) == family);
+        let unsaid = self.views.poll_timeout(better);
+        let gone = gone.min().map(|since| since + GONE_AFTER);
+        [gone, unsaid].into_iter().flatten().min()
     }
 
     /// What clients are to be told, if that changed. Nothing at all is never told: what was right
     /// once may be again.
     pub fn poll_change(&mut self) -> Option<Change> {
         let candidates = self.candidates();
-        let seen = self.seen(&self.public().1);
-        let seen = std::mem::replace(&mut self.told_seen, seen);
-        if candidates.is_empty() || candidates == self.told {
+        let sources = self.sources(&candidates);
+        if candidates.is_empty() || (candidates == self.told && sources == self.told_by) {
             return None;
         }
         let told = std::mem::replace(&mut self.told, candidates.clone());
+        let told_by = std::mem::replace(&mut self.told_by, sources.clone());
         let is_gone = |one: &&Candidate| !candidates.iter().any(|now| now.at == one.at);
+        let by_clients = |ip: &IpAddr| told_by.contains(&(*ip, Source::Client));
         let gone = told.iter().filter(is_gone).map(|one| one.at.ip());
-        let gone: BTreeSet<IpAddr> = gone.filter(|ip| !seen.contains(ip)).collect();
+        let gone: BTreeSet<IpAddr> = gone.filter(|ip| !by_clients(ip)).collect();
         Some(Change {
             gone: gone.into_iter().collect(),
-            sources: self.sources(),
+            sources,
             candidates,
         })
     }
@@ -426,19 +444,27 @@ impl Advertiser {
         (Source::Stun, asked.collect())
     }
 
+    /// Does somebody else than clients say it?
+    fn is_known(&self, ip: IpAddr) -> bool {
+        self.public().1.contains(&ip) || self.locals().contains(&ip)
+    }
+
     /// Where clients see us and nobody else says that we are: told beside what others say, for these may be
-    /// late, and clients may lie.
-    fn seen(&self, outside: &[IpAddr]) -> Vec<IpAddr> {
-        let known = |ip: &IpAddr| outside.contains(ip) || self.locals().contains(ip);
-        let seen = self.views.ips().filter(|ip| !known(ip));
-        seen.filter(|_| self.asks_clients()).collect()
+    /// late, and clients may lie; and not as long as STUN servers answer, which nobody here can speak for.
+    fn seen(&self) -> Vec<IpAddr> {
+        let answered = |ip: IpAddr| {
+            let asked = &self.asked[Family::of(ip) as usize];
+            asked.known.is_some() && !asked.silent
+        };
+        let seen = self.views.ips().filter(|_| self.asks_clients());
+        seen.filter(|ip| !self.is_known(*ip) && !answered(*ip))
+            .collect()
     }
 
     fn candidates(&self) -> Vec<Candidate> {
         let public = &self.rtc.public;
         let listed = &public.advertise;
-        let (source, mut outside) = self.public();
-        outside.extend(self.seen(&outside));
+        let (source, outside) = self.public();
         // A public address that an interface has leads to no other.
         let mapped = |family| {
             let of_list = listed.iter().map(|one| one.ip);
@@ -472,7 +498,7 @@ impl Advertiser {
                 of.is_none_or(|of| of == protocol).then_some(candidate)
             }));
         }
-        for ip in &public.additional {
+        for ip in public.additional.iter().chain(&self.seen()) {
             if !told.iter().any(|one| one.at.ip() == *ip) {
                 told.extend(self.both(*ip));
             }
@@ -490,11 +516,11 @@ impl Advertiser {
     }
 
     /// Where each address told is known from.
-    fn sources(&self) -> Vec<(IpAddr, Source)> {
+    fn sources(&self, told: &[Candidate]) -> Vec<(IpAddr, Source)> {
         let (source, outside) = self.public();
-        let seen = self.seen(&outside);
+        let seen = self.seen();
         let mut list: Vec<(IpAddr, Source)> = Vec::new();
-        for candidate in &self.told {
+        for candidate in told {
             let ip = candidate.at.ip();
             let public = &self.rtc.public;
             let source = if public.advertise.iter().any(|one| one.ip == ip) {

@@ -207,6 +207,8 @@ impl Stage {
             Entry::Start(_) => return Err("a second start".into()),
             Entry::Keys(_) | Entry::Gap(_) | Entry::End(_) => {}
         }
+        // As the worker does. Nobody here wants to know.
+        while self.plane.poll_sighting().is_some() {}
         Ok(())
     }
 

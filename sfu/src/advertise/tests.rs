@@ -47,9 +47,14 @@ impl World {
     }
 
     /// A client of this network sees us there.
-    fn seen(&mut self, by: &str, at: &str) -> bool {
+    fn seen(&mut self, by: &str, at: &str) -> Belief {
         let ip = |text: &str| text.parse().expect("an address");
         self.advertiser.handle_seen(ip(by), ip(at), self.now)
+    }
+
+    /// Both say so.
+    fn seen_by_all(&mut self, at: &str) -> Belief {
+        CLIENTS.map(|by| self.seen(by, at))[1]
     }
 
     fn after(&mut self, ms: u64) {
@@ -416,49 +421,129 @@ fn another_configuration_counts_at_once_and_opens_no_other_port() {
 const SERVERS: &str = "use_external_ip: true, stun_servers: [stun.example.org]";
 const CLIENTS: [&str; 2] = ["192.0.2.1", "198.51.100.1"];
 
+fn from(ip: &str, source: Source) -> (IpAddr, Source) {
+    (ip.parse().expect("an address"), source)
+}
+
 #[test]
-fn what_clients_see_is_told_beside_what_others_say_and_goes_when_these_know_better() {
+fn what_clients_see_is_told_beside_what_is_known_while_no_stun_server_answers() {
     let mut world = World::new(SERVERS);
     world.interfaces(&[("eth0", "192.168.1.2")]);
     world.asked("203.0.113.7");
     assert_eq!(world.told().as_deref(), Some("203.0.113.7:7882"));
-    assert!(!world.seen(CLIENTS[0], "203.0.113.8"));
-    assert_eq!(world.told(), None, "one word is not enough");
-    assert!(world.seen(CLIENTS[1], "203.0.113.8"));
-    let change = world.advertiser.poll_change().expect("a change");
-    let from = |ip: &str, source| (ip.parse::<IpAddr>().expect("an address"), source);
+    assert_eq!(world.seen(CLIENTS[0], "203.0.113.8"), Belief::Settled);
+    assert_eq!(world.seen(CLIENTS[1], "203.0.113.8"), Belief::Doubted);
     assert_eq!(
-        change.sources,
-        [
-            from("203.0.113.7", Source::Stun),
-            from("203.0.113.8", Source::Client)
-        ]
+        world.told(),
+        None,
+        "a server has answered, and is to be asked again"
     );
+    world.advertiser.handle_unanswered(Family::V4);
+    let change = world.advertiser.poll_change().expect("a change");
+    let sources = [
+        from("203.0.113.7", Source::Stun),
+        from("203.0.113.8", Source::Client),
+    ];
+    assert_eq!(change.sources, sources);
     assert!(change.gone.is_empty());
-    // Said twice, it is believed.
+    world.asked("203.0.113.7");
+    let change = world.advertiser.poll_change().expect("a change");
+    assert_eq!(change.sources, sources[..1]);
+    assert!(
+        change.gone.is_empty(),
+        "nobody is sent back for what clients said"
+    );
+    // Another one, said twice, is believed.
     world.asked("203.0.113.9");
     world.asked("203.0.113.9");
     let change = world.advertiser.poll_change().expect("a change");
     assert_eq!(change.sources, [from("203.0.113.9", Source::Stun)]);
-    // Calls are sent away from what a server said, and not from what clients did.
-    assert_eq!(change.gone, [from("203.0.113.7", Source::Stun).0]);
-    assert!(!world.seen(CLIENTS[0], "203.0.113.8"), "said before that");
+    assert_eq!(change.gone, [sources[0].0]);
+    world.advertiser.handle_unanswered(Family::V4);
+    assert_eq!(world.told(), None, "what was said before that is forgotten");
 }
 
 #[test]
-fn clients_make_a_server_ready_that_nobody_else_knows_and_tell_nothing_new_of_known_addresses() {
-    let mut world = World::new(SERVERS);
-    world.interfaces(&[("eth0", "192.168.1.2"), ("eth1", "203.0.113.1")]);
-    world.told();
-    assert!(!world.advertiser.is_ready());
-    for at in ["203.0.113.1", "203.0.113.7"] {
-        for by in CLIENTS {
-            world.seen(by, at);
+fn clients_that_agree_on_what_they_like_take_nothing_from_anybody() {
+    for (yaml, before) in [
+        (SERVERS, "192.0.2.77:7882 [2001:db8::2]:7882"),
+        (
+            "node_ip: home.example.org, advertise_internal_ip: true",
+            "192.0.2.77:7882 [2001:db8::2]:7882",
+        ),
+    ] {
+        let mut world = World::new(yaml);
+        world.interfaces(&[("eth0", "192.0.2.77"), ("eth0", "2001:db8::2")]);
+        assert_eq!(world.told().as_deref(), Some(before), "{yaml}");
+        for by in ["2001:db9::1", "2001:dba::1"] {
+            world.seen(by, "2001:dbf::bad");
         }
-        let expected = (at == "203.0.113.7").then_some("203.0.113.7:7882");
-        assert_eq!(world.told().as_deref(), expected, "{at}");
+        let change = world.advertiser.poll_change().expect("a change");
+        assert!(change.gone.is_empty(), "{:?}", change.gone);
+        let told: Vec<_> = change.sources.iter().map(|(_, source)| *source).collect();
+        let expected = [Source::Interface, Source::Interface, Source::Client];
+        assert_eq!(told, expected, "{yaml}");
+        assert!(change.candidates.iter().all(|one| !one.internal));
+        // Others outvote them.
+        world.after(60_000);
+        for by in ["2001:dbb::1", "2001:dbc::1", "2001:dbd::1"] {
+            world.seen(by, "2001:db8::2");
+        }
+        let change = world.advertiser.poll_change().expect("a change");
+        assert!(
+            change.gone.is_empty() && !change.sources.iter().any(|(_, by)| *by == Source::Client)
+        );
     }
-    assert!(world.advertiser.is_ready());
+}
+
+#[test]
+fn what_clients_said_is_not_told_for_long_once_they_are_gone_unless_nobody_knows_better() {
+    let mut world = World::new("node_ip: home.example.org");
+    world.interfaces(&[("eth0", "192.168.1.2")]);
+    let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+    world.advertiser.handle_named(&[ip("203.0.113.7")]);
+    world.seen_by_all("203.0.113.8");
+    let expected = "203.0.113.7:7882 203.0.113.8:7882";
+    assert_eq!(world.told().as_deref(), Some(expected));
+    world.after(100_000);
+    world.seen(CLIENTS[0], "203.0.113.8");
+    world.after(149_999);
+    assert_eq!(world.told(), None);
+    assert_eq!(
+        world.advertiser.poll_timeout(),
+        Some(world.now + Duration::from_millis(1))
+    );
+    world.after(1);
+    assert_eq!(world.told().as_deref(), Some("203.0.113.7:7882"));
+    let mut world = World::new(SERVERS);
+    world.interfaces(&[("eth0", "192.168.1.2")]);
+    assert!(!world.advertiser.is_ready());
+    world.seen_by_all("203.0.113.8");
+    let expected = "192.168.1.2:7882 203.0.113.8:7882";
+    assert_eq!(world.told().as_deref(), Some(expected));
+    assert!(world.advertiser.is_ready(), "they have got here");
+    world.after(1_000_000);
+    assert_eq!(world.told(), None, "nobody else knows any");
+}
+
+#[test]
+fn what_everybody_says_is_no_news_and_a_wrong_word_goes_with_it() {
+    let mut world = World::new("node_ip: home.example.org");
+    world.interfaces(&[("eth0", "203.0.113.1")]);
+    let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+    world.advertiser.handle_named(&[ip("203.0.113.7")]);
+    world.told();
+    assert_eq!(world.seen_by_all("203.0.113.1"), Belief::Learned);
+    assert_eq!(world.told(), None);
+    assert_eq!(world.seen_by_all("203.0.113.8"), Belief::Doubted);
+    assert!(
+        world
+            .told()
+            .is_some_and(|told| told.contains("203.0.113.8"))
+    );
+    world.after(60_000);
+    assert_eq!(world.seen_by_all("203.0.113.7"), Belief::Learned);
+    assert_eq!(world.told().as_deref(), Some("203.0.113.7:7882"));
 }
 
 #[test]
@@ -475,14 +560,17 @@ fn clients_are_not_asked_where_the_configuration_says_the_address_or_that_there_
         world.interfaces(&[("eth0", "192.168.1.2")]);
         world.told();
         assert_eq!(world.advertiser.asks_clients(), asks, "{yaml}");
-        let believed = CLIENTS.map(|by| world.seen(by, "203.0.113.8"));
-        assert_eq!(believed, [false, asks], "{yaml}");
-        assert_eq!(world.told().is_some(), asks, "{yaml}");
+        let news = world.seen_by_all("203.0.113.8") == Belief::Doubted;
+        assert_eq!((news, world.told().is_some()), (asks, asks), "{yaml}");
     }
     let mut world = World::new(SERVERS);
     world.interfaces(&[("eth0", "192.168.1.2")]);
-    let _ = CLIENTS.map(|by| world.seen(by, "203.0.113.8"));
-    assert_eq!(world.told().as_deref(), Some("203.0.113.8:7882"));
+    world.seen_by_all("203.0.113.8");
+    assert!(
+        world
+            .told()
+            .is_some_and(|told| told.contains("203.0.113.8"))
+    );
     world.advertiser.handle_configuration(rtc(""));
     assert_eq!(world.told().as_deref(), Some("192.168.1.2:7882"));
 }

@@ -2,7 +2,8 @@
 //!
 //! Each word is a stranger's. So only public addresses count, that are said from public ones; each network has
 //! one voice, however many clients it has; and an address is believed when several networks have said it
-//! lately and fewer say another. What is told for it is `advertise`'s.
+//! lately and fewer say another, and for as long as somebody goes on saying it. What is told for it is
+//! `advertise`'s.
 
 use super::Family;
 use std::net::IpAddr;
@@ -17,8 +18,8 @@ const QUORUM: usize = 2;
 const COUNTS_FOR: Duration = Duration::from_secs(150);
 /// What is believed is not changed more often than this, whatever is said: all are told each time.
 const SETTLED_FOR: Duration = Duration::from_secs(60);
-/// Networks whose word is kept. Of more the one heard of last makes room for nobody: who is here first and
-/// goes on saying something cannot be driven out by many.
+/// Networks whose word is kept. There is no room for more: who is here first and goes on saying something
+/// cannot be driven out by many.
 const NETWORKS: usize = 256;
 /// Bits of an address that tell whose network it is, roughly: one of a provider's blocks, or a provider.
 const NETWORK_BITS: [u32; 2] = [16, 32];
@@ -31,12 +32,21 @@ struct View {
     heard: Instant,
 }
 
+/// What is believed of one family.
+#[derive(Debug, Clone, Copy)]
+struct Belief {
+    at: IpAddr,
+    /// When somebody last said so.
+    said: Instant,
+    /// When it took the place of another.
+    since: Option<Instant>,
+}
+
 /// What all say.
 #[derive(Debug, Default)]
 pub(super) struct Views {
     views: Vec<View>,
-    /// Of each family, and when it took the place of another.
-    believed: [Option<(IpAddr, Option<Instant>)>; 2],
+    believed: [Option<Belief>; 2],
 }
 
 impl Views {
@@ -63,13 +73,21 @@ impl Views {
             .filter(|view| Family::of(view.at) == family);
         let (agree, differ): (Vec<&View>, Vec<&View>) = of_family.partition(|view| view.at == at);
         let believed = &mut self.believed[family as usize];
+        if let Some(known) = believed.as_mut().filter(|known| known.at == at) {
+            known.said = now;
+            return false;
+        }
         let lately = |since| now.saturating_duration_since(since) < SETTLED_FOR;
-        let settled =
-            believed.is_some_and(|(known, since)| known == at || since.is_some_and(lately));
+        let since = believed.and_then(|known| known.since);
+        let settled = since.is_some_and(lately);
         let certain = agree.len() >= QUORUM && agree.len() > differ.len();
         let changes = certain && !settled;
         if changes {
-            *believed = Some((at, believed.map(|_| now)));
+            *believed = Some(Belief {
+                at,
+                said: now,
+                since: believed.map(|_| now),
+            });
         }
         changes
     }
@@ -81,9 +99,27 @@ impl Views {
         self.believed[family as usize] = None;
     }
 
-    /// What is believed. It stays while nobody says anything.
+    /// Time has passed: of the families for which somebody better has a word, what nobody has said for long
+    /// is believed no more.
+    pub(super) fn handle_timeout(&mut self, better: impl Fn(Family) -> bool, now: Instant) {
+        for belief in &mut self.believed {
+            let _ = belief.take_if(|known| {
+                let unsaid = now.saturating_duration_since(known.said) >= COUNTS_FOR;
+                unsaid && better(Family::of(known.at))
+            });
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is wanted.
+    pub(super) fn poll_timeout(&self, better: impl Fn(Family) -> bool) -> Option<Instant> {
+        let believed = self.believed.iter().flatten();
+        let mortal = believed.filter(|known| better(Family::of(known.at)));
+        mortal.map(|known| known.said + COUNTS_FOR).min()
+    }
+
+    /// What is believed.
     pub(super) fn ips(&self) -> impl Iterator<Item = IpAddr> {
-        self.believed.iter().flatten().map(|(ip, _)| *ip)
+        self.believed.iter().flatten().map(|known| known.at)
     }
 }
 

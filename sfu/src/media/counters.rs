@@ -14,7 +14,6 @@ pub struct Counters {
     /// Datagrams and packets thrown away, by reason.
     pub dropped: Dropped,
     /// Questions to clients at which address they see us.
-    #[serde(default)]
     pub questions: Questions,
 }
 

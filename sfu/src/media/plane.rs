@@ -245,20 +245,6 @@ impl Plane {
         }
     }
 
-    /// Clients are asked from now on at which address they see us, or are not any more.
-    pub fn handle_inquiring(&mut self, on: bool, now: Instant) {
-        self.setup.inquiring = on;
-        for index in self.peers.indices() {
-            let Some(peer) = self.peers.at_mut(index) else {
-                continue;
-            };
-            for (_, connection) in peer.connections.iter_mut() {
-                connection.transport.inquire(on);
-            }
-            self.reschedule(index, now);
-        }
-    }
-
     /// What carried a path is gone: nothing comes or goes by it any more.
     pub fn handle_path_lost(&mut self, path: Path, now: Instant) {
         let Some(sender) = self.demux.forget(&path) else {

@@ -23,7 +23,7 @@ use std::time::Duration;
 mod tests;
 
 /// The first bytes of a record; the last one is the version.
-pub const MAGIC: [u8; 8] = *b"FOCIREC2";
+pub const MAGIC: [u8; 8] = *b"FOCIREC3";
 /// Bytes before the body of an entry: tag, time, length.
 const HEAD: usize = 13;
 /// The longest body: larger than any description or data message as text.
@@ -78,7 +78,6 @@ pub struct Start {
     /// How tracks are received.
     pub track: TrackSettings,
     /// Clients were asked at which address they see us.
-    #[serde(default)]
     pub inquiring: bool,
     /// Payloads and passwords were kept.
     pub secrets: bool,

@@ -85,15 +85,15 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// A transport that waits for checks; its own questions are known by `name`, which is nobody else's.
+    /// A transport that waits for checks; its own questions are made of `seed`, which nobody else has.
     #[must_use]
     pub fn new(
-        (credentials, name): (Credentials, [u8; 8]),
+        (credentials, seed): (Credentials, [u8; 16]),
         shared: &dtls::Shared,
         now: Instant,
     ) -> Self {
         Self {
-            ice: Ice::new(credentials, name, now),
+            ice: Ice::new(credentials, seed, now),
             dtls: Dtls::new(shared, now),
             srtp: None,
             channels: None,
@@ -153,9 +153,9 @@ impl Transport {
         self.ice.restart(credentials, now);
     }
 
-    /// Is the client to be asked now and then at which address it sees us?
-    pub const fn inquire(&mut self, on: bool) {
-        self.ice.inquire(on);
+    /// The client is asked from then on at which address it sees us, or is not.
+    pub const fn handle_inquiring(&mut self, since: Option<Instant>) {
+        self.ice.handle_inquiring(since);
     }
 
     /// The client's side, from its description.
@@ -220,11 +220,17 @@ impl Transport {
 
     /// Asks the client how it sees us, if it is time to.
     pub fn poll_question(&mut self, arena: &mut Arena<Path>, now: Instant) -> Option<Question> {
-        let path = self.ice.question_due(now).filter(|_| !self.dead)?;
-        let slot = arena.slot(path, inquiry::QUESTION_MAX)?;
+        let (path, _) = self.next_question().filter(|(_, at)| *at <= now)?;
+        let Some(slot) = arena.slot(path, inquiry::QUESTION_MAX) else {
+            return Some(self.ice.ask(&mut [], now));
+        };
         let question = self.ice.ask(slot, now);
         arena.commit(question.len);
         Some(question)
+    }
+
+    fn next_question(&self) -> Option<(Path, Instant)> {
+        self.ice.poll_question().filter(|_| !self.dead)
     }
 
     /// Takes a DTLS datagram and answers by the path it came; false once the handshake has failed.
@@ -396,7 +402,7 @@ impl Transport {
         self.drain(handled, path, arena, now);
     }
 
-    /// When [`Self::handle_timeout`] is wanted.
+    /// When [`Self::handle_timeout`] and [`Self::poll_question`] are wanted.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let dtls = self
@@ -405,7 +411,8 @@ impl Transport {
             .filter(|_| !self.dead && self.ice.selected().is_some());
         let channels = self.channels.as_ref().filter(|_| !self.dead);
         let data = channels.and_then(|channels| channels.poll_timeout());
-        [self.ice.poll_timeout(), dtls, data]
+        let question = self.next_question().map(|(_, at)| at);
+        [self.ice.poll_timeout(), question, dtls, data]
             .into_iter()
             .flatten()
             .min()

@@ -99,7 +99,7 @@ impl Reach {
                 None => relay.look(),
                 Some(change) => {
                     announce(&change.candidates);
-                    relay.follow(&change.candidates);
+                    relay.follow(&of_others_than_clients(&change));
                     count(&change, true);
                     if tries {
                         try_from_inside(&change);
@@ -114,6 +114,16 @@ impl Reach {
             owed.is_some() || inquiring != standing.asks_clients
         }));
     }
+}
+
+/// What somebody else than clients says: nobody's relay is to be where strangers say that we are.
+fn of_others_than_clients(change: &Change) -> Vec<Candidate> {
+    let by_clients = |ip| change.sources.contains(&(ip, Source::Client));
+    let others = change
+        .candidates
+        .iter()
+        .filter(|one| !by_clients(one.at.ip()));
+    others.copied().collect()
 }
 
 /// For the log: does what a STUN server said lead here?

@@ -159,7 +159,7 @@ async fn a_new_address_is_told_to_others_once_clients_of_two_networks_see_it() {
         }),
     );
     let told = format!("advertised candidate: udp4 host {}:", home.line());
-    assert!(server.log().contains(&told), "{}", server.log());
+    server.logs(&told).await;
     let ip = format!("ip=\"{}\"", home.line());
     let labels = [&*ip, "source=\"client\""];
     assert_eq!(server.metric("foci_advertised_ip_info", &labels).await, 1.0);

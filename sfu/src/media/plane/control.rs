@@ -117,7 +117,7 @@ impl Plane {
         }
         let named = (credentials, self.rng.random());
         let mut transport = Transport::new(named, &self.setup.dtls, now);
-        transport.inquire(self.setup.inquiring);
+        transport.handle_inquiring(self.setup.inquiring.then_some(now));
         if self.witness.keys.is_some() {
             transport.keep_keys();
         }

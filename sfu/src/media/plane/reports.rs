@@ -28,7 +28,7 @@ impl Plane {
         for (_, connection) in peer.connections.iter_mut() {
             connection.transport.handle_timeout(&mut self.arena, now);
         }
-        self.ask(index, now);
+        self.ask_client(index, now);
         self.touch_data(index);
         self.tell_changes(index, now);
         self.ask_publishers(index, now);

@@ -8,15 +8,35 @@ use crate::media::demux::Path;
 use crate::media::sighting::Sighting;
 use crate::media::transport::ice::inquiry::Reply;
 use crate::media::transport::ice::stun::response::Response;
-use std::time::Instant;
+use rand::Rng;
+use std::time::{Duration, Instant};
 
 /// Sightings that wait to be taken: those of one pass. One more is dropped, and counted: the client is asked
 /// again within a minute.
 const WAITING: usize = 256;
+/// Over so long the first questions are spread where all who are here are to be asked.
+const SPREAD: Duration = Duration::from_secs(60);
 
 impl Plane {
+    /// Clients are asked from now on at which address they see us, or are not any more. Those who are here
+    /// spread over a minute.
+    pub fn handle_inquiring(&mut self, on: bool, now: Instant) {
+        self.setup.inquiring = on;
+        for index in self.peers.indices() {
+            let phase = SPREAD.mul_f64(self.rng.random());
+            let Some(peer) = self.peers.at_mut(index) else {
+                continue;
+            };
+            for (_, connection) in peer.connections.iter_mut() {
+                let transport = &mut connection.transport;
+                transport.handle_inquiring(on.then_some(now + phase));
+            }
+            self.reschedule(index, now);
+        }
+    }
+
     /// Asks a peer whose time has come.
-    pub(super) fn ask(&mut self, index: u32, now: Instant) {
+    pub(super) fn ask_client(&mut self, index: u32, now: Instant) {
         let Some(peer) = self.peers.at_mut(index) else {
             return;
         };
@@ -26,7 +46,11 @@ impl Plane {
             let Some(question) = transport.poll_question(&mut self.arena, now) else {
                 continue;
             };
-            self.counters.questions.asked += 1;
+            if question.len == 0 {
+                self.counters.dropped.limit += 1;
+            } else {
+                self.counters.questions.asked += 1;
+            }
             if let Some((path, _)) = transport.last_heard().filter(|_| question.for_silence) {
                 silent = Some(path.remote.ip().to_canonical());
             }

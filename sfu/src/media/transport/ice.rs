@@ -3,7 +3,7 @@
 //! Owns credentials, valid paths, the selected one and the state of the connection. It has no
 //! candidates (those are text, `candidates.rs`), and trusts an address only after a check from it was
 //! signed with our password, or media from it sealed with the client's keys. It checks nothing itself,
-//! but may ask a client how that sees us (`inquiry.rs`). Called by the transport for every STUN datagram
+//! but may ask a client how it sees us (`inquiry.rs`). Called by the transport for every STUN datagram
 //! and for everything else that has been authenticated.
 //!
 //! Inputs are `handle_*`; what changed is fetched with [`Ice::poll_event`].
@@ -222,11 +222,11 @@ pub struct Ice {
 }
 
 impl Ice {
-    /// Waits for checks; its questions are known by `name`, which is nobody else's.
+    /// Waits for checks; its own questions are made of `seed`, which nobody else has.
     #[must_use]
-    pub fn new(local: Credentials, name: [u8; 8], now: Instant) -> Self {
+    pub fn new(local: Credentials, seed: [u8; 16], now: Instant) -> Self {
         Self {
-            inquiry: Inquiry::new(name),
+            inquiry: Inquiry::new(seed),
             current: Side::new(local),
             previous: None,
             leaves: false,
@@ -273,6 +273,7 @@ impl Ice {
             .retired
             .extend(overtaken.map(|side| side.local.ufrag));
         self.session = self.session.wrapping_add(1);
+        self.inquiry.handle_restart();
         self.selection.held_until = None;
         if std::mem::take(&mut self.leaves) {
             let left = self.previous.take();
@@ -336,6 +337,7 @@ impl Ice {
     /// before anything that came meanwhile is read.
     pub fn excuse(&mut self, away: Duration) {
         self.consent.heard += away;
+        self.inquiry.excuse(away);
     }
 
     /// Time has passed.
@@ -354,11 +356,7 @@ impl Ice {
     /// when it is due is enough.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let question = self.next_question().map(|(_, at)| at);
-        [self.consent.deadline(), question]
-            .into_iter()
-            .flatten()
-            .min()
+        self.consent.deadline()
     }
 
     /// What changed since it was last asked; to be asked until there is nothing.

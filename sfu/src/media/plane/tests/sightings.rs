@@ -90,6 +90,54 @@ fn nobody_is_asked_unless_it_is_wanted() {
 }
 
 #[test]
+fn a_connection_that_has_failed_is_asked_nothing_and_wakes_nobody() {
+    let mut world = world();
+    world.live(ms(1000));
+    let before = asked(&world, 1);
+    // A description of somebody else's certificate.
+    let nobody = [0_u8; 32].map(|byte| format!("{byte:02X}")).join(":");
+    world.clients[1].fingerprint = nobody;
+    world.offer(1);
+    let failed = |event: &Event| matches!(event, Event::Failed { .. });
+    assert!(world.take_events().iter().any(failed));
+    world.advance(ms(5000));
+    assert_eq!(asked(&world, 1), before);
+}
+
+#[test]
+fn a_question_without_a_place_to_be_written_holds_nobody_up() {
+    let mut world = World::new();
+    world.plane.handle_inquiring(true, world.now);
+    let who = world.join(&[audio("recvonly")]);
+    let mut path = world.clients[who].path;
+    for port in 1..u16::MAX {
+        path.remote.set_port(port);
+        let Some(slot) = world.plane.arena.slot(path, 100) else {
+            break;
+        };
+        slot[0] = 1;
+        world.plane.arena.commit(100);
+    }
+    world.plane.handle_timeout(world.now);
+    assert_eq!(world.plane.counters().questions.asked, 0);
+    assert!(world.plane.counters().dropped.limit >= 1);
+}
+
+#[test]
+fn those_who_are_here_when_asking_begins_are_not_asked_all_at_once() {
+    let mut world = World::new();
+    for _ in 0..6 {
+        world.join(&[audio("recvonly")]);
+    }
+    world.plane.handle_inquiring(true, world.now);
+    world.live(ms(2000));
+    let soon = world.plane.counters().questions.asked;
+    world.live(ms(60_000));
+    let asked = (0..6).filter(|who| asked(&world, *who) > 0).count();
+    assert!(soon < 6 && asked == 6, "{soon} within two seconds");
+}
+
+#[test]
 fn an_answer_that_nobody_asked_for_is_dropped_and_counted() {
     let mut world = world();
     world.live(ms(1000));

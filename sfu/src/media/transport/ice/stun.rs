@@ -249,10 +249,24 @@ impl Key {
     /// From an ICE password.
     #[must_use]
     pub fn new(password: &str) -> Self {
-        Self(hmac::Key::new(
-            hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-            password.as_bytes(),
-        ))
+        Self::of(password.as_bytes())
+    }
+
+    /// From any bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, bytes))
+    }
+
+    /// A transaction's id that nobody can tell who has not the key, however many others he has seen. (RFC
+    /// 8489 §5)
+    #[must_use]
+    pub fn transaction(&self, number: u32) -> Transaction {
+        let digest = hmac::sign(&self.0, &number.to_be_bytes());
+        let mut transaction = Transaction::default();
+        let len = transaction.len();
+        transaction.copy_from_slice(&digest.as_ref()[..len]);
+        transaction
     }
 
     /// The MESSAGE-INTEGRITY that follows `message`: the header counts as if it already told a

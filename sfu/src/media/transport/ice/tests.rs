@@ -50,7 +50,7 @@ impl World {
         // The one instant a test has to start from; only differences count.
         #[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
         let now = Instant::now();
-        let mut ice = Ice::new(credentials(1), *b"question", now);
+        let mut ice = Ice::new(credentials(1), [7; 16], now);
         ice.set_remote(them());
         Self { ice, now }
     }
