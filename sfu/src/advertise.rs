@@ -446,7 +446,8 @@ impl Advertiser {
 
     /// Does somebody else than clients say it?
     fn is_known(&self, ip: IpAddr) -> bool {
-        self.public().1.contains(&ip) || self.locals().contains(&ip)
+        let additional = &self.rtc.public.additional;
+        additional.contains(&ip) || self.public().1.contains(&ip) || self.locals().contains(&ip)
     }
 
     /// Where clients see us and nobody else says that we are: told beside what others say, for these may be

@@ -574,3 +574,14 @@ fn clients_are_not_asked_where_the_configuration_says_the_address_or_that_there_
     world.advertiser.handle_configuration(rtc(""));
     assert_eq!(world.told().as_deref(), Some("192.168.1.2:7882"));
 }
+
+#[test]
+fn what_the_operator_adds_stays_his_word_when_clients_say_it_too() {
+    let mut world = World::new(&format!("{SERVERS}, additional_host_ips: [203.0.113.8]"));
+    world.interfaces(&[("eth0", "192.168.1.2")]);
+    world.told();
+    assert_eq!(world.seen_by_all("203.0.113.8"), Belief::Learned);
+    assert_eq!(world.told(), None);
+    let ours = from("203.0.113.8", Source::Advertise);
+    assert!(world.advertiser.told_by.contains(&ours));
+}

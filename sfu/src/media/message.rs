@@ -119,6 +119,8 @@ pub enum Command {
     LeavePath {
         /// The peer.
         peer: PeerId,
+        /// From its next restart on; false: it may come by any again, from now on.
+        leaves: bool,
     },
     /// A data message for peers of one worker. Who has no such channel open gets nothing.
     SendData {
@@ -161,7 +163,7 @@ impl Command {
             Self::AddPeer { peer, .. }
             | Self::RemovePeer { peer }
             | Self::TellTcp { peer, .. }
-            | Self::LeavePath { peer }
+            | Self::LeavePath { peer, .. }
             | Self::Offer { peer, .. }
             | Self::Answer { peer, .. }
             | Self::Negotiate { peer, .. }

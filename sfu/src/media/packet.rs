@@ -164,11 +164,12 @@ impl FromIterator<(u8, u8)> for TypeMap {
     }
 }
 
-/// What went one way between two reports on it. Sums have no use for more than fits.
+/// What went one way between two reports on it. Packets that one report has too many the next has too few,
+/// so that numbers of one mean little. Sums have no use for more than fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Crossing {
     /// Packets that were sent.
-    pub sent: u64,
+    pub sent: i64,
     /// Of these, lost on the way, however they were repaired; those that came late count against it.
     pub lost: i64,
 }

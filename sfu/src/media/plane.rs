@@ -200,7 +200,7 @@ impl Plane {
             Command::AddPeer { peer, setup } => self.add_peer(peer, &setup, now),
             Command::RemovePeer { peer } => self.remove_peer(peer, now),
             Command::TellTcp { peer, only } => self.tell_tcp(peer, only),
-            Command::LeavePath { peer } => self.leave_path(peer),
+            Command::LeavePath { peer, leaves } => self.leave_path(peer, leaves),
             Command::Offer { peer, id, sdp } => self.handle_offer(peer, id, &sdp, now),
             Command::Answer { peer, id, sdp } => self.handle_answer(peer, id, &sdp, now),
             Command::Negotiate { peer, restart } => self.negotiate(peer, restart, now),

@@ -142,9 +142,9 @@ impl Transport {
         self.kept.take()
     }
 
-    /// The client is to come by another path from its next restart on.
-    pub const fn leave(&mut self) {
-        self.ice.leave();
+    /// The client is to come by another path from its next restart on, or by any again.
+    pub const fn leave(&mut self, leaves: bool) {
+        self.ice.leave(leaves);
     }
 
     /// New credentials for an ICE restart; keys and path stay until the new ones are used. Those of the

@@ -164,11 +164,12 @@ impl Fallback {
         let below_limit = limit_ms == 0 || self.rtt_ms < limit_ms;
         let as_quick = media
             .is_none_or(|media| signalling.as_micros() * 100 <= media.as_micros() * SLOWER_PERCENT);
-        let is_failing = self.failed.is_some();
+        let lately = |at: Option<Instant>, limit| {
+            at.is_some_and(|at| now.saturating_duration_since(at) < limit)
+        };
+        let is_failing = lately(self.failed, SAME_FAILURE);
         // If that led nowhere, media comes by UDP again, and is lost as before.
-        let was_tried = self
-            .given_up
-            .is_some_and(|at| now.saturating_duration_since(at) < REMEMBERED);
+        let was_tried = lately(self.given_up, REMEMBERED);
         self.preference == Preference::Any
             && !is_failing
             && !was_tried
@@ -395,6 +396,23 @@ mod tests {
             one.is_better_by_tcp(None, 0, now)
         };
         assert!(!better(&mut one, 299) && better(&mut one, 300));
+    }
+
+    #[test]
+    fn who_came_by_tcp_for_his_losses_is_led_there_again_when_that_is_forgotten() {
+        let mut one = fresh();
+        one.handle_connected(Udp, start());
+        one.step(Some(Udp), ALL, start());
+        one.handle_given_up(start());
+        // His path changes, and no connection is new.
+        one.handle_way(Tcp);
+        assert!(!one.is_on_trial());
+        let later = start() + REMEMBERED;
+        one.handle_heard(later);
+        assert!(one.is_stale(later));
+        one.prefer(Preference::Any, later);
+        one.handle_way(Udp);
+        assert!(one.is_better_by_tcp(None, 0, later));
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub(super) fn handle_resumed(
     if fallback.is_stale(now) {
         fallback.prefer(Preference::Any, now);
         state.media(Command::TellTcp { peer, only: false });
+        let leaves = false;
+        state.media(Command::LeavePath { peer, leaves });
     }
     if failed && is_given_up {
         fail(state, peer, now);
@@ -235,9 +237,8 @@ fn lead(state: &mut State, peer: PeerId, preference: Preference) {
     });
     let only = preference == Preference::Tcp;
     state.media(Command::TellTcp { peer, only });
-    if preference != Preference::Any {
-        state.media(Command::LeavePath { peer });
-    }
+    let leaves = preference != Preference::Any;
+    state.media(Command::LeavePath { peer, leaves });
     state.count(Count::Led(preference));
 }
 

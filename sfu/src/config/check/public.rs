@@ -96,12 +96,13 @@ fn additional(values: &Values, complaints: &mut Complaints) -> Vec<IpAddr> {
     let texts = values.texts(KEY);
     let mut list = Vec::new();
     for text in texts.iter().take(ADVERTISE_MAX + 1) {
-        match text.trim().parse::<IpAddr>() {
+        let ip = text.trim().parse::<IpAddr>();
+        match ip.map(|ip| ip.to_canonical()) {
             Ok(ip) if ip.is_unspecified() || ip.is_multicast() => {
                 let cause = format!("`{}` leads to nobody", quoted(text));
                 complaints.error(KEY, values.place(KEY), cause, "give one that clients reach");
             }
-            Ok(ip) => list.push(ip.to_canonical()),
+            Ok(ip) => list.push(ip),
             Err(_) => {
                 let cause = format!("`{}` is no address", quoted(text));
                 let fix = "write 203.0.113.7 or 2001:db8::1; for one with a port see rtc.advertise";

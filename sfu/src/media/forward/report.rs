@@ -211,11 +211,10 @@ impl Reports {
         }
         // A hole that was filled late is one less.
         let missing = holes.cast_signed().wrapping_sub(holes_before.cast_signed());
-        let sent = i64::from(numbers).saturating_sub(missing).max(0);
         let lost = i64::from(reception.lost) - i64::from(before.lost);
         Some(Crossing {
-            sent: sent.unsigned_abs(),
-            lost: lost.saturating_sub(missing).clamp(-sent, sent),
+            sent: i64::from(numbers).saturating_sub(missing),
+            lost: lost.saturating_sub(missing),
         })
     }
 

@@ -159,7 +159,7 @@ impl Reception {
         self.reported = totals;
         let lost = expected.saturating_sub(received);
         let crossing = Crossing {
-            sent: expected,
+            sent: expected as i64,
             // More than were sent: some of them are late.
             lost: expected as i64 - received as i64,
         };

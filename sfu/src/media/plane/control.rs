@@ -81,12 +81,12 @@ impl Plane {
         }
     }
 
-    /// None of a peer's paths outlives its next restart.
-    pub(super) fn leave_path(&mut self, id: PeerId) {
+    /// None of a peer's paths outlives its next restart, or all may again.
+    pub(super) fn leave_path(&mut self, id: PeerId, leaves: bool) {
         let index = self.index_of(id);
         if let Some(peer) = index.and_then(|index| self.peers.at_mut(index)) {
             for (_, connection) in peer.connections.iter_mut() {
-                connection.transport.leave();
+                connection.transport.leave(leaves);
             }
         }
     }

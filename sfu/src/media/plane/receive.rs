@@ -92,9 +92,10 @@ impl Plane {
                     continue;
                 }
             };
-            let connected = matches!(event, Event::Connected { .. });
+            // A path may come after a time without any, in which nobody could be told what is bound.
+            let can_send = matches!(event, Event::Connected { .. } | Event::PathChanged { .. });
             self.events.push_back(event);
-            if connected {
+            if can_send {
                 self.tell_bound(index);
                 self.schedule.wake_by(index, now);
             }

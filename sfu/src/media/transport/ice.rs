@@ -257,9 +257,13 @@ impl Ice {
         self.current.remote = Some(remote);
     }
 
-    /// The client is to come by another path than it does from its next restart on.
-    pub const fn leave(&mut self) {
-        self.leaves = true;
+    /// The client is to come by another path than it does from its next restart on; or by any again, from now
+    /// on.
+    pub const fn leave(&mut self, leaves: bool) {
+        self.leaves = leaves;
+        if !leaves {
+            self.selection.held_until = None;
+        }
     }
 
     /// Begins a new ICE session, as the client asked by changing its ufrag or password, or as we offer.
@@ -274,8 +278,11 @@ impl Ice {
             .extend(overtaken.map(|side| side.local.ufrag));
         self.session = self.session.wrapping_add(1);
         self.inquiry.handle_restart();
-        self.selection.held_until = None;
-        if std::mem::take(&mut self.leaves) {
+        let held = self.selection.held_until.take();
+        // A client that starts over once more has not found another one yet.
+        let lost = self.selection.followed.is_none();
+        let is_held = lost && held.is_some_and(|until| now < until);
+        if std::mem::take(&mut self.leaves) || is_held {
             let left = self.previous.take();
             self.told.retired.extend(left.map(|side| side.local.ufrag));
             self.valid.clear();
@@ -478,8 +485,15 @@ impl Ice {
 
     /// Is it a path that the client is to leave, which it may not have had time for?
     fn is_held_back(&self, path: Path, now: Instant) -> bool {
-        let held = self.selection.held_until.is_some_and(|until| now < until);
-        held && !self.valid.iter().any(|valid| valid.path == path)
+        // Where another one is checked already the client is about to take it.
+        let longer = if self.valid.is_empty() {
+            Duration::ZERO
+        } else {
+            HOLD_BACK
+        };
+        let held = self.selection.held_until;
+        held.is_some_and(|until| now < until + longer)
+            && !self.valid.iter().any(|valid| valid.path == path)
     }
 
     /// A check came by `path`: does the selection change? Media outdoes checks as long as its path is

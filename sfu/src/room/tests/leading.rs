@@ -340,7 +340,10 @@ fn whose_media_is_lost_is_sent_back_for_tcp_and_none_of_his_paths_outlives_that(
         "{told:?}"
     );
     assert!(
-        told.contains(&Media::LeavePath { peer: alice.peer }),
+        told.contains(&Media::LeavePath {
+            peer: alice.peer,
+            leaves: true
+        }),
         "{told:?}"
     );
     assert_eq!(world.preferred, [("alice".to_owned(), Preference::Tcp)]);

@@ -286,3 +286,19 @@ fn a_new_address_is_told_at_once_to_whom_the_old_one_was_told_in_vain() {
     assert_eq!(told, [(world.clients[waiting].peer, 1)]);
     assert_ne!(world.clients[connected].peer, world.clients[waiting].peer);
 }
+
+#[test]
+fn what_is_subscribed_to_while_there_is_no_path_is_bound_when_there_is_one() {
+    let mut world = World::new();
+    let (_, track) = world.speaker();
+    let who = world.join(&[audio("recvonly")]);
+    let path = world.clients[who].path;
+    world.plane.handle_path_lost(path, world.now);
+    world.subscribe(who, track);
+    world.offer(who);
+    let bound = |event: &Event| matches!(event, Event::SubscriptionBound { .. });
+    assert!(!world.take_events().iter().any(bound));
+    world.clients[who].path.remote.set_port(4);
+    world.check(who, true);
+    assert!(world.take_events().iter().any(bound));
+}

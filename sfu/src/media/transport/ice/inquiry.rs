@@ -128,7 +128,7 @@ impl Inquiry {
             QUIET_AFTER
         };
         let quiet = (heard + quiet_after).max(last + QUIET_EVERY);
-        Some(quiet.min(last + EVERY))
+        Some(quiet.min(last + EVERY).max(since))
     }
 
     /// The transaction of the next question.

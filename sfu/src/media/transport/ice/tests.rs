@@ -8,6 +8,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::net::SocketAddr;
 
+mod leaving;
+
 const PLACE: Place = Place {
     node: 1,
     generation: 2,
@@ -400,61 +402,6 @@ fn a_restart_on_the_same_path_completes_too() {
     world.check(1, 50, true);
     world.media(1);
     assert_eq!(world.events(), [Event::Retired(old)]);
-}
-
-#[test]
-fn by_a_path_to_be_left_nothing_is_sent_after_a_restart_until_there_is_another_one() {
-    let mut world = World::new();
-    let old = world.ice.local().clone();
-    world.check(1, 50, true);
-    world.media(1);
-    world.ice.leave();
-    world.check(1, 50, true);
-    world.media(1);
-    assert_eq!(world.selected(), 1, "not before the restart");
-    world.events();
-    world.restart(credentials(2));
-    assert_eq!(world.events(), [Event::Retired(old.ufrag.clone())]);
-    let username = format!("{}:them", old.ufrag);
-    let check = Check {
-        username: Some(&username),
-        password: Some(&old.pwd),
-        priority: 50,
-        nominate: true,
-        controlled: false,
-        extra: &[],
-    };
-    assert_eq!(world.send(&check, 1).0, Verdict::Unauthorized);
-    world.pass(seconds(5));
-    world.media(1);
-    assert_eq!((world.ice.selected(), world.events()), (None, vec![]));
-    world.check(2, 10, false);
-    world.media(1);
-    assert_eq!(world.selected(), 2, "checked since");
-    world.check(2, 10, true);
-    world.media(2);
-    assert_eq!(world.events(), [Event::Selected(path(2))]);
-    // It holds for one restart.
-    let second = world.ice.local().clone();
-    world.restart(credentials(3));
-    world.check_as(&second, 2, 10, true);
-    world.media(2);
-    assert_eq!((world.events(), world.selected()), (vec![], 2));
-}
-
-#[test]
-fn a_path_to_be_left_serves_on_when_there_is_no_other_one_in_time() {
-    let mut world = World::new();
-    world.check(1, 50, true);
-    world.media(1);
-    world.ice.leave();
-    world.restart(credentials(2));
-    world.pass(HOLD_BACK);
-    world.media(1);
-    assert_eq!(world.selected(), 1);
-    world.check(2, 10, true);
-    world.media(2);
-    assert_eq!(world.selected(), 2, "late, but there it is");
 }
 
 #[test]

@@ -226,6 +226,9 @@ fn an_agent_wakes_for_its_questions() {
     assert_eq!(world.ice.poll_question(), Some((path, next)));
     world.ice.handle_inquiring(None);
     assert_eq!(world.ice.poll_question(), None);
+    let later = world.now + EVERY;
+    world.ice.handle_inquiring(Some(later));
+    assert_eq!(world.ice.poll_question(), Some((path, later)));
 }
 
 #[test]
