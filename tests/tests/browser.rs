@@ -135,7 +135,7 @@ async fn firefox_and_chromium_tell_a_server_that_asks_where_they_see_it() {
     let servers = format!("stun_servers: [\"{}\"]", stun.at);
     let without_ipv6 = "ips: {excludes: [\"::/0\"]}";
     let server = Server::start_reached(&["use_external_ip: true", &servers, without_ipv6]).await;
-    script::node(&server, "firefox.mjs").await;
+    script::node(&server, "meet.mjs firefox,chromium host,prflx,srflx").await;
     let result = async |name: &str| {
         let label = format!("result=\"{name}\"");
         server
