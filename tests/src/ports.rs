@@ -27,6 +27,18 @@ pub fn free_udp_port() -> u16 {
     next(|at| UdpSocket::bind(at).map(drop))
 }
 
+/// One that is free for both.
+///
+/// # Panics
+/// When none is free.
+#[must_use]
+pub fn free_port() -> u16 {
+    next(|at| {
+        TcpListener::bind(at)?;
+        UdpSocket::bind(at).map(drop)
+    })
+}
+
 /// Each process begins elsewhere, and gives none again before it has given all.
 fn next(bind: impl Fn(SocketAddr) -> io::Result<()>) -> u16 {
     static COUNT: AtomicU32 = AtomicU32::new(0);

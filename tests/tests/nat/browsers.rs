@@ -1,9 +1,10 @@
 //! Browsers behind routers.
 
-use super::expected::{Expected, is_skipped, port, turn};
+use super::expected::{Expected, is_skipped, turn};
 use std::net::IpAddr;
 use tests::laboratory::{Families, Laboratory, Router};
 use tests::pair::Pair;
+use tests::ports::free_port;
 use tests::script;
 use tests::server::Server;
 
@@ -44,7 +45,7 @@ async fn firefox_takes_one_of_all_candidates_there_are_and_stays_with_it() {
         return;
     }
     let laboratory = Laboratory::open(Families::Both, &[Router::of_both_families()]);
-    let server = start_with_everything(&laboratory, port(0)).await;
+    let server = start_with_everything(&laboratory, free_port()).await;
     let kinds = "firefox,firefox";
     meet(&laboratory, &server, kinds, "host udp,srflx udp,prflx udp").await;
     let log = server.log();
@@ -67,7 +68,7 @@ async fn firefox_goes_through_the_relay_though_there_are_local_addresses_beside(
     if is_skipped().await {
         return;
     }
-    let turn_port = port(0);
+    let turn_port = free_port();
     let wall = Router::passing(&[&format!("udp dport {turn_port}")]);
     let laboratory = Laboratory::open(Families::V4, &[wall]);
     let server = start_with_everything(&laboratory, turn_port).await;

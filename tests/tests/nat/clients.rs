@@ -1,9 +1,10 @@
 //! Clients behind routers of every kind.
 
-use super::expected::{Expected, call_in, is_skipped, port, turn};
+use super::expected::{Expected, call_in, is_skipped, turn};
 use std::sync::Arc;
 use tests::certified::Certified;
 use tests::laboratory::{Families, Laboratory, Router};
+use tests::ports::free_port;
 use tests::server::Server;
 
 /// A call with a server at its defaults.
@@ -76,10 +77,10 @@ async fn where_neither_port_that_is_told_leads_anywhere_media_goes_through_the_r
     let laboratory = Laboratory::open(Families::V4, &[Router::port_restricted()]);
     let here = laboratory.here();
     // Nobody answers there, but for the TURN server it is the SFU's.
-    let told = port(1);
+    let told = free_port();
     let advertise = format!("advertise: [\"{here}:{told}/udp\", \"{here}:{told}/tcp\"]");
     for (transport, own) in [("udp", "relay udp"), ("tcp", "relay udp")] {
-        let more = turn(&format!("{transport}_port: {}", port(2)));
+        let more = turn(&format!("{transport}_port: {}", free_port()));
         let server = Server::start_behind(here.into(), &[&advertise], &more).await;
         let expected = Expected {
             path: "turn",
@@ -97,7 +98,7 @@ async fn where_only_one_port_of_udp_passes_media_goes_through_the_relay_there() 
     if is_skipped().await {
         return;
     }
-    let turn_port = port(0);
+    let turn_port = free_port();
     let more = turn(&format!("udp_port: {turn_port}"));
     let wall = Router::passing(&[&format!("udp dport {turn_port}")]);
     let laboratory = Laboratory::open(Families::V4, &[wall]);
@@ -119,7 +120,7 @@ async fn where_only_the_port_of_tls_passes_media_goes_there() {
     if is_skipped().await {
         return;
     }
-    let tls = port(0);
+    let tls = free_port();
     let laboratory = Laboratory::open(
         Families::V4,
         &[Router::passing(&[&format!("tcp dport {tls}")])],

@@ -1,6 +1,7 @@
 //! What the cases share: whether they can be tried, and by which pair of candidates media must go.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
 use tests::laboratory::Laboratory;
 use tests::pair::Pair;
 use tests::script;
@@ -106,15 +107,12 @@ pub(crate) async fn call_in(laboratory: &Laboratory, server: &Server, expected: 
     call(laboratory.client(), &url, server, expected).await;
 }
 
-/// One of a few ports of this process, below those that systems draw from: others run beside it.
-pub(crate) fn port(n: u16) -> u16 {
-    assert!(n < 20, "the next are another's");
-    28_000 + (std::process::id() % 200) as u16 * 20 + n
-}
-
-/// A TURN server with these ports alone, and a range of relay ports below those that systems draw from.
+/// A TURN server with these ports alone, and a range of relay ports of its own below those that systems draw
+/// from.
 pub(crate) fn turn(ports: &str) -> String {
-    let first = 26_000 + std::process::id() % 100 * 20;
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = std::process::id().wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
+    let first = 26_000 + count % 200 * 20;
     format!(
         "turn: {{{ports}, relay_range_start: {first}, relay_range_end: {}}}\n",
         first + 19

@@ -1,10 +1,11 @@
 //! How long a client waits for media where the network leaves one path. Printed, and judged by nobody.
 
-use super::expected::{is_skipped, port, turn};
+use super::expected::{is_skipped, turn};
 use serde_json::Value;
 use std::fmt::Write as _;
 use tests::certified::{Certified, HOST};
 use tests::laboratory::{Families, Laboratory, Router};
+use tests::ports::free_port;
 use tests::script;
 use tests::server::{Server, show};
 
@@ -129,7 +130,7 @@ async fn wait(path: &Path, tries: usize) -> Vec<Value> {
     let here = laboratory.here();
     let certified = Certified::default();
     certified.renew();
-    let [turn_port, turn_tls, tls] = [0, 1, 2].map(port);
+    let [turn_port, turn_tls, tls] = [(); 3].map(|()| free_port());
     let turn = turn(&format!(
         "udp_port: {turn_port}, tcp_port: {turn_port}, tls_port: {turn_tls}, domain: {HOST}"
     ));
