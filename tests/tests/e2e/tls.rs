@@ -122,8 +122,9 @@ const V2: [u8; 28] =
 
 async fn answer(at: SocketAddr, before: &[u8]) -> String {
     let mut stream = TcpStream::connect(at).await.expect("it listens");
-    stream.write_all(before).await.expect("sent");
-    stream.write_all(REFUSED.as_bytes()).await.expect("sent");
+    // At once: whoever is turned away for the first bytes may be reset before he has sent the others.
+    let all = [before, REFUSED.as_bytes()].concat();
+    stream.write_all(&all).await.expect("sent");
     let mut text = Vec::new();
     // Whoever is turned away may be reset.
     let _ = stream.read_to_end(&mut text).await;
