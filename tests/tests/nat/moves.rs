@@ -48,12 +48,8 @@ async fn a_call_goes_on_when_the_clients_home_line_gets_another_address() {
     });
 }
 
-#[tokio::test]
-async fn a_call_goes_on_when_the_servers_home_line_gets_another_address() {
-    if is_skipped().await {
-        return;
-    }
-    let home = Home::open();
+/// A server at home, and the STUN server in the internet that it asks for its address.
+async fn start_asking(home: &Home) -> (Server, Stun) {
     let stun = {
         let _there = home.internet.visit();
         Stun::open_truthful(Home::INTERNET).await
@@ -65,6 +61,16 @@ async fn a_call_goes_on_when_the_servers_home_line_gets_another_address() {
         "ips: {excludes: [\"::/0\"]}",
     ];
     let server = Server::start_behind(Home::SERVER.into(), &rtc, "").await;
+    (server, stun)
+}
+
+#[tokio::test]
+async fn a_call_goes_on_when_the_servers_home_line_gets_another_address() {
+    if is_skipped().await {
+        return;
+    }
+    let home = Home::open();
+    let (server, _stun) = start_asking(&home).await;
     home.forward(&server, false);
     let tunnel = Tunnel::open(&home, &server).await;
     let url = format!("ws://{}", tunnel.at);
@@ -86,17 +92,7 @@ async fn a_call_goes_on_when_the_servers_home_line_gets_another_address() {
 /// A server whose router remembers no flows, and a STUN server that has said where it is and says nothing
 /// more.
 async fn start_exposed(home: &Home) -> Server {
-    let stun = {
-        let _there = home.internet.visit();
-        Stun::open_truthful(Home::INTERNET).await
-    };
-    let asked = format!("stun_servers: [\"{}\"]", stun.at);
-    let rtc = [
-        "use_external_ip: true",
-        &asked,
-        "ips: {excludes: [\"::/0\"]}",
-    ];
-    let server = Server::start_behind(Home::SERVER.into(), &rtc, "").await;
+    let (server, stun) = start_asking(home).await;
     home.expose(&server);
     server.logs("found external IP via STUN").await;
     stun.say(None);
