@@ -176,3 +176,20 @@ pub(super) fn announce(candidates: &[Candidate]) {
 const fn family(address: &SocketAddr) -> u8 {
     if address.is_ipv4() { 4 } else { 6 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relays_are_not_told_what_only_clients_say() {
+        let at = |last: u8| SocketAddr::from(([203, 0, 113, last], 7882));
+        let all = [(7, Source::Stun), (8, Source::Client)];
+        let change = Change {
+            candidates: all.map(|(last, _)| Candidate::udp(at(last))).to_vec(),
+            sources: all.map(|(last, source)| (at(last).ip(), source)).to_vec(),
+            gone: Vec::new(),
+        };
+        assert_eq!(of_others_than_clients(&change), [Candidate::udp(at(7))]);
+    }
+}
