@@ -20,16 +20,18 @@ pub struct Flight {
     pub at: Option<Instant>,
 }
 
-/// A handshake in the role of the client, and its certificate's fingerprint.
+/// A handshake in the role of the client, and its certificate's fingerprint. The jitter of what it sends
+/// again comes from `seed`; keys do not, and with them the length of a signature, by a few bytes.
 ///
 /// # Panics
 /// If no certificate can be made.
 #[must_use]
-pub fn association(now: Instant) -> (Dtls, String) {
+pub fn association(seed: u64, now: Instant) -> (Dtls, String) {
     let certificate =
         dimpl::certificate::generate_self_signed_certificate().expect("a certificate");
     let fingerprint = certificate.fingerprint_str();
-    let config = dimpl::Config::builder().build().expect("a configuration");
+    let config = dimpl::Config::builder().dangerously_set_rng_seed(seed);
+    let config = config.build().expect("a configuration");
     let mut dtls = Dtls::new_12(Arc::new(config), certificate, now);
     dtls.set_active(true);
     (dtls, fingerprint)

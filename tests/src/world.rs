@@ -138,11 +138,12 @@ pub struct World {
     start: Instant,
 }
 
-/// A certificate is slow to make, and no world depends on its bytes.
-fn certificate() -> Arc<dtls::Shared> {
-    static SHARED: OnceLock<Arc<dtls::Shared>> = OnceLock::new();
-    let make = || Arc::new(dtls::Shared::new().expect("a certificate"));
-    Arc::clone(SHARED.get_or_init(make))
+/// A certificate is slow to make, and no world depends on its bytes. On the jitter of handshakes it does.
+fn certificate(seed: u64) -> Arc<dtls::Shared> {
+    static SHARED: OnceLock<dtls::Shared> = OnceLock::new();
+    let make = || dtls::Shared::new().expect("a certificate");
+    let seeded = SHARED.get_or_init(make).predictable(seed);
+    Arc::new(seeded.expect("a configuration"))
 }
 
 impl World {
@@ -153,7 +154,10 @@ impl World {
         let now = Instant::now();
         let address =
             |n: usize| SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1 + n as u8), server::UDP_PORT));
-        let make = |n| Server::new(certificate(), address(n), seed.wrapping_add(n as u64), now);
+        let make = |n| {
+            let seed = seed.wrapping_add(n as u64);
+            Server::new(certificate(seed), address(n), seed, now)
+        };
         let mut servers: Vec<Server> = (0..servers).map(make).collect();
         let doors = servers.iter_mut().map(Server::take_door).enumerate();
         let time = (server::UNIX_MS / 1000, now);

@@ -137,10 +137,10 @@ impl Client {
     #[must_use]
     pub fn new(manner: Manner, seed: u64, unix_ms: u64, now: Instant) -> Self {
         let name = &manner.identity;
-        let first = Connection::new(format!("{name}1xx"), now);
+        let first = Connection::new(format!("{name}1xx"), seed, now);
         let second = manner
             .dual
-            .then(|| Connection::new(format!("{name}2xx"), now));
+            .then(|| Connection::new(format!("{name}2xx"), seed + 1, now));
         let tracks: Vec<Track> = (0..)
             .zip(&manner.tracks)
             .map(|(n, kind)| Track::new(*kind, n, &manner, seed, now))

@@ -403,6 +403,23 @@ mod tests {
     }
 
     #[test]
+    fn a_seed_is_played_alike_each_time() {
+        for (name, seed) in [
+            ("both-impaired", 965_511_197),
+            ("both-impaired-dual", 1),
+            ("tcp-impaired", 979_216_158),
+            ("relay-impaired", 1),
+            ("relay-stream-impaired", 1),
+        ] {
+            let scenario = by_name(name).expect("there");
+            let once = run_all(scenario, seed);
+            for _ in 0..3 {
+                assert_eq!(run_all(scenario, seed).seen, once.seen, "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn a_twin_that_sees_something_else_is_told_with_its_name() {
         let scenario = |twins| Scenario {
             name: "twins",

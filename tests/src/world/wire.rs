@@ -72,13 +72,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection that knows no server yet.
+    /// A connection that knows no server yet; its chance comes from `seed`.
     ///
     /// # Panics
     /// If no certificate can be made.
     #[must_use]
-    pub fn new(ufrag: String, now: Instant) -> Self {
-        let (dtls, fingerprint) = shake::association(now);
+    pub fn new(ufrag: String, seed: u64, now: Instant) -> Self {
+        let (dtls, fingerprint) = shake::association(seed, now);
         Self {
             ufrag,
             fingerprint,

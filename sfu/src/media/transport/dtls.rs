@@ -211,9 +211,27 @@ impl Shared {
         Self::with(dimpl::Config::builder())
     }
 
+    /// The same certificate with chance that can be foretold: hello randoms and the jitter of
+    /// retransmissions come from `seed`, keys still from the system. For simulations that must come out
+    /// alike twice, and for nothing that strangers reach.
+    ///
+    /// # Errors
+    /// [`DtlsError::Setup`] when our settings fail.
+    pub fn predictable(&self, seed: u64) -> Result<Self, DtlsError> {
+        let builder = dimpl::Config::builder().dangerously_set_rng_seed(seed);
+        Self::certified(builder, self.certificate.clone())
+    }
+
     fn with(builder: dimpl::ConfigBuilder) -> Result<Self, DtlsError> {
         let certificate = dimpl::certificate::generate_self_signed_certificate()
             .map_err(|error| DtlsError::Setup(error.to_string()))?;
+        Self::certified(builder, certificate)
+    }
+
+    fn certified(
+        builder: dimpl::ConfigBuilder,
+        certificate: dimpl::DtlsCertificate,
+    ) -> Result<Self, DtlsError> {
         // No cookie: only addresses that passed an ICE check get here.
         let config = builder
             .mtu(MTU)

@@ -52,7 +52,8 @@ fn small(way: Way) -> Plan {
     lossy_later(trio(by(way, one), by(way, watcher()), 0.85, 1500), 0.02)
 }
 
-/// Lossy roads once everybody is connected: chance that no seed repeats has no part in it then.
+/// Lossy roads once everybody is connected: a lost handshake takes each way a time of its own, and twins
+/// are compared.
 fn lossy_later(plan: Plan, share: f64) -> Plan {
     let lossy = || lossy(share);
     plan.with(3000, Act::Roads(0, lossy(), lossy()))
