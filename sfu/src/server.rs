@@ -4,6 +4,7 @@
 //! decides nothing about calls. `cli` calls [`run`].
 
 mod stop;
+mod descriptors;
 mod beginning;
 mod mistakes;
 mod listen;
@@ -129,6 +130,7 @@ pub fn run(
 ) -> Result<(), ServeError> {
     let telemetry = Telemetry::start(&loaded.config.logging)?;
     complain(&loaded.complaints);
+    descriptors::raise(descriptors::wanted(&loaded.config));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("foci-control")

@@ -169,6 +169,19 @@ impl Server {
         Self::launch("127.0.0.1", "", flags).await
     }
 
+    /// Starts a server that was granted so many file descriptors for a beginning.
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    pub async fn start_granted(descriptors: u32) -> Self {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -Sn {descriptors}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script]).arg(binary());
+        let mut server = Self::begin_as(command, None, Reach::at("127.0.0.1"), "", &[]);
+        server.ready().await;
+        server
+    }
+
     /// Starts a server that finds its addresses as these keys of the section `rtc` say.
     pub async fn start_reached(rtc: &[&str]) -> Self {
         let reach = Reach {
@@ -207,6 +220,16 @@ impl Server {
     }
 
     fn begin(file: Option<&Path>, reach: Reach<'_>, more: &str, flags: &[&str]) -> Self {
+        Self::begin_as(Command::new(binary()), file, reach, more, flags)
+    }
+
+    fn begin_as(
+        mut command: Command,
+        file: Option<&Path>,
+        reach: Reach<'_>,
+        more: &str,
+        flags: &[&str],
+    ) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let [http, metrics, tcp] = [(); 3].map(|()| local(free_tcp_port()));
@@ -225,7 +248,6 @@ impl Server {
         let recording = record
             .iter()
             .flat_map(|file| ["--record".as_ref(), file.as_os_str()]);
-        let mut command = Command::new(binary());
         match file {
             Some(file) => {
                 fs::write(file, format!("{head}{more}")).expect("the file can be written");

@@ -13,6 +13,7 @@ use crate::http;
 use crate::http::admin::Readiness;
 use crate::http::connection::Places;
 use crate::metrics::Metrics;
+use crate::server::descriptors;
 use crate::server::listen::Port;
 use crate::server::mistakes::Mistakes;
 use crate::server::reload::{self, Owners, Running, Settings};
@@ -99,6 +100,7 @@ pub fn run(companion: &Companion, loaded: &Loaded, sources: &Sources) -> Result<
     for warning in &companion.warnings {
         tracing::warn!("{warning}");
     }
+    descriptors::raise(descriptors::WANTED_ALONE);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("foci-jwt")

@@ -37,7 +37,7 @@ const KNOCKING_OF_ONE: Most = Most {
 };
 /// Connections in all: each may hold a quarter of a MiB of unsent media, and as many participants
 /// are more than one machine's media threads serve.
-const OPEN: usize = 8192;
+pub const OPEN: usize = 8192;
 /// The same of one network: an office behind one NAT.
 const OPEN_OF_ONE: Most = Most {
     network: 256,

@@ -243,3 +243,16 @@ async fn a_senseless_request_line_hurts_nobody() {
     assert_eq!(server.get("/", "").await.body, "OK");
     assert_eq!(server.get("/no/such/page", "").await.status, 404);
 }
+
+#[tokio::test]
+async fn whoever_connects_and_says_nothing_leaves_descriptors_for_others() {
+    let server = Server::start_granted(256).await;
+    let mut silent = Vec::new();
+    for _ in 0..400 {
+        silent.push(TcpStream::connect(server.http).await.expect("connected"));
+    }
+    assert_eq!(server.get("/", "").await.body, "OK");
+    let log = server.log();
+    assert!(log.contains("file descriptors"), "{log}");
+    assert!(!log.contains("cannot accept a connection"), "{log}");
+}

@@ -73,6 +73,7 @@ const OWNERS: [(&str, &[&str]); 35] = [
             "sfu/src/worker/udp.rs",
             "sfu/src/addresses/netlink.rs",
             "sfu/src/server/beginning.rs",
+            "sfu/src/server/descriptors.rs",
             "turn/src/net/udp.rs",
         ],
     ),

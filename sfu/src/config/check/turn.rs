@@ -22,8 +22,8 @@ const RELAYS: (u16, u16) = (30_000, 30_020);
 /// Browsers give up when the challenge they have just got is stale, and one that is lost on its way comes
 /// again within half a minute. (RFC 8489 §6.2.1)
 const NONCE_LEAST: Duration = Duration::from_secs(60);
-/// Relay ports that are bound at most: each takes a socket in each family, and a process has a thousand
-/// descriptors where nobody raised that. They are shared, so that more would serve nobody better.
+/// Relay ports that are bound at most: each takes a socket in each family. They are shared, so that more would
+/// serve nobody better.
 const MANY_RELAYS: u32 = 128;
 /// Ports from which on an allocation may have to share: told at the start.
 const FEW_RELAYS: u32 = 2;
