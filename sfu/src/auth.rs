@@ -32,7 +32,7 @@ pub fn authenticate(
     verified
 }
 
-/// Logs a refused request, with the address that fail2ban and the like look for.
+/// Logs a refused request, with the address that it claims.
 pub fn log_refusal(request: &Parts, status: u16, error: &dyn std::error::Error) {
     let client_ip = client_address(request).map(|ip| ip.to_string());
     warn!(
@@ -89,9 +89,8 @@ pub fn believed_address(request: &Parts, trusted: &[Cidr]) -> Option<IpAddr> {
     if !is_trusted(socket) {
         return (!trusted.is_empty() || !is_private(socket)).then_some(socket);
     }
-    let header = |name: &str| request.headers.get(name)?.to_str().ok();
-    let cloudflare = header("cf-connecting-ip").and_then(|text| text.trim().parse().ok());
-    // The last one that no proxy of ours wrote of another: whatever stands before may be made up.
+    // The last one that no proxy of ours wrote of another: whatever stands before may be made up. Every proxy
+    // writes this header itself, and passes on any other that clients like to send.
     let lines = request.headers.get_all("x-forwarded-for");
     let lines: Vec<&str> = lines.iter().filter_map(|line| line.to_str().ok()).collect();
     let hops = lines.iter().rev().flat_map(|line| line.rsplit(','));
@@ -99,7 +98,7 @@ pub fn believed_address(request: &Parts, trusted: &[Cidr]) -> Option<IpAddr> {
         .map_while(|hop| hop.trim().parse().ok())
         .map(|ip: IpAddr| ip.to_canonical())
         .find(|ip| !is_trusted(*ip));
-    Some(cloudflare.or(forwarded).unwrap_or(socket))
+    Some(forwarded.unwrap_or(socket))
 }
 
 /// Whom a connection from `remote` is of, as far as that tells; `None` if it is of a proxy that is trusted,
@@ -218,11 +217,15 @@ mod tests {
             address("10.0.0.2:5", &[chain, added], &trusted),
             is("198.51.100.4")
         );
-        let cloudflare = ("CF-Connecting-IP", "192.0.2.7");
-        assert_eq!(
-            address("[::1]:5", &[cloudflare, chain], &trusted),
-            is("192.0.2.7")
-        );
+        // What no proxy writes the client may have written.
+        for name in ["CF-Connecting-IP", "X-Real-IP"] {
+            let claimed = (name, "192.0.2.7");
+            assert_eq!(
+                address("[::1]:5", &[claimed, chain], &trusted),
+                is("192.0.2.1")
+            );
+            assert_eq!(address("[::1]:5", &[claimed], &trusted), is("::1"));
+        }
         assert_eq!(address("10.0.0.2:5", &[], &trusted), is("10.0.0.2"));
         let nonsense = ("X-Forwarded-For", "192.0.2.1, nonsense");
         assert_eq!(address("10.0.0.2:5", &[nonsense], &trusted), is("10.0.0.2"));

@@ -45,7 +45,7 @@ pub(super) const KEYS: &[Key] = &[
         "http.trusted_proxies",
         Texts,
         "",
-        "Addresses or blocks of the proxies in front, such as `127.0.0.1, ::1`: their X-Forwarded-For and CF-Connecting-IP, or a PROXY header (version 1 or 2) before a connection's first byte, say which address is limited. Unset: requests are limited by the socket's address, and those from private addresses are not. (Foci only)",
+        "Addresses or blocks of the proxies in front, such as `127.0.0.1, ::1`: their X-Forwarded-For (the last address in it that is none of these), or a PROXY header (version 1 or 2) before a connection's first byte, says which address is limited. Unset: requests are limited by the socket's address, and those from private addresses are not. (Foci only)",
     )
     .reloadable(),
     Key::built(
