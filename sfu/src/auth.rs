@@ -5,6 +5,7 @@
 //! (LK: signalling §1.3, operation §1)
 
 use crate::config::cidr::Cidr;
+use crate::crowd::is_public;
 use axum::extract::{ConnectInfo, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
@@ -87,7 +88,7 @@ pub fn believed_address(request: &Parts, trusted: &[Cidr]) -> Option<IpAddr> {
     let socket = socket.ip().to_canonical();
     let is_trusted = |ip: IpAddr| trusted.iter().any(|block| block.contains(ip));
     if !is_trusted(socket) {
-        return (!trusted.is_empty() || !is_private(socket)).then_some(socket);
+        return (!trusted.is_empty() || is_public(socket)).then_some(socket);
     }
     // The last one that no proxy of ours wrote of another: whatever stands before may be made up. Every proxy
     // writes this header itself, and passes on any other that clients like to send.
@@ -107,7 +108,7 @@ pub fn believed_address(request: &Parts, trusted: &[Cidr]) -> Option<IpAddr> {
 pub fn client_end(remote: IpAddr, trusted: &[Cidr]) -> Option<IpAddr> {
     let ip = remote.to_canonical();
     let is_trusted = trusted.iter().any(|block| block.contains(ip));
-    let is_proxy = is_trusted || (trusted.is_empty() && is_private(ip));
+    let is_proxy = is_trusted || (trusted.is_empty() && !is_public(ip));
     (!is_proxy).then_some(ip)
 }
 
@@ -120,16 +121,7 @@ pub fn unnamed_proxy(request: &Parts, trusted: &[Cidr]) -> Option<IpAddr> {
     let socket = socket.ip().to_canonical();
     let is_trusted = trusted.iter().any(|block| block.contains(socket));
     let says = request.headers.contains_key("x-forwarded-for");
-    (says && !is_trusted && is_private(socket)).then_some(socket)
-}
-
-/// Is this an address that nobody on the internet has: loopback, link-local, or of a private network?
-#[must_use]
-pub fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-    }
+    (says && !is_trusted && !is_public(socket)).then_some(socket)
 }
 
 /// The header wins over the parameter, even a useless one.
@@ -204,6 +196,7 @@ mod tests {
         );
         // Behind a proxy that nobody named everybody would be one.
         assert_eq!(address("127.0.0.1:5", &[forged], &[]), None);
+        assert_eq!(address("100.64.0.2:5", &[forged], &[]), None);
         assert_eq!(address("10.0.0.2:5", &[forged], &trusted), is("192.0.2.1"));
         assert_eq!(
             address("[::ffff:10.0.0.2]:5", &[forged], &trusted),
@@ -244,6 +237,8 @@ mod tests {
         assert_eq!(unnamed("127.0.0.1:5", &says), Some("127.0.0.1".to_owned()));
         let mapped = unnamed("[::ffff:172.18.0.2]:5", &says);
         assert_eq!(mapped, Some("172.18.0.2".to_owned()));
+        let by_vpn = unnamed("100.100.0.2:5", &says);
+        assert_eq!(by_vpn, Some("100.100.0.2".to_owned()));
         assert_eq!(unnamed("127.0.0.1:5", &[]), None);
         assert_eq!(unnamed("10.0.0.2:5", &says), None, "it is trusted");
         assert_eq!(unnamed("198.51.100.1:5", &says), None, "it may be anybody");

@@ -1,7 +1,8 @@
 //! How many come from one network.
 //!
 //! Owns whom an address counts for, and the counts: whoever has one address of IPv6 has its /64, and whoever
-//! rents a line or a server mostly a /48. Counts only; asked by all who take connections.
+//! rents a line or a server mostly a /48. Of an address that is not public nobody knows: a proxy or a NAT of
+//! ours may be there, and everybody behind it. Counts only; asked by all who take connections.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -46,6 +47,24 @@ pub fn blocks(ip: IpAddr) -> impl Iterator<Item = Block> {
         v4 => (v4, None),
     };
     std::iter::once(Block::Network(network)).chain(site)
+}
+
+/// Does an address mean the same machine to everybody?
+#[must_use]
+pub fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            // RFC 6598: between a provider and his customers, and in VPNs (Tailscale).
+            let shared = a == 100 && (64..128).contains(&b);
+            let special = ip.is_unspecified() || ip.is_loopback() || ip.is_broadcast();
+            !(special || shared || ip.is_private() || ip.is_link_local() || ip.is_multicast())
+        }
+        IpAddr::V6(ip) => {
+            let special = ip.is_unspecified() || ip.is_loopback() || ip.is_multicast();
+            !(special || ip.is_unique_local() || ip.is_unicast_link_local())
+        }
+    }
 }
 
 fn cut(ip: Ipv6Addr, bits: u32) -> Ipv6Addr {
@@ -105,6 +124,38 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
+    }
+
+    #[test]
+    fn an_address_is_public_if_it_is_nobody_else_s_elsewhere() {
+        for public in [
+            "192.0.2.1",
+            "100.63.255.255",
+            "100.128.0.1",
+            "172.32.0.1",
+            "2001:db8::1",
+        ] {
+            assert!(is_public(ip(public)), "{public}");
+        }
+        for not in [
+            "127.0.0.1",
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.1.1",
+            "100.64.0.1",
+            "100.127.255.254",
+            "::ffff:100.64.0.1",
+            "0.0.0.0",
+            "255.255.255.255",
+            "224.0.0.1",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+            "ff02::1",
+        ] {
+            assert!(!is_public(ip(not)), "{not}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! `advertise`'s.
 
 use super::Family;
+use crate::crowd::is_public;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -133,23 +134,6 @@ fn network(ip: IpAddr) -> IpAddr {
         IpAddr::V6(ip) => {
             let rest = u128::BITS - bits;
             IpAddr::V6((ip.to_bits() >> rest << rest).into())
-        }
-    }
-}
-
-/// Does an address mean the same machine to everybody?
-fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            // RFC 6598: between a provider and his customers.
-            let shared = a == 100 && (64..128).contains(&b);
-            let special = ip.is_unspecified() || ip.is_loopback() || ip.is_broadcast();
-            !(special || shared || ip.is_private() || ip.is_link_local() || ip.is_multicast())
-        }
-        IpAddr::V6(ip) => {
-            let special = ip.is_unspecified() || ip.is_loopback() || ip.is_multicast();
-            !(special || ip.is_unique_local() || ip.is_unicast_link_local())
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::auth;
 use crate::config::cidr::Cidr;
+use crate::crowd::is_public;
 use axum::http::request::Parts;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,7 +52,7 @@ impl Mistakes {
     /// send one: that keeps nobody from hearing of a proxy beside us, and makes nobody trust a stranger.
     pub(super) fn header_of(&self, proxy: IpAddr) {
         let proxy = proxy.to_canonical();
-        let (told, fix) = if auth::is_private(proxy) {
+        let (told, fix) = if !is_public(proxy) {
             let fix = "add its address if it is a proxy of yours; else it need not send the header";
             (&self.0.header, fix)
         } else {
