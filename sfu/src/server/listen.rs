@@ -303,8 +303,13 @@ impl Port {
 
     /// May `client` have this place? One of a proxy counts for whom its requests name.
     pub(super) fn admit(&self, client: SocketAddr, place: &Place) -> bool {
-        let client = auth::client_end(client.ip(), &self.trusted_proxies.borrow());
-        client.is_none_or(|client| place.count_for(client))
+        self.counted(client)
+            .is_none_or(|client| place.count_for(client))
+    }
+
+    /// Whom a connection from there counts for, if that can be told.
+    pub(super) fn counted(&self, client: SocketAddr) -> Option<IpAddr> {
+        auth::client_end(client.ip(), &self.trusted_proxies.borrow())
     }
 
     /// One connection of `client`, until it is over or has become a WebSocket.

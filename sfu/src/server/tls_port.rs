@@ -196,22 +196,18 @@ impl Steps {
         if !tls.port.admit(opening.ends.remote, &opening.place) {
             return tls.count(Outcome::Limited);
         }
-        let client = opening.ends.remote.ip();
-        if !self.half_open.admit(client) {
-            tls.metrics.limit_reached("half_open_of_one");
-            return tls.count(Outcome::Limited);
-        }
+        let client = tls.port.counted(opening.ends.remote);
         let begun = Arc::clone(tls);
         let step = self.running.spawn(async move {
             begun.open(opening).await;
             None
         });
-        self.handle_step(step, Some(client), tls);
+        self.handle_step(step, client, tls);
     }
 
     fn handle_step(&mut self, step: AbortHandle, client: Option<IpAddr>, tls: &TlsPort) {
-        if self.half_open.insert(step, client) {
-            tls.metrics.limit_reached("half_open");
+        if let Some(limit) = self.half_open.insert(step, client) {
+            tls.metrics.limit_reached(limit);
             tls.count(Outcome::Limited);
         }
     }

@@ -30,7 +30,7 @@ const FIRST_MAX: usize = 1500;
 /// Connections that have not said yet for whom they are; each costs some 20 KiB for three seconds. When
 /// there are more, the oldest goes.
 const KNOCKING: usize = 1024;
-/// The same of one network.
+/// The same of one network, whose own oldest goes.
 const KNOCKING_OF_ONE: Most = Most {
     network: 32,
     site: 128,
@@ -49,56 +49,39 @@ const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 /// Counted by its clones: one is kept here, one is held by each connection.
 type Count = Arc<()>;
 
-/// What one network or site has.
-#[derive(Debug, Default)]
-struct Visitor {
-    knocking: Count,
-    open: Count,
-}
-
-/// Who may knock.
+/// Who may be open. An address that is not public is most likely that of a NAT of ours, and has everybody
+/// behind it: it counts for nobody.
 #[derive(Debug, Default)]
 struct Door {
     open: Count,
-    visitors: HashMap<Block, Visitor>,
+    visitors: HashMap<Block, Count>,
 }
 
-/// The places of one connection: those it holds while it knocks, those it holds while it is open.
-#[derive(Debug)]
-struct Places {
-    knocking: Vec<Count>,
-    open: Vec<Count>,
-}
+/// The places of one connection, while it is open.
+type Places = Vec<Count>;
 
 impl Door {
-    /// Places for a connection from `ip`.
+    /// Places for a connection of `client`.
     ///
     /// # Errors
     /// The name of the limit that is reached.
-    fn admit(&mut self, ip: IpAddr) -> Result<Places, &'static str> {
+    fn admit(&mut self, client: Option<IpAddr>) -> Result<Places, &'static str> {
         if self.visitors.len() > 2 * OPEN {
-            self.visitors.retain(|_, one| held(&one.open) > 0);
+            self.visitors.retain(|_, open| held(open) > 0);
         }
         if held(&self.open) >= OPEN {
             return Err("tcp_connections");
         }
-        for block in crowd::blocks(ip) {
-            let visitor = self.visitors.entry(block).or_default();
-            if held(&visitor.open) >= OPEN_OF_ONE.of(block) as usize {
+        let blocks = || client.into_iter().flat_map(crowd::blocks);
+        for block in blocks() {
+            let open = self.visitors.entry(block).or_default();
+            if held(open) >= OPEN_OF_ONE.of(block) as usize {
                 return Err("tcp_connections_address");
             }
-            if held(&visitor.knocking) >= KNOCKING_OF_ONE.of(block) as usize {
-                return Err("tcp_knocking_address");
-            }
         }
-        let mut places = Places {
-            knocking: Vec::new(),
-            open: vec![Arc::clone(&self.open)],
-        };
-        for block in crowd::blocks(ip) {
-            let visitor = self.visitors.entry(block).or_default();
-            places.knocking.push(Arc::clone(&visitor.knocking));
-            places.open.push(Arc::clone(&visitor.open));
+        let mut places = vec![Arc::clone(&self.open)];
+        for block in blocks() {
+            places.push(Arc::clone(self.visitors.entry(block).or_default()));
         }
         Ok(places)
     }
@@ -113,20 +96,44 @@ fn held(count: &Count) -> usize {
 #[derive(Debug, Default)]
 struct Knocking {
     running: JoinSet<()>,
-    steps: VecDeque<AbortHandle>,
+    steps: VecDeque<(AbortHandle, Option<IpAddr>)>,
 }
 
 impl Knocking {
-    /// One more. True if the oldest had to go: whoever means it has said for whom long before.
-    fn insert(&mut self, step: impl Future<Output = ()> + Send + 'static) -> bool {
+    /// One more, of `client`. The name of the limit for which an older one had to go: whoever means it has
+    /// said for whom long before.
+    fn insert(
+        &mut self,
+        client: Option<IpAddr>,
+        step: impl Future<Output = ()> + Send + 'static,
+    ) -> Option<&'static str> {
         while self.running.try_join_next().is_some() {}
-        self.steps.retain(|step| !step.is_finished());
-        let full = self.steps.len() >= KNOCKING;
-        if full && let Some(oldest) = self.steps.pop_front() {
-            oldest.abort();
+        self.steps.retain(|(step, _)| !step.is_finished());
+        let mut reached = None;
+        for block in client.into_iter().flat_map(crowd::blocks) {
+            let mut of_one = self.steps.iter().enumerate().filter(|(_, (_, other))| {
+                other.is_some_and(|other| crowd::blocks(other).any(|one| one == block))
+            });
+            let oldest = of_one.next().map(|(at, _)| at);
+            // The first has been taken out of the count already.
+            let full = of_one.count() + 1 >= KNOCKING_OF_ONE.of(block) as usize;
+            if let Some(oldest) = oldest.filter(|_| full) {
+                self.send_away(oldest);
+                reached = Some("tcp_knocking_address");
+            }
         }
-        self.steps.push_back(self.running.spawn(step));
-        full
+        if self.steps.len() >= KNOCKING {
+            self.send_away(0);
+            reached = Some("tcp_knocking");
+        }
+        self.steps.push_back((self.running.spawn(step), client));
+        reached
+    }
+
+    fn send_away(&mut self, at: usize) {
+        if let Some((step, _)) = self.steps.remove(at) {
+            step.abort();
+        }
     }
 }
 
@@ -218,18 +225,19 @@ pub async fn accept(mut comings: Comings, workers: Workers, metrics: Metrics, fa
                 continue;
             }
         };
-        match door.admit(remote.ip()) {
+        let client = Some(remote.ip()).filter(|ip| crowd::is_public(*ip));
+        match door.admit(client) {
             Ok(places) => {
                 let (workers, counters) = (workers.clone(), metrics.clone());
-                let full = knocking.insert(async move {
+                let reached = knocking.insert(client, async move {
                     let shown = timeout(FIRST_WITHIN, show_in(stream, remote, places, &workers));
                     if let Err(error) = shown.await.unwrap_or(Err(Unheard::Late)) {
                         counters.tcp_unheard(error.label());
                         tracing::debug!(%remote, %error, "a media connection ended before it began");
                     }
                 });
-                if full {
-                    metrics.limit_reached("tcp_knocking");
+                if let Some(limit) = reached {
+                    metrics.limit_reached(limit);
                 }
             }
             Err(limit) => metrics.limit_reached(limit),
@@ -263,7 +271,7 @@ async fn show_in(
         deframer,
         remote,
         local,
-        places: places.open,
+        places,
     };
     let adopted = workers.adopt(place, Box::new(accepted));
     adopted.map_err(|_| Unheard::Refused)
@@ -302,58 +310,75 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
     #[test]
-    fn an_address_may_knock_so_often_and_again_when_it_has_said_for_whom() {
+    fn an_address_has_so_many_open_and_one_that_is_not_public_counts_for_nobody() {
         let mut door = Door::default();
-        let mut places: Vec<Places> = Vec::new();
-        for _ in 0..KNOCKING_OF_ONE.network {
-            places.push(door.admit(HERE).expect("a place"));
+        let mut held = Vec::new();
+        for _ in 0..OPEN_OF_ONE.network {
+            held.push(door.admit(Some(HERE)).expect("a place"));
         }
-        assert_eq!(door.admit(HERE).err(), Some("tcp_knocking_address"));
-        assert!(door.admit(IpAddr::from([192, 0, 2, 2])).is_ok());
-        // It is open from then on.
-        let open = places.pop().map(|one| one.open);
-        assert!(door.admit(HERE).is_ok());
-        let mut held = vec![open];
-        while let Ok(one) = door.admit(HERE) {
-            held.push(Some(one.open));
+        assert_eq!(
+            door.admit(Some(HERE)).err(),
+            Some("tcp_connections_address")
+        );
+        assert!(door.admit(Some([192, 0, 2, 2].into())).is_ok());
+        for _ in 0..=OPEN_OF_ONE.network {
+            held.push(door.admit(None).expect("a place"));
         }
-        let open = u32::try_from(held.len() + places.len()).expect("few");
-        assert_eq!(open, OPEN_OF_ONE.network);
-        assert_eq!(door.admit(HERE).err(), Some("tcp_connections_address"));
-        drop((held, places));
-        assert!(door.admit(HERE).is_ok());
+        drop(held);
+        assert!(door.admit(Some(HERE)).is_ok());
     }
 
-    #[test]
-    fn a_site_of_ipv6_knocks_no_more_often_however_many_networks_it_has() {
-        let mut door = Door::default();
-        let mut places: Vec<Places> = Vec::new();
-        let ip = |number: u32| IpAddr::from([0x2001, 0xDB8, 0, number as u16, 0, 0, 0, 1]);
-        let last = (0..u32::from(u16::MAX)).find_map(|number| match door.admit(ip(number)) {
-            Ok(one) => {
-                places.push(one);
-                None
-            }
-            Err(limit) => Some((number, limit)),
-        });
-        assert_eq!(last, Some((KNOCKING_OF_ONE.site, "tcp_knocking_address")));
-        assert!(door.admit(HERE).is_ok());
+    /// One that says nothing, and a look at whether it is still there.
+    fn silent(knocking: &mut Knocking, client: Option<IpAddr>) -> (AbortHandle, Option<&str>) {
+        let reached = knocking.insert(client, std::future::pending());
+        let (step, _) = knocking.steps.back().expect("it is there");
+        (step.clone(), reached)
+    }
+
+    async fn is_sent_away(step: &AbortHandle) -> bool {
+        // It ends when it is its turn.
+        tokio::task::yield_now().await;
+        step.is_finished()
     }
 
     #[tokio::test]
     async fn when_too_many_knock_the_oldest_is_sent_away() {
         let mut knocking = Knocking::default();
-        let (held, mut gone) = tokio::sync::oneshot::channel::<()>();
-        assert!(!knocking.insert(async move {
-            std::future::pending::<()>().await;
-            drop(held);
-        }));
+        let (oldest, _) = silent(&mut knocking, None);
         for _ in 1..KNOCKING {
-            assert!(!knocking.insert(std::future::pending()));
+            assert_eq!(silent(&mut knocking, None).1, None);
         }
-        assert!(knocking.insert(std::future::pending()));
-        assert!((&mut gone).await.is_err());
+        assert_eq!(silent(&mut knocking, None).1, Some("tcp_knocking"));
+        assert!(is_sent_away(&oldest).await);
         assert_eq!(knocking.steps.len(), KNOCKING);
+    }
+
+    #[tokio::test]
+    async fn when_too_many_of_one_network_knock_its_own_oldest_is_sent_away() {
+        let mut knocking = Knocking::default();
+        let (other, _) = silent(&mut knocking, Some([192, 0, 2, 2].into()));
+        let (oldest, _) = silent(&mut knocking, Some(HERE));
+        for _ in 1..KNOCKING_OF_ONE.network {
+            assert_eq!(silent(&mut knocking, Some(HERE)).1, None);
+        }
+        let (newest, reached) = silent(&mut knocking, Some(HERE));
+        assert_eq!(reached, Some("tcp_knocking_address"));
+        assert!(is_sent_away(&oldest).await);
+        assert!(!other.is_finished() && !newest.is_finished());
+    }
+
+    #[tokio::test]
+    async fn a_site_of_ipv6_knocks_no_more_often_however_many_networks_it_has() {
+        let mut knocking = Knocking::default();
+        let ip = |number: u32| IpAddr::from([0x2001, 0xDB8, 0, number as u16, 0, 0, 0, 1]);
+        let (oldest, _) = silent(&mut knocking, Some(ip(0)));
+        for number in 1..KNOCKING_OF_ONE.site {
+            assert_eq!(silent(&mut knocking, Some(ip(number))).1, None);
+        }
+        let (_, reached) = silent(&mut knocking, Some(ip(999)));
+        assert_eq!(reached, Some("tcp_knocking_address"));
+        assert!(is_sent_away(&oldest).await);
+        assert_eq!(knocking.steps.len(), KNOCKING_OF_ONE.site as usize);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub struct StreamLimits {
     /// port it shares).
     pub of_address: usize,
     /// Of these, without an allocation: that office comes back at once, and some round trips later each
-    /// has one.
+    /// has one. One more takes the place of the oldest of them.
     pub half_open_of_address: usize,
     /// Connections of one /48 of IPv6, which is what the address is to IPv4 for whoever has many.
     pub of_site: usize,

@@ -17,7 +17,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// Tokens of listeners count up from here; those of UDP sockets stand before.
@@ -243,7 +243,7 @@ impl Streams {
     ) {
         let may =
             self.crowd.admits(remote.ip(), &self.limits) && self.accepts.take(remote.ip(), now);
-        let made = if may && self.has_room() {
+        let made = if may && self.has_room(remote.ip()) {
             self.connection(socket, (transport, port, remote), registry, now)
         } else {
             None
@@ -259,9 +259,12 @@ impl Streams {
         self.look_by(slot, now + self.limits.handshake.min(self.limits.idle));
     }
 
-    /// Makes room for one more, if it must and can: nobody who waits for an allocation is worth more than
-    /// the next who does.
-    fn has_room(&mut self) -> bool {
+    /// Makes room for one more of this address, if it must and can: nobody who waits for an allocation is
+    /// worth more than the next who does, and where one network has too many of these its own oldest goes.
+    fn has_room(&mut self, ip: IpAddr) -> bool {
+        if let Some(oldest) = self.crowd.displaced_by(ip, &self.limits) {
+            self.close(oldest, Fault::Displaced);
+        }
         let full = |streams: &Self| {
             streams.counters.open >= streams.limits.connections as u64
                 || streams.crowd.half_open() >= streams.limits.half_open

@@ -270,21 +270,37 @@ async fn whoever_says_nothing_is_closed_in_time_before_and_in_tls() {
 
 #[tokio::test]
 async fn one_network_has_only_so_many_half_open() {
-    let world = World::new(&[], false).await;
+    // Whoever is not named as a proxy, where others are, is a client.
+    let world = World::new(&["192.0.2.0/24"], false).await;
+    let first = world.connect(b"\x16").await;
     let mut silent = Vec::new();
     for _ in 0..MOST_OF_ONE.network {
         silent.push(world.connect(b"\x16").await);
     }
-    assert_eq!(rest(world.connect(b"\x16").await).await, "");
+    assert_eq!(rest(first).await, "", "the oldest goes");
     assert_eq!(world.outcomes(), ["limited"]);
     let limits = labels(&world.metrics, "foci_limits_reached_total", "limit");
     assert_eq!(limits, ["half_open_of_one"]);
-    // Whoever has gone makes room for another.
+    // Whoever says what he wants is served all the same.
+    let answer = rest(world.connect(WHO).await).await;
+    assert!(answer.starts_with("HTTP/1.1 308"), "{answer}");
     drop(silent);
-    let mut answer = String::new();
-    while !answer.starts_with("HTTP/1.1 308") {
-        answer = rest(world.connect(WHO).await).await;
+    world.stopping.begin();
+    world.places.emptied().await;
+}
+
+#[tokio::test]
+async fn behind_what_may_be_a_proxy_nobody_goes_for_another() {
+    let world = World::new(&[], false).await;
+    let mut silent = Vec::new();
+    for _ in 0..=MOST_OF_ONE.network {
+        silent.push(world.connect(b"\x16").await);
     }
+    let answer = rest(world.connect(WHO).await).await;
+    assert!(answer.starts_with("HTTP/1.1 308"), "{answer}");
+    let limits = labels(&world.metrics, "foci_limits_reached_total", "limit");
+    assert_eq!(limits, Vec::<String>::new());
+    drop(silent);
     world.stopping.begin();
     world.places.emptied().await;
 }

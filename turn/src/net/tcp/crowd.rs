@@ -11,10 +11,13 @@ use std::time::Instant;
 /// Whom an address counts for, a network or a site: its first address, and the length of its prefix.
 type Block = (IpAddr, u8);
 
-#[derive(Debug, Clone, Copy, Default)]
+/// Connections without an allocation, and since when they have none; the oldest first.
+type HalfOpen = BTreeSet<(Instant, u32)>;
+
+#[derive(Debug, Default)]
 struct Count {
     all: usize,
-    half_open: usize,
+    half_open: HalfOpen,
 }
 
 /// The counts.
@@ -22,20 +25,28 @@ struct Count {
 pub(super) struct Crowd {
     /// As many as there are connections, or twice that.
     counts: HashMap<Block, Count>,
-    /// Connections without an allocation, and since when they have none.
-    half_open: BTreeSet<(Instant, u32)>,
+    /// Those of all.
+    half_open: HalfOpen,
 }
 
 impl Crowd {
     /// Whether one more of this address is within what its network and its site may have.
     pub(super) fn admits(&self, ip: IpAddr, limits: &StreamLimits) -> bool {
-        let most = [
-            (limits.of_address, limits.half_open_of_address),
-            (limits.of_site, limits.half_open_of_site),
-        ];
-        blocks(ip).zip(most).all(|(block, (all, half_open))| {
-            let count = self.counts.get(&block).copied().unwrap_or_default();
-            count.all < all && count.half_open < half_open
+        let most = [limits.of_address, limits.of_site];
+        blocks(ip).zip(most).all(|(block, most)| {
+            let count = self.counts.get(&block);
+            count.is_none_or(|count| count.all < most)
+        })
+    }
+
+    /// The one that has to go before another of this address comes: if its network, or its site, has as many
+    /// without an allocation as it may, the one that is so for the longest.
+    pub(super) fn displaced_by(&self, ip: IpAddr, limits: &StreamLimits) -> Option<u32> {
+        let most = [limits.half_open_of_address, limits.half_open_of_site];
+        blocks(ip).zip(most).find_map(|(block, most)| {
+            let half_open = &self.counts.get(&block)?.half_open;
+            let oldest = half_open.first().filter(|_| half_open.len() >= most);
+            oldest.map(|(_, slot)| *slot)
         })
     }
 
@@ -58,13 +69,13 @@ impl Crowd {
             return;
         }
         for block in blocks(ip) {
-            if let Some(count) = self.counts.get_mut(&block) {
-                let now = if is {
-                    count.half_open + 1
-                } else {
-                    count.half_open.saturating_sub(1)
-                };
-                count.half_open = now;
+            let Some(count) = self.counts.get_mut(&block) else {
+                continue;
+            };
+            if is {
+                count.half_open.insert((since, slot));
+            } else {
+                count.half_open.remove(&(since, slot));
             }
         }
     }
@@ -132,13 +143,17 @@ mod tests {
         let (mut crowd, now) = (Crowd::default(), Instant::now());
         let one = ip("192.0.2.1");
         crowd.enter(one, 1, now);
+        assert_eq!(crowd.displaced_by(one, &limits()), None);
         crowd.enter(one, 2, now);
-        assert!(!crowd.admits(one, &limits()) && crowd.admits(ip("192.0.2.2"), &limits()));
+        assert_eq!(crowd.displaced_by(one, &limits()), Some(1));
+        assert_eq!(crowd.displaced_by(ip("192.0.2.2"), &limits()), None);
         crowd.set_half_open(one, 1, now, false);
+        assert_eq!(crowd.displaced_by(one, &limits()), None);
         assert!(crowd.admits(one, &limits()));
         crowd.enter(one, 3, now);
         crowd.set_half_open(one, 3, now, false);
         assert!(!crowd.admits(one, &limits()), "three in all");
+        assert!(crowd.admits(ip("192.0.2.2"), &limits()));
         for slot in [1, 2, 3] {
             crowd.leave(one, slot, now);
         }
@@ -148,12 +163,17 @@ mod tests {
     #[test]
     fn a_site_of_ipv6_has_no_more_for_having_many_networks() {
         let (mut crowd, now) = (Crowd::default(), Instant::now());
+        let network = |n: u16| IpAddr::from([0x2600, 1, 2, n, 0, 0, 0, 1]);
         for n in 0..4_u16 {
-            let network = IpAddr::from([0x2600, 1, 2, n, 0, 0, 0, 1]);
-            assert!(crowd.admits(network, &limits()), "{n}");
-            crowd.enter(network, n.into(), now);
+            assert_eq!(crowd.displaced_by(network(n), &limits()), None, "{n}");
+            crowd.enter(network(n), n.into(), now);
         }
-        assert!(!crowd.admits(ip("2600:1:2:99::1"), &limits()));
+        assert_eq!(crowd.displaced_by(network(99), &limits()), Some(0));
+        assert_eq!(crowd.displaced_by(ip("2600:1:3::1"), &limits()), None);
+        for n in 4..6_u16 {
+            crowd.enter(network(n), n.into(), now);
+        }
+        assert!(!crowd.admits(network(99), &limits()), "six in all");
         assert!(crowd.admits(ip("2600:1:3::1"), &limits()));
     }
 
