@@ -28,6 +28,7 @@ pub(super) struct Mistakes(Arc<Told>);
 struct Told {
     header: Seldom,
     header_from_outside: Seldom,
+    second_header: Seldom,
     tls: Seldom,
     proxy: Seldom,
 }
@@ -65,6 +66,19 @@ impl Mistakes {
                 key = KEY,
                 fix,
                 "PROXY header of an address that is not trusted: the connection is closed"
+            );
+        }
+    }
+
+    /// Behind the PROXY header of this proxy, which is trusted, another one follows: it passes on the one that
+    /// it got. A client may write one as well, and is believed as little.
+    pub(super) fn second_header_of(&self, proxy: IpAddr) {
+        if self.0.second_header.is_due(Instant::now()) {
+            warn!(
+                proxy = %proxy.to_canonical(),
+                fix = "if it has another proxy in front, let it read the header it gets (nginx: listen … \
+                       proxy_protocol) or add none of its own; else nothing: clients may send this",
+                "PROXY header behind that of a trusted proxy: the connection is closed"
             );
         }
     }

@@ -46,6 +46,8 @@ pub(super) struct TlsPort {
 struct Opening {
     stream: TcpStream,
     ends: Ends,
+    /// The trusted proxy by which it came, whose header has been read.
+    by: Option<IpAddr>,
     place: Place,
 }
 
@@ -162,6 +164,7 @@ impl Steps {
                 Opening {
                     stream,
                     ends,
+                    by: None,
                     place,
                 },
                 tls,
@@ -177,6 +180,7 @@ impl Steps {
                     return Some(Opening {
                         stream,
                         ends,
+                        by: Some(peer.ip()),
                         place,
                     });
                 }
@@ -230,6 +234,7 @@ impl TlsPort {
         let Opening {
             stream,
             ends,
+            by,
             place,
         } = opening;
         // Neither hands that are shaken nor messages of signalling wait for more to send.
@@ -240,7 +245,10 @@ impl TlsPort {
             }
             Ok(Err(outcome)) => {
                 if outcome == Outcome::BadProxyHeader {
-                    self.port.mistakes.header_of(ends.remote.ip());
+                    match by {
+                        Some(proxy) => self.port.mistakes.second_header_of(proxy),
+                        None => self.port.mistakes.header_of(ends.remote.ip()),
+                    }
                 }
                 self.count(outcome);
             }

@@ -190,6 +190,19 @@ async fn the_client_that_a_trusted_proxy_names_counts_in_tls_too() {
 }
 
 #[tokio::test]
+async fn of_two_headers_the_proxy_that_passes_one_on_is_told_of() {
+    let (log, _guard) = crate::telemetry::tests::captured();
+    let world = World::new(&["127.0.0.1/32"], false).await;
+    let both = b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\nPROXY TCP4 192.0.2.2 198.51.100.1 4 443\r\n";
+    assert_eq!(rest(world.connect(both).await).await, "");
+    assert_eq!(world.outcomes(), ["bad_proxy_header"]);
+    let text = log.text();
+    assert!(text.contains("behind that of a trusted proxy"), "{text}");
+    assert!(text.contains("proxy=127.0.0.1"), "{text}");
+    assert!(!text.contains("not trusted"), "{text}");
+}
+
+#[tokio::test]
 async fn turn_and_media_are_handed_over_whole() {
     let mut world = World::new(&[], false).await;
     let _far = world.connect(&BINDING).await;
