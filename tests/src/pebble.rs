@@ -42,13 +42,29 @@ impl Pebble {
     /// # Panics
     /// When it does not in time.
     pub async fn start(ways: Ways) -> Self {
+        Self::launch(ways, serde_json::json!({})).await
+    }
+
+    /// The same, for customers alone: those who have this key, in base64, of this name.
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    pub async fn start_bound(ways: Ways, (kid, key): (&str, &str)) -> Self {
+        let bound = serde_json::json!({
+            "externalAccountBindingRequired": true,
+            "externalAccountMACKeys": { kid: key },
+        });
+        Self::launch(ways, bound).await
+    }
+
+    async fn launch(ways: Ways, more: serde_json::Value) -> Self {
         script::set_up("pebble").await;
         let certified = Certified::default();
         certified.renew();
         let port = free_tcp_port();
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (management, names) = (local(free_tcp_port()), local(free_tcp_port()));
-        let config = serde_json::json!({ "pebble": {
+        let mut config = serde_json::json!({ "pebble": {
             "listenAddress": local(port).to_string(),
             "managementListenAddress": management.to_string(),
             "certificate": certified.file("cert.pem"),
@@ -61,6 +77,9 @@ impl Pebble {
                 "validityPeriod": ways.good.as_secs(),
             } },
         } });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            config["pebble"][key] = value.clone();
+        }
         let file = certified.file("pebble.json");
         fs::write(&file, config.to_string()).expect("the temporary folder takes a file");
         let log = certified.file(&format!("pebble-{port}.log"));

@@ -15,8 +15,8 @@ use crate::metrics::Metrics;
 use client::{Client, UntrustedError};
 use folder::{Folder, Unkept};
 use instant_acme::{
-    Account, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, Order,
-    OrderStatus, RetryPolicy,
+    Account, AuthorizationStatus, ChallengeType, ExternalAccountKey, Identifier, NewAccount,
+    NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,8 @@ const STEP_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 /// What the authority says of an account that it does not know any more. (RFC 8555 §6.7)
 const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
+/// That it makes none for who is unknown to it. (RFC 8555 §7.3.4)
+const UNBOUND: &str = "urn:ietf:params:acme:error:externalAccountRequired";
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,11 @@ enum AcmeError {
     Folder(#[from] Unkept),
     #[error(transparent)]
     Unmade(#[from] Unmade),
+    #[error(
+        "the authority makes accounts for those it knows only: write what it gives out for ACME into \
+         tls.acme.eab_kid and tls.acme.eab_hmac_key"
+    )]
+    Unbound,
     #[error("the authority offers no such challenge for {0}: choose another in tls.acme.challenge")]
     NotOffered(String),
     #[error("the authority does not find that the hosts are ours: {0}")]
@@ -145,7 +152,11 @@ impl Orders {
             only_return_existing: false,
         };
         let directory = self.acme.directory_url.clone();
-        let (account, credentials) = builder.create(&new, directory, None).await?;
+        let external = self.acme.external_account.as_ref();
+        let external =
+            external.map(|one| ExternalAccountKey::new(one.kid.clone(), one.key.bytes()));
+        let created = builder.create(&new, directory, external.as_ref()).await;
+        let (account, credentials) = created.map_err(unbound)?;
         folder.keep_account(&credentials).await?;
         Ok(account)
     }
@@ -205,6 +216,16 @@ impl Orders {
 fn not_ours(error: instant_acme::Error) -> AcmeError {
     match error {
         instant_acme::Error::Api(problem) => AcmeError::NotOurs(problem.to_string()),
+        other => other.into(),
+    }
+}
+
+/// What an authority that makes no account may want.
+fn unbound(error: instant_acme::Error) -> AcmeError {
+    match error {
+        instant_acme::Error::Api(problem) if problem.r#type.as_deref() == Some(UNBOUND) => {
+            AcmeError::Unbound
+        }
         other => other.into(),
     }
 }

@@ -183,6 +183,24 @@ async fn what_an_authority_has_against_us_is_told() {
 }
 
 #[tokio::test]
+async fn an_authority_that_knows_its_customers_makes_an_account_for_their_key_alone() {
+    const KID: &str = "kid-1";
+    const KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+    let (tls, http) = (free_tcp_port(), free_tcp_port());
+    let good = GOOD;
+    let pebble = Pebble::start_bound(Ways { tls, http, good }, (KID, KEY)).await;
+    let config = |more: &str| format!("tls:\n  port: {tls}\n{}", pebble.config(more));
+    let server = Server::start_with(&config("")).await;
+    server.logs("tls.acme.eab_kid").await;
+    drop(server);
+    let key = format!("    eab_kid: {KID}\n    eab_hmac_key: {KEY}\n");
+    let server = Server::start_with(&config(&key)).await;
+    issued(&server, 1.0).await;
+    connected(&pebble, local(tls)).await;
+    assert!(!server.log().contains(KEY));
+}
+
+#[tokio::test]
 async fn an_authority_that_is_away_keeps_nobody_from_starting() {
     let (tls, away) = (free_tcp_port(), free_tcp_port());
     let folder = std::env::temp_dir().join(format!("foci-away-{}", std::process::id()));

@@ -144,6 +144,7 @@ mod tests {
             directory_url: "https://authority.example/dir".to_owned(),
             challenge: Challenge::Http01,
             ca_file: None,
+            external_account: None,
         })
     }
 

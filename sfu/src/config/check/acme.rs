@@ -4,6 +4,10 @@ use super::pair::Pair;
 use super::url::{is_host, is_url};
 use crate::config::complaint::{Complaints, quoted};
 use crate::config::raw::Values;
+use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -11,6 +15,8 @@ const DOMAINS: &str = "tls.acme.domains";
 const STORAGE: &str = "tls.acme.storage";
 const DIRECTORY: &str = "tls.acme.directory_url";
 pub(super) const CHALLENGE: &str = "tls.acme.challenge";
+const EAB_KID: &str = "tls.acme.eab_kid";
+const EAB_KEY: &str = "tls.acme.eab_hmac_key";
 
 /// Hosts of one certificate, as Let's Encrypt has it.
 const MOST_DOMAINS: usize = 100;
@@ -33,6 +39,44 @@ pub struct Acme {
     pub challenge: Challenge,
     /// Whom to trust for the authority, besides those of the system.
     pub ca_file: Option<PathBuf>,
+    /// Whose customer we are there, if it wants to know.
+    pub external_account: Option<ExternalAccount>,
+}
+
+/// What an authority gives out to those who have an account with it already. (RFC 8555 §7.3.4)
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExternalAccount {
+    /// The name of the key.
+    pub kid: String,
+    /// The key.
+    pub key: MacKey,
+}
+
+/// A secret key; formatting it shows nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MacKey(Vec<u8>);
+
+impl MacKey {
+    /// From base64, of either alphabet, which is how authorities write it.
+    fn read(text: &str) -> Option<Self> {
+        let lenient =
+            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+        let text = text.trim().replace('+', "-").replace('/', "_");
+        let bytes = GeneralPurpose::new(&URL_SAFE, lenient).decode(text).ok()?;
+        (!bytes.is_empty()).then_some(Self(bytes))
+    }
+
+    /// The key itself, to sign with; never to print.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for MacKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// How it is shown that a host is ours.
@@ -42,6 +86,17 @@ pub enum Challenge {
     TlsAlpn01,
     /// By a page on the main port. (RFC 8555 §8.3)
     Http01,
+}
+
+impl Challenge {
+    /// What it is called. (RFC 8555 §9.7.8)
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TlsAlpn01 => "tls-alpn-01",
+            Self::Http01 => "http-01",
+        }
+    }
 }
 
 impl Acme {
@@ -68,6 +123,7 @@ impl Acme {
             directory_url,
             challenge: challenge(values, complaints),
             ca_file: filled("tls.acme.ca_file").map(PathBuf::from),
+            external_account: external_account(values, complaints),
         })
     }
 
@@ -82,6 +138,29 @@ impl Acme {
             awaited: true,
         }
     }
+}
+
+/// Both keys or neither.
+fn external_account(values: &Values, complaints: &mut Complaints) -> Option<ExternalAccount> {
+    let (kid, key) = (values.text(EAB_KID), values.text(EAB_KEY));
+    let missing = match (kid.is_empty(), key.is_empty()) {
+        (true, true) => return None,
+        (false, false) => None,
+        (true, false) => Some((EAB_KID, EAB_KEY)),
+        (false, true) => Some((EAB_KEY, EAB_KID)),
+    };
+    if let Some((missing, other)) = missing {
+        let cause = format!("missing beside {other}");
+        let fix = "write both, as the authority gives them out, or neither";
+        complaints.error(missing, values.place(other), cause, fix);
+        return None;
+    }
+    let Some(key) = MacKey::read(&key) else {
+        let fix = "write the key as the authority shows it";
+        complaints.error(EAB_KEY, values.place(EAB_KEY), "no base64", fix);
+        return None;
+    };
+    Some(ExternalAccount { kid, key })
 }
 
 fn challenge(values: &Values, complaints: &mut Complaints) -> Challenge {
@@ -145,6 +224,40 @@ mod tests {
         assert_eq!(acme.challenge, Challenge::TlsAlpn01);
         let pair = acme.pair();
         assert!(pair.awaited && pair.cert_file == pair.key_file);
+    }
+
+    #[test]
+    fn a_customer_s_key_is_read_and_never_shown() {
+        let with = |more: &str| {
+            read(&format!(
+                "tls: {{acme: {{domains: [a.example], storage: /a, {more}}}}}"
+            ))
+        };
+        for text in ["-_8aaGVsbG8", "+/8aaGVsbG8=", "-_8aaGVsbG8="] {
+            let (acme, complaints) = with(&format!("eab_kid: kid-1, eab_hmac_key: '{text}'"));
+            assert_eq!(complaints, Vec::<String>::new());
+            let account = acme.expect("a section").external_account;
+            let account = account.expect("an account");
+            assert_eq!(account.kid, "kid-1");
+            assert_eq!(account.key.bytes(), b"\xfb\xff\x1ahello");
+            let shown = format!("{account:?}");
+            assert!(shown.contains("***") && !shown.contains("251"), "{shown}");
+        }
+        for wrong in [
+            "eab_kid: kid-1",
+            "eab_hmac_key: hunter2",
+            "eab_kid: kid-1, eab_hmac_key: '?hunter2'",
+        ] {
+            let (acme, complaints) = with(wrong);
+            assert_eq!(acme.expect("a section").external_account, None);
+            assert_eq!(complaints.len(), 1, "{wrong}: {complaints:?}");
+            assert!(!complaints[0].contains("hunter2"), "{complaints:?}");
+        }
+        let (mut values, mut complaints) = (Values::default(), Complaints::default());
+        let text = "tls: {acme: {eab_kid: kid-1, eab_hmac_key: hunter2}}";
+        values.read_yaml(text, "f", true, &mut complaints);
+        let dumped = crate::config::docs::effective(&values);
+        assert!(dumped.contains("kid-1") && !dumped.contains("hunter2"));
     }
 
     #[test]

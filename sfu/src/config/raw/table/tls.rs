@@ -1,7 +1,7 @@
 //! Keys below `tls`: the one port for everything that TLS carries. All are Foci's own.
 
 use crate::config::raw::key::Key;
-use crate::config::raw::key::Kind::{Bool, Records, Text, Texts, Uint};
+use crate::config::raw::key::Kind::{Bool, Records, Secret, Text, Texts, Uint};
 
 /// A port that may be 0 for none.
 const PORT: crate::config::raw::key::Kind = Uint(65_535);
@@ -91,6 +91,18 @@ pub(super) const KEYS: &[Key] = &[
         Text,
         "tls-alpn-01",
         "How it is shown that the hosts are ours: `tls-alpn-01` (port 443 of each leads to `tls.port`) or `http-01` (port 80 leads to `port`).",
+    ),
+    Key::built(
+        "tls.acme.eab_kid",
+        Text,
+        "",
+        "Name of the key that an authority gives out to its customers (external account binding), where it wants one: ZeroSSL, say.",
+    ),
+    Key::built(
+        "tls.acme.eab_hmac_key",
+        Secret,
+        "",
+        "That key, in base64 as the authority shows it.",
     ),
     Key::built(
         "tls.acme.ca_file",
