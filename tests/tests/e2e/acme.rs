@@ -201,6 +201,26 @@ async fn an_authority_that_knows_its_customers_makes_an_account_for_their_key_al
 }
 
 #[tokio::test]
+async fn a_certificate_of_another_authority_gives_way_at_once() {
+    let (tls, http) = (free_tcp_port(), free_tcp_port());
+    let good = GOOD;
+    let staging = Pebble::start(Ways { tls, http, good }).await;
+    let with = |pebble: &Pebble| format!("tls:\n  port: {tls}\n{}", pebble.config(""));
+    let server = Server::start_with(&with(&staging)).await;
+    issued(&server, 1.0).await;
+    drop(server);
+    let pebble = Pebble::start(Ways { tls, http, good }).await;
+    fs::create_dir(pebble.storage()).expect("a new folder");
+    for file in ["account.json", "certificate.pem"] {
+        let to = pebble.storage().join(file);
+        fs::copy(staging.storage().join(file), to).expect("copied");
+    }
+    let server = Server::start_with(&with(&pebble)).await;
+    issued(&server, 1.0).await;
+    connected(&pebble, local(tls)).await;
+}
+
+#[tokio::test]
 async fn an_authority_that_is_away_keeps_nobody_from_starting() {
     let (tls, away) = (free_tcp_port(), free_tcp_port());
     let folder = std::env::temp_dir().join(format!("foci-away-{}", std::process::id()));

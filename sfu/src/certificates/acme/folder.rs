@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use tokio::task::spawn_blocking;
 
 const ACCOUNT: &str = "account.json";
+/// Begins the line of a certificate's file that says whose it is. It stands before the PEM, where a text may. (RFC
+/// 7468 §2)
+const AUTHORITY: &str = "authority: ";
 
 /// Something cannot be kept.
 #[derive(Debug, thiserror::Error)]
@@ -37,16 +40,24 @@ impl Folder {
         }
     }
 
-    /// The certificate, if there is one.
+    /// The certificate, if there is one of the authority that is asked now. One that does not say whose it
+    /// is counts as that.
     pub(super) async fn certificate(&self) -> Option<Certificate> {
         let path = self.certificate.clone();
         let text = spawn_blocking(move || fs::read(path)).await.ok()?.ok()?;
+        let first = text.split(|byte| *byte == b'\n').next()?;
+        let authority = first.strip_prefix(AUTHORITY.as_bytes());
+        if authority.is_some_and(|authority| authority != self.directory_url.as_bytes()) {
+            return None;
+        }
         Certificate::read(&text, &text).ok()
     }
 
     /// Keeps a new one.
     pub(super) async fn keep_certificate(&self, key: &str, chain: &str) -> Result<(), Unkept> {
-        let text = format!("{}\n{}\n", key.trim_end(), chain.trim_end());
+        let directory = &self.directory_url;
+        let (key, chain) = (key.trim_end(), chain.trim_end());
+        let text = format!("{AUTHORITY}{directory}\n{key}\n{chain}\n");
         self.keep(self.certificate.clone(), text).await
     }
 
@@ -148,6 +159,13 @@ mod tests {
         })
     }
 
+    /// The same where another authority is asked.
+    fn of_another(path: &Path) -> Folder {
+        let mut other = folder(path);
+        other.directory_url = "https://another.example/dir".to_owned();
+        other
+    }
+
     #[tokio::test]
     async fn a_certificate_is_kept_for_its_owner_alone_and_found_again() {
         let files = Files::default();
@@ -164,6 +182,21 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
         assert_eq!(mode(&folder.certificate), 0o600);
         assert_eq!(mode(&path), 0o700);
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_that_of_one_authority_or_of_any_if_it_does_not_say() {
+        let files = Files::default();
+        let path = files.path("acme");
+        let folder = folder(&path);
+        let (chain, key) = made(&["a.example"], 0..9);
+        let kept = folder.keep_certificate(&key, &chain).await;
+        kept.expect("kept");
+        assert!(folder.certificate().await.is_some());
+        assert!(of_another(&path).certificate().await.is_none());
+        fs::write(&folder.certificate, format!("{key}{chain}")).expect("written");
+        assert!(folder.certificate().await.is_some());
+        assert!(of_another(&path).certificate().await.is_some());
     }
 
     #[tokio::test]
