@@ -4,8 +4,8 @@
 //! those that are watched; it shows nothing itself and nobody waits for it. (RFC 8555)
 
 mod client;
-mod folder;
 mod schedule;
+mod folder;
 
 use super::challenge::{Answers, Unmade};
 use super::pair::Certificate;
@@ -18,15 +18,18 @@ use instant_acme::{
     Account, AuthorizationStatus, ChallengeType, ExternalAccountKey, Identifier, NewAccount,
     NewOrder, Order, OrderStatus, RetryPolicy,
 };
+use schedule::Failures;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 /// An order from its first request to the certificate.
-const ORDER_WITHIN: Duration = Duration::from_secs(180);
+const ORDER_WITHIN: Duration = Duration::from_secs(420);
 /// How long the authority is asked whether it is done with a step.
 const STEP_WITHIN: Duration = Duration::from_secs(60);
+/// The same of the last one: what is issued after that is lost, and was one of the few there are.
+const ISSUED_WITHIN: Duration = Duration::from_secs(240);
 /// Between two looks at what is in the folder: somebody may have taken it away.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 /// What the authority says of an account that it does not know any more. (RFC 8555 §6.7)
@@ -78,36 +81,62 @@ impl Orders {
     /// Sees that there is a certificate, as long as anybody shows one.
     pub(super) async fn run(self) {
         let folder = Folder::new(&self.acme);
-        let mut failures = 0;
+        let mut failures = folder.failures().await;
+        self.tell_of(failures, &folder);
         while !self.answers.is_closed() {
-            let wait = self.due_in(&folder).await;
+            let left = failures.map_or(Duration::ZERO, |failures| failures.left(unix_s()));
+            let wait = self.due_in(&folder).await.max(left);
             if !wait.is_zero() {
                 sleep(wait.min(LOOK_EVERY)).await;
                 continue;
             }
-            let obtained = timeout(ORDER_WITHIN, self.obtain(&folder)).await;
+            let mut issued = false;
+            let obtained = timeout(ORDER_WITHIN, self.obtain(&folder, &mut issued)).await;
             let obtained = obtained.unwrap_or(Err(AcmeError::Unfinished("in time")));
             self.answers.send_replace(Arc::default());
-            let Err(error) = obtained else {
-                failures = 0;
+            failures = match obtained {
+                Ok(()) => None,
+                Err(error) => {
+                    let failures = Failures::one_more(failures, issued, unix_s());
+                    self.metrics.acme_order("failed");
+                    self.complain(&error, failures);
+                    Some(failures)
+                }
+            };
+            if let Err(error) = folder.keep_failures(failures).await {
+                tracing::warn!(%error, "a restart will not know when ACME failed");
+            }
+            if failures.is_none() {
                 self.metrics.acme_order("issued");
                 tracing::info!(domains = ?self.acme.domains, "certificate issued");
                 // One look that waits does for this one too.
                 let _ = self.told.try_send(());
-                continue;
-            };
-            failures += 1;
-            self.metrics.acme_order("failed");
-            let again = schedule::again(failures);
-            tracing::error!(
-                domains = ?self.acme.domains,
-                directory = self.acme.directory_url,
-                cause = %error,
-                ?again,
-                "no certificate by ACME; it is tried again"
-            );
-            sleep(again).await;
+            }
         }
+    }
+
+    /// What failed before the start is not tried again with each start.
+    fn tell_of(&self, failures: Option<Failures>, folder: &Folder) {
+        let left = failures.map_or(Duration::ZERO, |failures| failures.left(unix_s()));
+        if !left.is_zero() {
+            tracing::warn!(
+                domains = ?self.acme.domains,
+                again = ?left,
+                fix = "to try at once, remove the file and start anew",
+                file = %folder.failures_file().display(),
+                "ACME has failed before the start; it is tried again later"
+            );
+        }
+    }
+
+    fn complain(&self, error: &AcmeError, failures: Failures) {
+        tracing::error!(
+            domains = ?self.acme.domains,
+            directory = self.acme.directory_url,
+            cause = %error,
+            again = ?failures.again(),
+            "no certificate by ACME; it is tried again"
+        );
     }
 
     /// How long until a certificate is to be ordered.
@@ -119,9 +148,12 @@ impl Orders {
         schedule::due_in(good, unix_s())
     }
 
-    async fn obtain(&self, folder: &Folder) -> Result<(), AcmeError> {
+    /// Sets `issued` from when on there may be a certificate, whether it is kept or not.
+    async fn obtain(&self, folder: &Folder, issued: &mut bool) -> Result<(), AcmeError> {
+        // One that cannot be kept would be ordered again and again, and there are so many a week.
+        folder.prove().await?;
         let account = self.account(folder).await?;
-        let ordered = self.order(&account).await;
+        let ordered = self.order(&account, issued).await;
         if let Err(AcmeError::Authority(instant_acme::Error::Api(problem))) = &ordered
             && problem.r#type.as_deref() == Some(NO_ACCOUNT)
         {
@@ -129,7 +161,7 @@ impl Orders {
         }
         let (chain, key) = ordered?;
         folder.keep_certificate(&key, &chain).await?;
-        // The next would be no better, and there are so many a week.
+        // The next would be no better.
         match self.due_in(folder).await {
             Duration::ZERO => Err(AcmeError::Useless),
             _ => Ok(()),
@@ -162,7 +194,11 @@ impl Orders {
     }
 
     /// The chain and its key.
-    async fn order(&self, account: &Account) -> Result<(String, String), AcmeError> {
+    async fn order(
+        &self,
+        account: &Account,
+        issued: &mut bool,
+    ) -> Result<(String, String), AcmeError> {
         let domains = self.acme.domains.iter();
         let hosts: Vec<Identifier> = domains.cloned().map(Identifier::Dns).collect();
         let mut order = account.new_order(&NewOrder::new(&hosts)).await?;
@@ -175,8 +211,12 @@ impl Orders {
             OrderStatus::Processing => return Err(AcmeError::Unfinished("processing")),
         }
         let key = order.finalize().await?;
-        let chain = order.poll_certificate(&patience).await?;
-        Ok((chain, key))
+        *issued = true;
+        let patience = RetryPolicy::new().timeout(ISSUED_WITHIN);
+        let chain = order.poll_certificate(&patience).await;
+        // Then it was refused.
+        *issued = order.state().status != OrderStatus::Invalid;
+        Ok((chain?, key))
     }
 
     /// Answers for every host that the authority does not know to be ours already.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 use tests::certified::{HOST, Secured, ask, connect, shown};
 use tests::client::PATIENCE;
@@ -159,18 +160,7 @@ async fn what_an_authority_has_against_us_is_told() {
     // Nothing listens at port 80 of the host.
     let acme = pebble.config("    challenge: http-01\n");
     let server = Server::start_with(&format!("tls:\n  port: {tls}\n{acme}")).await;
-    let mut tick = interval(Duration::from_millis(50));
-    let told = async {
-        loop {
-            tick.tick().await;
-            let log = server.log();
-            let mut lines = log.lines();
-            if let Some(line) = lines.find(|line| line.contains("no certificate by ACME")) {
-                return line.to_owned();
-            }
-        }
-    };
-    let told = timeout(PATIENCE, told).await.expect("it is told");
+    let told = complained(&server).await;
     for part in [
         "does not find that the hosts are ours: ",
         "connection refused",
@@ -220,17 +210,73 @@ async fn a_certificate_of_another_authority_gives_way_at_once() {
     connected(&pebble, local(tls)).await;
 }
 
+/// Until it is told that there is no certificate, and why.
+async fn complained(server: &Server) -> String {
+    let mut tick = interval(Duration::from_millis(50));
+    let told = async {
+        loop {
+            tick.tick().await;
+            let log = server.log();
+            let mut lines = log.lines();
+            if let Some(line) = lines.find(|line| line.contains("no certificate by ACME")) {
+                return line.to_owned();
+            }
+        }
+    };
+    timeout(PATIENCE, told).await.expect("it is told")
+}
+
 #[tokio::test]
-async fn an_authority_that_is_away_keeps_nobody_from_starting() {
+async fn a_certificate_that_is_issued_and_lost_is_not_ordered_again_soon() {
+    let (tls, http) = (free_tcp_port(), free_tcp_port());
+    let good = GOOD;
+    let pebble = Pebble::start(Ways { tls, http, good }).await;
+    // Nothing takes the place of a folder, though all else may be written beside it.
+    fs::create_dir_all(pebble.storage().join("certificate.pem/full")).expect("a folder");
+    let config = format!("tls:\n  port: {tls}\n{}", pebble.config(""));
+    let server = Server::start_with(&config).await;
+    let told = complained(&server).await;
+    for part in ["tls.acme.storage: ", "certificate.pem", "again=129600s"] {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_asked_for_what_cannot_be_kept() {
     let (tls, away) = (free_tcp_port(), free_tcp_port());
-    let folder = std::env::temp_dir().join(format!("foci-away-{}", std::process::id()));
-    let config = format!(
+    // There nobody may make a folder, and none is there.
+    let server = Server::start_with(&ordering(tls, away, Path::new("/proc/foci"))).await;
+    let told = complained(&server).await;
+    // And not that the authority is away.
+    assert!(told.contains("tls.acme.storage: "), "{told}");
+    assert!(told.contains("again=120s"), "{told}");
+}
+
+/// Configuration of who orders at a port where nobody is.
+fn ordering(tls: u16, away: u16, storage: &Path) -> String {
+    format!(
         "tls:\n  port: {tls}\n  acme:\n    domains: [{HOST}]\n    storage: {}\n    directory_url: \
          https://localhost:{away}/dir\n",
-        folder.display()
-    );
+        storage.display()
+    )
+}
+
+#[tokio::test]
+async fn an_authority_that_is_away_keeps_nobody_from_starting_and_no_start_asks_it_anew() {
+    let (tls, away) = (free_tcp_port(), free_tcp_port());
+    let folder = std::env::temp_dir().join(format!("foci-away-{}", std::process::id()));
+    let config = ordering(tls, away, &folder);
     let server = Server::start_with(&config).await;
-    server.logs("no certificate by ACME").await;
+    complained(&server).await;
     assert_eq!(server.get("/", "").await.body, "OK");
-    assert!(!folder.exists());
+    drop(server);
+    let server = Server::start_with(&config).await;
+    server.logs("ACME has failed before the start").await;
+    assert_eq!(server.get("/", "").await.body, "OK");
+    let log = server.log();
+    assert!(!log.contains("no certificate by ACME"), "{log}");
+    let kept = fs::read_dir(&folder).expect("a folder").flatten();
+    let kept: Vec<_> = kept.map(|file| file.file_name()).collect();
+    assert_eq!(kept, ["failures.json"]);
+    fs::remove_dir_all(folder).expect("it is there");
 }

@@ -1,10 +1,12 @@
-//! What is kept of an authority: the account, and the certificate with its key.
+//! What is kept of an authority: the account, the certificate with its key, and what has failed.
 //!
 //! Owns the folder. Whatever is written is for this user only, and is there whole or not at all.
 
 use super::super::pair::Certificate;
+use super::schedule::Failures;
 use crate::config::check::acme::Acme;
 use instant_acme::AccountCredentials;
+use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -12,6 +14,10 @@ use std::path::{Path, PathBuf};
 use tokio::task::spawn_blocking;
 
 const ACCOUNT: &str = "account.json";
+const FAILURES: &str = "failures.json";
+const PROBE: &str = "probe";
+/// More than a certificate with its key and its issuers takes.
+const PROBE_BYTES: usize = 32 * 1024;
 /// Begins the line of a certificate's file that says whose it is. It stands before the PEM, where a text may. (RFC
 /// 7468 §2)
 const AUTHORITY: &str = "authority: ";
@@ -24,20 +30,51 @@ pub(super) struct Unkept {
     source: io::Error,
 }
 
+/// What is asked for: what failed of something else is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Asked {
+    directory: String,
+    domains: Vec<String>,
+    challenge: String,
+    external_account: Option<String>,
+}
+
+/// What has failed, and of what.
+#[derive(Serialize, Deserialize)]
+struct Failed {
+    asked: Asked,
+    failures: Failures,
+}
+
 /// The folder.
 pub(super) struct Folder {
     path: PathBuf,
     certificate: PathBuf,
-    directory_url: String,
+    asked: Asked,
 }
 
 impl Folder {
     pub(super) fn new(acme: &Acme) -> Self {
+        let external = acme.external_account.as_ref();
         Self {
             path: acme.storage.clone(),
             certificate: acme.pair().cert_file,
-            directory_url: acme.directory_url.clone(),
+            asked: Asked {
+                directory: acme.directory_url.clone(),
+                domains: acme.domains.clone(),
+                challenge: acme.challenge.name().to_owned(),
+                external_account: external.map(|external| external.kid.clone()),
+            },
         }
+    }
+
+    /// Sees that a certificate can be kept, by something of its size.
+    pub(super) async fn prove(&self) -> Result<(), Unkept> {
+        let keep = |path: PathBuf| {
+            write(&path, &[0; PROBE_BYTES])?;
+            fs::remove_file(path)
+        };
+        blocking(&self.path.join(PROBE), keep).await
     }
 
     /// The certificate, if there is one of the authority that is asked now. One that does not say whose it
@@ -47,7 +84,7 @@ impl Folder {
         let text = spawn_blocking(move || fs::read(path)).await.ok()?.ok()?;
         let first = text.split(|byte| *byte == b'\n').next()?;
         let authority = first.strip_prefix(AUTHORITY.as_bytes());
-        if authority.is_some_and(|authority| authority != self.directory_url.as_bytes()) {
+        if authority.is_some_and(|authority| authority != self.asked.directory.as_bytes()) {
             return None;
         }
         Certificate::read(&text, &text).ok()
@@ -55,10 +92,43 @@ impl Folder {
 
     /// Keeps a new one.
     pub(super) async fn keep_certificate(&self, key: &str, chain: &str) -> Result<(), Unkept> {
-        let directory = &self.directory_url;
+        let directory = &self.asked.directory;
         let (key, chain) = (key.trim_end(), chain.trim_end());
         let text = format!("{AUTHORITY}{directory}\n{key}\n{chain}\n");
         self.keep(self.certificate.clone(), text).await
+    }
+
+    /// What has failed since the last certificate.
+    pub(super) async fn failures(&self) -> Option<Failures> {
+        let path = self.failures_file();
+        let text = spawn_blocking(move || fs::read(path)).await.ok()?.ok()?;
+        // What is no such file says nothing.
+        let failed: Failed = serde_json::from_slice(&text).ok()?;
+        (failed.asked == self.asked).then_some(failed.failures)
+    }
+
+    /// Keeps what has failed, so that a restart does not begin anew; `None` after a certificate.
+    pub(super) async fn keep_failures(&self, failures: Option<Failures>) -> Result<(), Unkept> {
+        let path = self.failures_file();
+        let Some(failures) = failures else {
+            return match blocking(&path, fs::remove_file).await {
+                Err(unkept) if unkept.source.kind() == io::ErrorKind::NotFound => Ok(()),
+                done => done,
+            };
+        };
+        let asked = self.asked.clone();
+        match serde_json::to_string(&Failed { asked, failures }) {
+            Ok(text) => self.keep(path, text).await,
+            Err(error) => Err(Unkept {
+                path,
+                source: error.into(),
+            }),
+        }
+    }
+
+    /// Where that is kept.
+    pub(super) fn failures_file(&self) -> PathBuf {
+        self.path.join(FAILURES)
     }
 
     /// The account with the authority that is asked now.
@@ -71,7 +141,7 @@ impl Folder {
         };
         let parse = || -> serde_json::Result<Option<AccountCredentials>> {
             let value: serde_json::Value = serde_json::from_str(&text)?;
-            let same = value["directory"].as_str() == Some(&self.directory_url);
+            let same = value["directory"].as_str() == Some(&self.asked.directory);
             same.then(|| serde_json::from_value(value)).transpose()
         };
         // Its text holds a key, and so may what the parser says of it.
@@ -162,7 +232,7 @@ mod tests {
     /// The same where another authority is asked.
     fn of_another(path: &Path) -> Folder {
         let mut other = folder(path);
-        other.directory_url = "https://another.example/dir".to_owned();
+        other.asked.directory = "https://another.example/dir".to_owned();
         other
     }
 
@@ -197,6 +267,37 @@ mod tests {
         fs::write(&folder.certificate, format!("{key}{chain}")).expect("written");
         assert!(folder.certificate().await.is_some());
         assert!(of_another(&path).certificate().await.is_some());
+    }
+
+    #[tokio::test]
+    async fn failures_are_kept_for_what_they_were_of_until_there_is_a_certificate() {
+        let files = Files::default();
+        let path = files.path("acme");
+        let folder = folder(&path);
+        assert_eq!(folder.failures().await, None);
+        let failures = Some(Failures::one_more(None, false, 1000));
+        folder.keep_failures(failures).await.expect("kept");
+        assert_eq!(folder.failures().await, failures);
+        assert_eq!(of_another(&path).failures().await, None);
+        fs::write(folder.failures_file(), "{}").expect("written");
+        assert_eq!(folder.failures().await, None);
+        for _ in 0..2 {
+            folder.keep_failures(None).await.expect("forgotten");
+            assert!(!folder.failures_file().exists());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_takes_nothing_is_told_before_anybody_is_asked() {
+        let files = Files::default();
+        let path = files.path("acme");
+        let folder = folder(&path);
+        folder.prove().await.expect("it takes something");
+        assert_eq!(fs::read_dir(&path).expect("there").count(), 0);
+        fs::remove_dir(&path).expect("empty");
+        fs::write(&path, "no folder").expect("written");
+        let error = folder.prove().await.expect_err("it takes nothing");
+        assert!(error.to_string().contains("acme/probe"), "{error}");
     }
 
     #[tokio::test]
