@@ -53,17 +53,20 @@ pub fn bind(port: u16) -> Vec<SocketAddr> {
     }
 }
 
-/// The first port of the range that nobody has; the first of all if all are taken, so that binding it
-/// says why.
+/// The first port of the range that nobody has in any family; the first of all if all are taken, so that
+/// binding it says why.
 #[must_use]
 pub fn free_port(range: PortRange) -> u16 {
-    let is_free = |port: &u16| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
+    let is_free = |port: &u16| bind(*port).iter().all(|at| UdpSocket::bind(at).is_ok());
     let found = range.ports().find(is_free);
     if let Some(port) = found.filter(|port| *port != range.first()) {
         tracing::warn!(
             taken = range.first(),
-            port,
-            "another program has the first port of the media range"
+            rtc.portUDP = port,
+            ports = %range,
+            "another program has the first port of the media range: media has a later one, by which nobody \
+             comes unless all of these are forwarded (foci ports); a range below those that the system gives to \
+             connections (net.ipv4.ip_local_port_range) keeps the first one free"
         );
     }
     found.unwrap_or(range.first())
@@ -431,6 +434,24 @@ mod tests {
         let text = format!("{key}\nrtc: {{{rtc}}}\n");
         values.read_yaml(&text, "test", true, &mut complaints);
         crate::config::check::check(&mut values, &mut complaints).rtc
+    }
+
+    #[test]
+    fn of_a_range_the_first_port_is_taken_that_is_free_in_both_families() {
+        // Drawn by the system: whoever else draws one gets another.
+        let Some((taken, first)) = (0..100).find_map(|_| {
+            let taken = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).ok()?;
+            let first = taken.local_addr().ok()?.port();
+            let beside = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, first.checked_add(1)?));
+            beside.is_ok().then_some((taken, first))
+        }) else {
+            return;
+        };
+        let range = PortRange::new(first, first.saturating_add(7)).expect("a range");
+        assert!(range.ports().skip(1).any(|port| port == free_port(range)));
+        let only = PortRange::new(first, first).expect("a range");
+        assert_eq!(free_port(only), first, "binding it says why");
+        drop(taken);
     }
 
     #[tokio::test(start_paused = true)]

@@ -109,10 +109,10 @@ fn well_known(loaded: &Loaded) -> ExitCode {
 
 fn serve(loaded: &Loaded, sources: &Sources, record: Option<Target>) -> ExitCode {
     let config = &loaded.config;
-    let started = |bound: &[SocketAddr]| {
+    let started = |bound: &[SocketAddr], media: u16| {
         let port = bound.first().map_or(config.http.port, SocketAddr::port);
         if config.keys.are_placeholders() {
-            show::out(&show::next_steps(config, port));
+            show::out(&show::next_steps(port, media));
         }
     };
     match server::run(loaded, sources, record, started) {

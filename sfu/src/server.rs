@@ -117,8 +117,8 @@ pub enum ServeError {
 }
 
 /// Runs a server until a signal ends it. The configuration has no errors. `record` says where what
-/// media is fed is written to. `started` is called with the addresses of the main port once it
-/// listens.
+/// media is fed is written to. `started` is called with the addresses of the main port and the UDP port of
+/// media once it listens.
 ///
 /// # Errors
 /// What kept it from starting.
@@ -126,7 +126,7 @@ pub fn run(
     loaded: &Loaded,
     sources: &Sources,
     record: Option<Target>,
-    started: impl FnOnce(&[SocketAddr]),
+    started: impl FnOnce(&[SocketAddr], u16),
 ) -> Result<(), ServeError> {
     let telemetry = Telemetry::start(&loaded.config.logging)?;
     complain(&loaded.complaints);
@@ -154,7 +154,7 @@ async fn serve(
     sources: &Sources,
     telemetry: Telemetry,
     record: Option<Target>,
-    started: impl FnOnce(&[SocketAddr]),
+    started: impl FnOnce(&[SocketAddr], u16),
 ) -> Result<(), ServeError> {
     let config = &loaded.config;
     // Signals are taken from here on, so that one during the start is not lost.
@@ -165,7 +165,7 @@ async fn serve(
     let faults = Faults::new(&config.faults, &metrics);
     let reach = Reach::new(&config.rtc)?;
     let media = sections::media(config, &reach, record, &faults)?;
-    let advertised = reach.candidates();
+    let (advertised, udp_port) = (reach.candidates(), reach.udp_port);
     let (workers, threads) = Workers::start(&media, &metrics, rand::rng().random())?;
     let keys = Arc::new(sections::keys(&config.keys));
     let (presence, comings) = mpsc::channel(PRESENCE_DEPTH);
@@ -176,7 +176,7 @@ async fn serve(
     let (policy, joins) = watch::channel(sections::policy(config));
     let pairs = config.certificates();
     let certificates = Certificates::start(&pairs, config.tls.acme.as_ref(), &metrics)?;
-    let beside = (advertised.as_slice(), reach.udp_port, &certificates);
+    let beside = (advertised.as_slice(), udp_port, &certificates);
     let relay = relay::start(config, beside, &surroundings, policy.clone())?;
     let front = sections::front(config, &surroundings, &rooms, (joins, is_draining));
     let listeners = Listeners::bind(config).await?;
@@ -204,8 +204,8 @@ async fn serve(
     let told = (rooms.clone(), readiness.clone(), relay);
     reach.watch(&surroundings, &config.rtc, told);
     readiness.set(true);
-    announce(config, &node_id, &bound, &advertised);
-    started(&bound);
+    announce(config, &node_id, &bound, (&advertised, udp_port));
+    started(&bound, udp_port);
 
     let owners = Owners::new(matrix.owner, proxies, policy, telemetry);
     let changing = (&owners, &check, &certificates);
@@ -323,7 +323,13 @@ fn main_router(
 }
 
 /// The boot banner; names as LiveKit's. (LK: server ops §12)
-fn announce(config: &Config, node_id: &str, bound: &[SocketAddr], advertised: &[Candidate]) {
+fn announce(
+    config: &Config,
+    node_id: &str,
+    bound: &[SocketAddr],
+    (advertised, udp_port): (&[Candidate], u16),
+) {
+    let has_udp = !config.rtc.force_tcp;
     let node_ip = config.rtc.node_ip;
     let node_ip: Vec<String> = [
         node_ip.v4.map(|ip| ip.to_string()),
@@ -340,16 +346,19 @@ fn announce(config: &Config, node_id: &str, bound: &[SocketAddr], advertised: &[
         fociVersion = env!("CARGO_PKG_VERSION"),
         bindAddresses = ?bound,
         rtc.portTCP = config.rtc.tcp_port,
-        rtc.portUDP = %config.rtc.udp_ports_in_use(),
+        rtc.portUDP = if has_udp { udp_port } else { 0 },
         portTLS = config.tls.port,
         portPrometheus = config.prometheus.port,
         region = config.region,
         "starting Foci"
     );
-    tracing::info!(inUse = ports::listed(&config.ports()), "ports");
-    if !config.rtc.udp_port_configured {
+    tracing::info!(
+        inUse = ports::listed(&config.ports_in_use(udp_port)),
+        "ports"
+    );
+    if has_udp && !config.rtc.udp_port_configured {
         tracing::info!(
-            rtc.portUDP = %config.rtc.udp_ports_in_use(),
+            rtc.portUDP = udp_port,
             "all media uses this UDP port; LiveKit without rtc.udp_port would use 50000-60000"
         );
     }

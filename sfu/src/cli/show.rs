@@ -56,7 +56,7 @@ pub(super) fn complaints(complaints: &Complaints) -> String {
 pub(super) fn port_list(config: &Config, target: Option<IpAddr>) -> String {
     let to = target.map_or_else(|| "this machine".to_owned(), |ip| ip.to_string());
     let mut text = format!(
-        "Forward each port of the router to that port of {to}.\n\n{:<16} {:<12} {:<12} {:<22} why\n",
+        "Forward each port of the router to that port of {to}.\n\n{:<16} {:<12} {:<12} {:<28} why\n",
         "port", "to", "forward", "for"
     );
     for line in forward::table(config) {
@@ -64,7 +64,7 @@ pub(super) fn port_list(config: &Config, target: Option<IpAddr>) -> String {
         let inside = line.inside.to_string();
         let _ = writeln!(
             text,
-            "{port:<16} {inside:<12} {:<12} {:<22} {}",
+            "{port:<16} {inside:<12} {:<12} {:<28} {}",
             line.need, line.name, line.why
         );
     }
@@ -112,16 +112,15 @@ pub(super) fn new_key() -> String {
 }
 
 /// What to do with a server that has just been started for a try.
-pub(super) fn next_steps(config: &Config, port: u16) -> String {
+pub(super) fn next_steps(port: u16, media: u16) -> String {
     format!(
         "\n  Foci in DEVELOPMENT MODE: anyone who reaches it may join any room.\n\n  \
          Try it:   open http://localhost:{port}/try in two tabs\n  \
          Server:   ws://localhost:{port}\n  \
          Keys:     {DEVELOPMENT_KEY} / {DEVELOPMENT_SECRET}\n  \
          Token:    foci token create --room test --identity me\n  \
-         Media:    {}/udp\n  \
-         For real: foci generate-keys, then foci --config foci.yaml (docs/config.md)\n\n",
-        config.rtc.udp_ports_in_use()
+         Media:    {media}/udp\n  \
+         For real: foci generate-keys, then foci --config foci.yaml (docs/config.md)\n\n"
     )
 }
 
@@ -160,7 +159,7 @@ mod tests {
         assert_eq!(json[0]["forward"], "needed");
         assert_eq!(json[0]["target"], "192.0.2.7");
         let elsewhere = Sources {
-            body: Some("tls: {port: 7443, advertised_port: 443, external_tls: true}".into()),
+            body: Some("tls: {port: 7443, advertised_port: 443, cert_file: c, key_file: k}".into()),
             ..Sources::default()
         };
         let config = elsewhere.load().config;
@@ -169,7 +168,7 @@ mod tests {
             text.contains("443/tcp          7443         needed"),
             "{text}"
         );
-        let text = next_steps(&config, 7880);
+        let text = next_steps(7880, 7882);
         assert!(
             text.contains("localhost:7880/try") && text.contains("7882/udp"),
             "{text}"

@@ -92,7 +92,18 @@ impl Config {
         self.tls.pairs.iter().chain(of_turn).cloned().collect()
     }
 
-    /// Every port this configuration listens on.
+    /// Every port a server listens on that has media on this one, of those it may have it on.
+    #[must_use]
+    pub fn ports_in_use(&self, udp_port: u16) -> Vec<PortUse> {
+        let mut uses = self.ports();
+        let media = uses.iter_mut().find(|used| used.key == "rtc.udp_port");
+        if let (Some(media), Ok(port)) = (media, PortRange::new(udp_port, udp_port)) {
+            media.ports = port;
+        }
+        uses
+    }
+
+    /// Every port this configuration may listen on: all but one of those of a range of media stay free.
     #[must_use]
     pub fn ports(&self) -> Vec<PortUse> {
         let mut uses = Vec::new();
@@ -111,7 +122,7 @@ impl Config {
             uses.push(PortUse {
                 key: "rtc.udp_port",
                 protocol: Protocol::Udp,
-                ports: self.rtc.udp_ports_in_use(),
+                ports: self.rtc.udp_ports(),
                 purpose: "media (ICE/UDP)",
             });
         }

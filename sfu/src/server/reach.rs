@@ -36,7 +36,7 @@ impl Reach {
         let udp_port = if rtc.force_tcp {
             rtc.udp_port.first()
         } else {
-            addresses::free_port(rtc.udp_port)
+            addresses::free_port(rtc.udp_ports())
         };
         let mut advertiser = Advertiser::new(rtc.clone(), udp_port);
         #[allow(

@@ -2,12 +2,12 @@
 
 use proto::livekit::leave_request::Action;
 use proto::livekit::signal_response::Message;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 use tests::client::{Client, Join};
 use tests::framed::Framed;
 use tests::publication::Media;
-use tests::server::Server;
+use tests::server::{Server, free_udp_port};
 use tests::stun::Stun;
 use tokio::time::{Instant, interval, timeout};
 
@@ -52,6 +52,33 @@ async fn until_told(server: &Server, ip: Ipv4Addr) {
 
 async fn is_ready(server: &Server) -> bool {
     server.get("/readyz", "").await.status == 200
+}
+
+/// A port that somebody has, and its neighbour that nobody has.
+fn taken_and_next() -> (UdpSocket, u16) {
+    let bind = |port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).ok();
+    let found = (0..100).find_map(|_| {
+        let first = free_udp_port();
+        let next = first + 1;
+        bind(next)?;
+        Some((bind(first)?, next))
+    });
+    found.expect("two neighbours")
+}
+
+#[tokio::test]
+async fn of_a_range_of_ports_the_one_that_media_has_is_told() {
+    let (_taken, port) = taken_and_next();
+    let range = format!("--rtc.udp_port={}-{}", port - 1, port + 100);
+    let server = Server::start_flagged(&[&range]).await;
+    let log = server.log();
+    for told in [
+        format!("advertised candidate: udp4 host {OLD}:{port}"),
+        format!("rtc.portUDP={port} "),
+        format!("{port}/udp media"),
+    ] {
+        assert!(log.contains(&told), "{told} is not in {log}");
+    }
 }
 
 #[tokio::test]

@@ -1,20 +1,23 @@
 //! Media transport: ports, addresses, buffers.
 
-use crate::config::check::public::Public;
+use crate::config::check::public::{Advertise, Public};
 use crate::config::cidr::{Cidr, InterfaceFilter, IpFilter};
 use crate::config::complaint::{Complaints, quoted};
-use crate::config::ports::PortRange;
+use crate::config::ports::{PortRange, Protocol};
 use crate::config::raw::Values;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// The media port when nothing else is said.
 const DEFAULT_UDP: u16 = 7882;
+/// Of a range so many of the lowest ports are tried for one that is free. Systems draw ports for their own
+/// connections from 50000 and more, too: one or two of them may be taken. A router must forward them all.
+const TRIED: u16 = 8;
 
 /// Media transport.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rtc {
-    /// UDP ports configured; the first `workers` of them are used.
+    /// UDP ports configured; one of the lowest is used.
     pub udp_port: PortRange,
     /// The operator named the ports himself; otherwise the start line says what LiveKit would do.
     pub udp_port_configured: bool,
@@ -72,13 +75,18 @@ pub struct PliThrottle {
 }
 
 impl Rtc {
-    /// The ports that are opened: one for each worker if there is a range, else the one.
+    /// The ports media may have: it has the first of them that is free. Where a port of the router is told in
+    /// its place, that leads to the first and no other.
     #[must_use]
-    pub fn udp_ports_in_use(&self) -> PortRange {
+    pub fn udp_ports(&self) -> PortRange {
+        let led = |one: &Advertise| one.port.is_some() && one.protocol == Some(Protocol::Udp);
+        let tried = if self.public.advertise.iter().any(led) {
+            1
+        } else {
+            TRIED
+        };
         let first = self.udp_port.first();
-        let last = first
-            .saturating_add(u16::from(self.workers) - 1)
-            .min(self.udp_port.last());
+        let last = first.saturating_add(tried - 1).min(self.udp_port.last());
         PortRange::new(first, last).unwrap_or(self.udp_port)
     }
 
@@ -128,9 +136,8 @@ fn udp_port(values: &Values, complaints: &mut Complaints) -> (PortRange, bool) {
     let (start, end) = (values.port(START), values.port(END));
     if start == 0 && end == 0 {
         if fallback.count() > 1 {
-            let first = fallback.first();
-            let cause = format!("only the first port, {first}, is used");
-            let fix = format!("write rtc.udp_port: {first}");
+            let cause = "all media uses one port: the lowest that is free";
+            let fix = format!("write rtc.udp_port: {}", fallback.first());
             complaints.warning(KEY, values.place(KEY), cause, fix);
         }
         return (fallback, values.is_set(KEY));
@@ -141,7 +148,6 @@ fn udp_port(values: &Values, complaints: &mut Complaints) -> (PortRange, bool) {
         return (fallback, true);
     }
     match PortRange::new(start, end) {
-        // One port for each worker, from the low end: all participants share it.
         Ok(range) => (range, true),
         Err(error) => {
             let cause = format!("the range {start}-{end} {error}");

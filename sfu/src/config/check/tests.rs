@@ -118,7 +118,9 @@ fn a_range_of_ports_is_taken_and_never_beside_udp_port() {
     let (config, lines) = judge(&text);
     assert_eq!(lines, Vec::<String>::new());
     assert_eq!(config.rtc.udp_port.to_string(), "50000-60000");
-    assert_eq!(config.rtc.udp_ports_in_use().to_string(), "50000");
+    assert_eq!(config.rtc.udp_ports().to_string(), "50000-50007");
+    let in_use = ports::listed(&config.ports_in_use(50_003));
+    assert!(in_use.contains("50003/udp media"), "{in_use}");
 }
 
 #[test]
@@ -141,7 +143,7 @@ fn addresses_to_tell_are_refused_with_the_form_they_should_have() {
 }
 
 #[test]
-fn one_media_thread_on_the_first_port_is_all_there_is() {
+fn one_media_thread_on_one_port_is_all_there_is() {
     assert!(complaint("rtc: {workers: 0}\n").contains("one media thread"));
     let more = complaint("rtc: {workers: 3}\n");
     assert!(
@@ -150,14 +152,14 @@ fn one_media_thread_on_the_first_port_is_all_there_is() {
     );
     let range = complaint("rtc: {udp_port: 7882-7892}\n");
     assert!(
-        range.starts_with("warning") && range.contains("only the first port, 7882, is used"),
+        range.starts_with("warning") && range.contains("write rtc.udp_port: 7882"),
         "{range}"
     );
     let (config, _) = judge(&format!(
         "{SECRET}rtc: {{udp_port: 7882-7892, workers: 3}}\n"
     ));
     assert_eq!(config.rtc.workers, 1);
-    assert_eq!(config.rtc.udp_ports_in_use().to_string(), "7882");
+    assert_eq!(config.rtc.udp_ports().to_string(), "7882-7889");
 }
 
 #[test]

@@ -13,13 +13,13 @@ pub(super) const KEYS: &[Key] = &[
         "rtc.udp_port",
         Ports,
         "7882",
-        "UDP port of all media; of a range the first port is used. LiveKit without this key would use 50000-60000.",
+        "UDP port of all media; of a range the first that is free of the lowest eight. LiveKit without this key would use 50000-60000.",
     ),
     Key::built(
         "rtc.port_range_start",
         Uint(65_535),
         "",
-        "First UDP port of a range: all media uses the first one that is free, where LiveKit uses one for each connection.",
+        "First UDP port of a range: all media uses the first that is free of the lowest eight, where LiveKit uses one for each connection.",
     ),
     Key::built(
         "rtc.port_range_end",

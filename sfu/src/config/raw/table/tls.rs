@@ -90,7 +90,7 @@ pub(super) const KEYS: &[Key] = &[
         "tls.acme.challenge",
         Text,
         "tls-alpn-01",
-        "How it is shown that the hosts are ours: `tls-alpn-01` (port 443 of each leads to `tls.port`) or `http-01` (port 80 leads to `port`).",
+        "How it is shown that the hosts are ours: `tls-alpn-01` (port 443 of each leads to `tls.port`, TLS untouched) or `http-01` (port 80 leads to `port`).",
     ),
     Key::built(
         "tls.acme.eab_kid",
