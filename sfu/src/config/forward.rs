@@ -6,6 +6,7 @@
 use crate::config::check::Config;
 use crate::config::check::acme::Challenge;
 use crate::config::ports::{PortRange, PortUse, Protocol};
+use std::borrow::Cow;
 use std::fmt;
 
 /// How much depends on a port being reachable from outside.
@@ -41,7 +42,7 @@ impl fmt::Display for Need {
 }
 
 /// One line of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
     /// What listens there.
     pub name: &'static str,
@@ -54,7 +55,7 @@ pub struct Forward {
     /// How much depends on it.
     pub need: Need,
     /// Why.
-    pub why: &'static str,
+    pub why: Cow<'static, str>,
     /// The key that sets them.
     pub key: &'static str,
 }
@@ -72,10 +73,21 @@ pub fn table(config: &Config) -> Vec<Forward> {
     table
 }
 
-/// The ports clients are told for these.
+/// For a proxy that has ended TLS: clients who came past it would find nobody who speaks it.
+fn is_of_proxy(used: &PortUse, config: &Config) -> bool {
+    match used.key {
+        "tls.port" => config.tls.external,
+        "turn.tls_port" => config.turn.external_tls,
+        _ => false,
+    }
+}
+
+/// The ports clients are told for these, unless they are to lead to somebody else.
 fn outside(used: &PortUse, config: &Config) -> Vec<PortRange> {
     let told = match used.key {
+        _ if is_of_proxy(used, config) => None,
         "tls.port" => Some(vec![config.tls.advertised_port]),
+        "turn.tls_port" if config.turn.domain.is_empty() => None,
         "turn.tls_port" => Some(vec![config.turn.advertised_tls_port]),
         "rtc.udp_port" | "rtc.tcp_port" => listed(used, config),
         _ => None,
@@ -116,6 +128,8 @@ fn challenge(config: &Config) -> Option<Forward> {
         Challenge::Http01 => (HTTP, config.http.port, "port"),
         // Clients come there as well, mostly.
         Challenge::TlsAlpn01 if config.tls.advertised_port == HTTPS => return None,
+        // It leads to a proxy, if anywhere.
+        Challenge::TlsAlpn01 if config.tls.external => return None,
         Challenge::TlsAlpn01 => (HTTPS, config.tls.port, "tls.port"),
     };
     Some(Forward {
@@ -124,15 +138,42 @@ fn challenge(config: &Config) -> Option<Forward> {
         outside: PortRange::new(outside, outside).ok()?,
         inside: PortRange::new(inside, inside).ok()?,
         need: Need::Needed,
-        why: "the authority looks there; without it no certificate is made or renewed",
+        why: "the authority looks there; without it no certificate is made or renewed".into(),
         key,
     })
 }
 
 fn forward(used: PortUse, outside: PortRange, config: &Config) -> Forward {
+    let (need, why) = if is_of_proxy(&used, config) {
+        (Need::Never, by_proxy(&used, config).into())
+    } else {
+        let (need, why) = judge(&used, config);
+        (need, why.into())
+    };
+    Forward {
+        name: used.purpose,
+        protocol: used.protocol,
+        outside,
+        inside: used.ports,
+        need,
+        why,
+        key: used.key,
+    }
+}
+
+fn by_proxy(used: &PortUse, config: &Config) -> String {
+    let told = match used.key {
+        "tls.port" => config.tls.advertised_port,
+        _ => config.turn.advertised_tls_port,
+    };
+    format!("the proxy that ends TLS comes here; forward {told} to it")
+}
+
+/// How much depends on a port that nobody but the router is in front of, and why.
+fn judge(used: &PortUse, config: &Config) -> (Need, &'static str) {
     // Users of a homeserver are served by the TURN server as well.
     let lends = config.turn.static_auth_secret.is_some();
-    let (need, why) = match used.key {
+    match used.key {
         "port" if config.tls.port != 0 => (
             Need::Optional,
             "clients come by tls.port; this is for a proxy that ends TLS",
@@ -140,6 +181,10 @@ fn forward(used: PortUse, outside: PortRange, config: &Config) -> Forward {
         "port" => (
             Need::Optional,
             "only without a reverse proxy: clients then come here; else forward the proxy's 443",
+        ),
+        "rtc.udp_port" if used.ports.count() > 1 => (
+            Need::Needed,
+            "all media, unless a client has no UDP; by the first of these that is free at the start",
         ),
         "rtc.udp_port" => (Need::Needed, "all media, unless a client has no UDP"),
         "rtc.tcp_port" => (Need::Recommended, "media of networks without UDP"),
@@ -151,6 +196,10 @@ fn forward(used: PortUse, outside: PortRange, config: &Config) -> Forward {
         "turn.tcp_port" => (
             Need::Optional,
             "media of networks without UDP, beside rtc.tcp_port",
+        ),
+        "turn.tls_port" if config.turn.domain.is_empty() => (
+            Need::Never,
+            "clients are not told of it: set turn.domain to the name of its certificate",
         ),
         "turn.tls_port" => (
             Need::Recommended,
@@ -170,15 +219,6 @@ fn forward(used: PortUse, outside: PortRange, config: &Config) -> Forward {
         ),
         "prometheus.port" => (Need::Never, "for your own monitoring"),
         _ => (Need::Needed, "clients come here"),
-    };
-    Forward {
-        name: used.purpose,
-        protocol: used.protocol,
-        outside,
-        inside: used.ports,
-        need,
-        why,
-        key: used.key,
     }
 }
 
@@ -218,10 +258,15 @@ mod tests {
     #[test]
     fn a_port_that_clients_are_told_in_place_of_ours_is_the_router_s() {
         assert_eq!(mapped(""), Vec::<String>::new());
-        let tls = "tls: {port: 8443, advertised_port: 443, external_tls: true}\n";
-        assert_eq!(mapped(tls), ["443>8443/tcp tls.port"]);
-        let turn = "turn: {tls_port: 5350, advertised_tls_port: 443, external_tls: true}\n";
-        assert_eq!(mapped(turn), ["443>5350/tcp turn.tls_port"]);
+        let pair = "cert_file: c, key_file: k";
+        let tls = format!(
+            "tls: {{port: 8443, advertised_port: 443, {pair}}}\nturn: {{enabled: false}}\n"
+        );
+        assert_eq!(mapped(&tls), ["443>8443/tcp tls.port"]);
+        let turn = format!(
+            "turn: {{domain: t.example, tls_port: 5350, advertised_tls_port: 443, {pair}}}\n"
+        );
+        assert_eq!(mapped(&turn), ["443>5350/tcp turn.tls_port"]);
         let media =
             "rtc: {advertise: ['203.0.113.7:40000/udp', '[2001:db8::1]', '203.0.113.7:443/tcp']}\n";
         let expected = ["40000>7882/udp rtc.udp_port", "443>7881/tcp rtc.tcp_port"];
@@ -241,7 +286,7 @@ mod tests {
 
     #[test]
     fn media_over_tcp_that_comes_by_the_port_of_tls_has_no_line_of_its_own() {
-        let tls = "tls: {port: 7443, advertised_port: 443, external_tls: true}\n";
+        let tls = "tls: {port: 7443, advertised_port: 443, cert_file: c, key_file: k}\n";
         let both = format!("{tls}rtc: {{advertise: [203.0.113.7, '203.0.113.7:443/tcp']}}\n");
         assert_eq!(mapped(&both), ["443>7443/tcp tls.port"]);
         let has_own = |text: &str| needs(text).iter().any(|(port, _)| port == "7881/tcp");
@@ -250,6 +295,67 @@ mod tests {
             format!("{tls}rtc: {{advertise: ['203.0.113.7:443/tcp', '203.0.113.7/udp']}}\n");
         assert_eq!(mapped(&alone), ["443>7443/tcp tls.port"]);
         assert!(!has_own(&alone));
+    }
+
+    /// What is said of the port this key sets: from where, how much it is needed, why.
+    fn said(text: &str, key: &str) -> String {
+        let mut values = Values::default();
+        let mut complaints = Complaints::default();
+        let text = format!("keys: {{k: 0123456789abcdef0123456789abcdef}}\n{text}");
+        values.read_yaml(&text, "f", true, &mut complaints);
+        let table = table(&check(&mut values, &mut complaints));
+        let mut lines = table.iter().filter(|line| line.key == key);
+        let shown = lines
+            .next()
+            .map(|line| format!("{} {}: {}", line.outside, line.need, line.why));
+        assert_eq!(lines.next(), None, "one line");
+        shown.unwrap_or_default()
+    }
+
+    #[test]
+    fn past_a_proxy_that_ends_tls_nobody_is_led() {
+        let tls = "tls: {port: 7443, advertised_port: 443, external_tls: true}\n";
+        let to_proxy = "never: the proxy that ends TLS comes here; forward 443 to it";
+        assert_eq!(said(tls, "tls.port"), format!("7443 {to_proxy}"));
+        let acme =
+            "tls: {port: 7443, external_tls: true, acme: {domains: [a.example], storage: /a}}\n";
+        assert!(
+            said(acme, "tls.port").starts_with("7443 never"),
+            "no authority, either"
+        );
+        let turn = "turn: {domain: t.example, tls_port: 5350, advertised_tls_port: 443, external_tls: true}\n";
+        assert_eq!(said(turn, "turn.tls_port"), format!("5350 {to_proxy}"));
+    }
+
+    #[test]
+    fn a_port_clients_are_not_told_of_is_not_recommended() {
+        let port = |domain: &str| {
+            let text = format!("turn: {{tls_port: 5350, cert_file: c, key_file: k{domain}}}\n");
+            said(&text, "turn.tls_port")
+        };
+        let untold = port("");
+        assert!(
+            untold.starts_with("5350 never") && untold.contains("set turn.domain"),
+            "{untold}"
+        );
+        assert!(port(", domain: t.example").starts_with("5350 recommended"));
+    }
+
+    #[test]
+    fn of_a_range_as_many_ports_are_forwarded_as_media_may_have() {
+        let of = |rtc: &str| said(&format!("rtc: {{{rtc}}}\n"), "rtc.udp_port");
+        let range = "port_range_start: 50000, port_range_end: 60000";
+        let line = of(range);
+        assert!(
+            line.starts_with("50000-50007 needed") && line.contains("that is free"),
+            "{line}"
+        );
+        assert!(
+            of("port_range_start: 50000, port_range_end: 50002").starts_with("50000-50002 needed")
+        );
+        // The port of the router leads to one here.
+        let told = of(&format!("{range}, advertise: ['203.0.113.7:40000/udp']"));
+        assert_eq!(told, "40000 needed: all media, unless a client has no UDP");
     }
 
     #[test]
