@@ -140,7 +140,7 @@ pub fn check(values: &mut Values, complaints: &mut Complaints) -> Config {
     unbuilt(values, complaints);
     let development = values.flag("development");
     let tls = Tls::read(values, complaints);
-    let certified = !tls.pairs.is_empty();
+    let turn = Turn::read(values, &tls, complaints);
     let config = Config {
         http: Http::read(values, complaints),
         tls,
@@ -152,7 +152,7 @@ pub fn check(values: &mut Values, complaints: &mut Complaints) -> Config {
         logging: Logging::read(values, complaints),
         keys: keys(values, development, complaints),
         prometheus: Prometheus::read(values, complaints),
-        turn: Turn::read(values, certified, complaints),
+        turn,
         ice_servers: turn::others(values, complaints),
         matrix: Matrix::read(values, complaints),
         faults: operation::faults(values, complaints),

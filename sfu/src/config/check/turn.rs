@@ -1,6 +1,8 @@
 //! The embedded TURN server and the servers of others that clients are told of.
 
 use crate::config::check::pair::Pair;
+use crate::config::check::tls::Tls;
+use crate::config::check::url::host_over_tls;
 use crate::config::cidr::Cidr;
 use crate::config::complaint::{Complaints, quoted};
 use crate::config::keys::Secret;
@@ -35,7 +37,7 @@ pub struct Turn {
     pub enabled: bool,
     /// The operator asked for it: a port that cannot be had keeps the server from starting.
     pub configured: bool,
-    /// Host name of its certificate, told to clients; empty: they are told addresses.
+    /// Host name of its certificate, told to clients; empty: they are told addresses, and nothing of TLS.
     pub domain: String,
     /// REALM of its challenges. (RFC 8489 §9.2)
     pub realm: String,
@@ -151,13 +153,13 @@ impl Turn {
             .collect()
     }
 
-    /// `certified`: there are certificates of `tls`.
-    pub(super) fn read(values: &Values, certified: bool, complaints: &mut Complaints) -> Self {
+    /// `tls` may have certificates for it, and a port where it is served as well.
+    pub(super) fn read(values: &Values, tls: &Tls, complaints: &mut Complaints) -> Self {
         let (udp_port, tcp_port, tls_port) = listeners(values);
         let certificate = certificate(values, complaints);
         let external_tls = values.flag("turn.external_tls");
         let enabled = values.flag("turn.enabled");
-        let can_tls = certificate.is_some() || external_tls || certified;
+        let can_tls = certificate.is_some() || external_tls || !tls.pairs.is_empty();
         if enabled && !can_tls && tls_port != 0 && values.is_set("turn.tls_port") {
             let cause = "TURN over TLS needs a certificate";
             let fix = "set turn.cert_file and turn.key_file, turn.external_tls if a proxy ends TLS, \
@@ -166,10 +168,19 @@ impl Turn {
         }
         let tls_port = if can_tls { tls_port } else { 0 };
         let told = values.port("turn.advertised_tls_port");
+        let over_tls = OverTls {
+            own: tls_port != 0,
+            shared: tls.port != 0,
+            ends_elsewhere: tls_port != 0 && external_tls || tls.port != 0 && tls.external,
+        };
+        let domain = over_tls.domain(values, tls);
+        if enabled {
+            over_tls.complain(&domain, values, complaints);
+        }
         Self {
             enabled,
             configured: values.iter().any(|(path, _)| path.starts_with("turn.")),
-            domain: values.text("turn.domain"),
+            domain,
             realm: values.text("turn.realm"),
             udp_port,
             tcp_port,
@@ -193,6 +204,52 @@ impl Turn {
             allow_peers: super::rtc::blocks("turn.allow_restricted_peer_cidrs", values, complaints),
             deny_peers: super::rtc::blocks("turn.deny_peer_cidrs", values, complaints),
         }
+    }
+}
+
+/// Where TURN is served over TLS.
+struct OverTls {
+    /// On a port of its own.
+    own: bool,
+    /// On `tls.port`.
+    shared: bool,
+    /// On one of them a proxy has ended TLS, and nobody here knows what its certificate is for.
+    ends_elsewhere: bool,
+}
+
+impl OverTls {
+    const KEY: &str = "turn.domain";
+
+    /// The host clients are told: the one that is set, else one that a certificate of ours must be for, since
+    /// it is ordered for it, or since no client could come by the URL of `matrix.url` otherwise.
+    fn domain(&self, values: &Values, tls: &Tls) -> String {
+        let set = values.text(Self::KEY);
+        if !set.is_empty() || self.ends_elsewhere {
+            return set;
+        }
+        let ordered = tls.acme.as_ref().and_then(|acme| acme.domains.first());
+        ordered.cloned().unwrap_or_else(|| {
+            let url = values.text("matrix.url");
+            let used = self.shared && values.flag("matrix.enabled");
+            let here = |(_, port): &(&str, u16)| used && *port == tls.advertised_port;
+            let public = host_over_tls(&url).filter(here).map(|(host, _)| host);
+            let name =
+                public.filter(|host| !host.starts_with('[') && host.parse::<IpAddr>().is_err());
+            name.unwrap_or_default().to_owned()
+        })
+    }
+
+    fn complain(&self, domain: &str, values: &Values, complaints: &mut Complaints) {
+        if !domain.is_empty() || !(self.own || self.shared) {
+            return;
+        }
+        let cause = "TURN is served over TLS, and clients are not told of it";
+        let fix = if self.ends_elsewhere {
+            "set turn.domain to the name of the proxy's certificate, if it passes on unread what was in TLS"
+        } else {
+            "set turn.domain to the name of the certificate"
+        };
+        complaints.warning(Self::KEY, values.place(Self::KEY), cause, fix);
     }
 }
 

@@ -10,6 +10,18 @@ pub fn is_url(text: &str, schemes: &[&str]) -> bool {
     is_authority(rest.split('/').next().unwrap_or_default()) && rest.bytes().all(printable)
 }
 
+/// Where a URL of TLS leads: its host, and 443 unless it says another port.
+pub(super) fn host_over_tls(url: &str) -> Option<(&str, u16)> {
+    const PORT: u16 = 443;
+    let schemes = ["https://", "wss://"];
+    let rest = schemes.iter().find_map(|scheme| url.strip_prefix(scheme))?;
+    let authority = rest.split('/').next().filter(|text| is_authority(text))?;
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => Some((host, port.parse().ok()?)),
+        _ => Some((authority, PORT)),
+    }
+}
+
 /// A host or address, perhaps with a port.
 pub(super) fn is_authority(text: &str) -> bool {
     let (host_fits, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {

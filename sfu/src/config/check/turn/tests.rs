@@ -41,17 +41,68 @@ fn it_runs_on_the_ports_of_the_house_and_without_a_certificate_not_over_tls() {
     assert_eq!((turn.tls_port, turn.advertised_tls_port), (5350, 5350));
     let pair = turn.certificate.expect("a pair");
     assert_eq!((pair.cert_file, pair.key_file), ("/c".into(), "/k".into()));
-    let shared = good("tls: {port: 7443, cert_file: /c, key_file: /k}\n").turn;
+    let tls = "tls: {port: 7443, cert_file: /c, key_file: /k}\n";
+    let shared = good(&format!("{tls}turn: {{domain: t.example}}\n")).turn;
     assert_eq!((shared.tls_port, shared.certificate), (5350, None));
 }
 
 #[test]
 fn who_names_a_port_gets_no_other() {
     assert_eq!(listeners_of("turn: {udp_port: 3478}\n"), (3478, 0, 0));
-    let tls = "turn: {enabled: true, tls_port: 5349, external_tls: true}\n";
+    let tls = "turn: {domain: t, tls_port: 5349, external_tls: true}\n";
     assert_eq!(listeners_of(tls), (0, 0, 5349));
-    let told = "turn: {tls_port: 5349, advertised_tls_port: 443, external_tls: true}\n";
+    let told = "turn: {domain: t, tls_port: 5349, advertised_tls_port: 443, external_tls: true}\n";
     assert_eq!(good(told).turn.advertised_tls_port, 443);
+}
+
+#[test]
+fn clients_are_told_the_host_that_a_certificate_of_ours_must_be_for() {
+    let domain = |text: &str| good(text).turn.domain;
+    let acme = "acme: {domains: [rtc.example, b.example], storage: /a";
+    assert_eq!(
+        domain(&format!("tls: {{port: 7443, {acme}}}}}\n")),
+        "rtc.example"
+    );
+    let pages = format!("tls: {{{acme}, challenge: http-01}}}}\n");
+    assert_eq!(domain(&pages), "rtc.example", "by turn.tls_port");
+    assert_eq!(
+        domain(&format!("{pages}turn: {{domain: t.example}}\n")),
+        "t.example"
+    );
+    let tls = "tls: {port: 7443, advertised_port: 443, cert_file: /c, key_file: /k}\n";
+    for url in ["wss://rtc.example/livekit/sfu", "https://rtc.example:443"] {
+        assert_eq!(
+            domain(&format!("{tls}matrix: {{url: '{url}'}}\n")),
+            "rtc.example"
+        );
+    }
+}
+
+#[test]
+fn where_nobody_knows_the_certificate_s_host_the_operator_hears_that_clients_are_not_told() {
+    let pair = "cert_file: /c, key_file: /k";
+    let tls = format!("tls: {{port: 7443, advertised_port: 443, {pair}}}\n");
+    let matrix = |url: &str| format!("matrix: {{url: '{url}'}}\n");
+    let public = matrix("wss://rtc.example");
+    for text in [
+        tls.clone(),
+        // Somebody else is there.
+        format!("{tls}{}", matrix("wss://rtc.example:8443")),
+        format!("{tls}{}", matrix("ws://rtc.example")),
+        // No certificate is for an address.
+        format!("{tls}{}", matrix("wss://192.0.2.1")),
+        format!("{tls}{}", matrix("wss://[2001:db8::1]")),
+        // Clients come to a proxy by this host.
+        format!("turn: {{{pair}}}\n{public}"),
+        format!("tls: {{port: 7443, advertised_port: 443, external_tls: true}}\n{public}"),
+        format!("turn: {{external_tls: true}}\n{public}"),
+    ] {
+        let line = complaint(&text);
+        assert!(line.starts_with("warning: turn.domain"), "{line}");
+        let (config, _) = judge(&text);
+        assert_eq!(config.turn.domain, "", "{text}");
+    }
+    good(&format!("{tls}turn: {{enabled: false}}\n"));
 }
 
 #[test]

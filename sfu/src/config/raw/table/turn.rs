@@ -19,8 +19,9 @@ pub(super) const KEYS: &[Key] = &[
         "turn.domain",
         Text,
         "",
-        "Host name of the TURN server's certificate, told to clients. Without it they are told \
-         addresses, and nothing of TLS.",
+        "Host name of the TURN server's certificate, told to clients for TURN over TLS. Unset: where no proxy \
+         ends TLS the first of `tls.acme.domains`, or the host of `matrix.url` if that leads to `tls.port`; \
+         without any they are told addresses, and nothing of TLS.",
     ),
     Key::built("turn.realm", Text, "foci", "Realm of its challenges."),
     Key::built(
