@@ -73,6 +73,12 @@ impl Tls {
             let fix = "set tls.port, or tls.acme.challenge: http-01";
             complaints.error(acme::CHALLENGE, values.place(acme::CHALLENGE), cause, fix);
         }
+        if by_port.is_some() && port != 0 && external {
+            // Not an error: a proxy may pass on unread what an authority sends.
+            let cause = "tls-alpn-01 is answered in TLS, which ends at the proxy (tls.external_tls): no certificate comes of it";
+            let fix = "set tls.acme.challenge: http-01, or remove tls.acme if the certificate is the proxy's";
+            complaints.warning(acme::CHALLENGE, values.place(acme::CHALLENGE), cause, fix);
+        }
         if port != 0 && tls.pairs.is_empty() && !external {
             let cause = "a port of TLS without a certificate";
             let fix = "set tls.cert_file and tls.key_file, or tls.acme.domains, or tls.external_tls if a proxy in front ends TLS";
@@ -169,6 +175,22 @@ mod tests {
         assert!(tls.pairs.len() == 1 && tls.pairs[0].awaited);
         let (_, complaints) = read(&format!("tls: {{{acme}}}"));
         assert!(complaints[0].contains("http-01"), "{complaints:?}");
+    }
+
+    #[test]
+    fn no_authority_looks_in_tls_that_ends_at_a_proxy() {
+        let read = |challenge: &str| {
+            let acme = format!("acme: {{domains: [a.example], storage: /a, {challenge}}}");
+            read(&format!("tls: {{port: 7443, external_tls: true, {acme}}}")).1
+        };
+        let complaints = read("");
+        assert_eq!(complaints.len(), 1, "{complaints:?}");
+        let told = ["warning", "tls.acme.challenge", "http-01"];
+        assert!(
+            told.iter().all(|part| complaints[0].contains(part)),
+            "{complaints:?}"
+        );
+        assert_eq!(read("challenge: http-01"), Vec::<String>::new());
     }
 
     #[test]
