@@ -2,18 +2,30 @@
 
 use super::ends_tls::{Site, Visitor, sends_to_https};
 use super::passes_tls::{EVERYTHING, OnePort};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::process::Command;
 use tests::proxy::{Folder, Page, Proxy, Setting};
 use tests::server::free_tcp_port;
+use tokio::net::TcpStream;
 use tokio_rustls::rustls::RootCertStore;
 
 const FILE: &str = "/etc/haproxy/haproxy.cfg";
+
+/// A port in both families: as the page has it, and as it is here.
+fn bind(port: u16) -> String {
+    format!("bind :{port},:::{port} v6only")
+}
 
 async fn start(folder: Folder, config: &Setting, at: (u16, RootCertStore)) -> Proxy {
     let file = folder.put("haproxy.cfg", config.text());
     let mut command = Command::new("haproxy");
     command.args(["-db", "-f", &file]);
-    Proxy::start(folder, command, at).await
+    let ipv6 = SocketAddr::from((Ipv6Addr::LOCALHOST, at.0));
+    let proxy = Proxy::start(folder, command, at).await;
+    TcpStream::connect(ipv6)
+        .await
+        .expect("it is there over IPv6, too");
+    proxy
 }
 
 #[tokio::test]
@@ -26,8 +38,8 @@ async fn haproxy_ends_tls() {
         .file(PART, FILE)
         .says(&["timeout tunnel 1h"])
         .with("log /dev/log local0", "log stdout format raw local0")
-        .with("bind :80", &format!("bind 127.0.0.1:{http}"))
-        .with("bind :443", &format!("bind 127.0.0.1:{https}"))
+        .with(&bind(80), &bind(http))
+        .with(&bind(443), &bind(https))
         .with("/etc/haproxy/certs/", &site.file("both.pem"))
         .with("-i rtc.example.org", "-i localhost")
         .with("127.0.0.1:7880", &site.at());
@@ -51,7 +63,7 @@ async fn one_port(part: &str, more: &[&str]) {
         .file(part, FILE)
         .says(&["timeout tunnel 1h"])
         .with("log /dev/log local0", "log stdout format raw local0")
-        .with("bind :443", &format!("bind 127.0.0.1:{}", site.port))
+        .with(&bind(443), &bind(site.port))
         .with("/etc/haproxy/certs/", &site.file("both.pem"))
         .with("-i rtc.example.org", "-i localhost")
         .with("127.0.0.1:7443", &format!("127.0.0.1:{}", site.behind));
