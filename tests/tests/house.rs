@@ -8,6 +8,7 @@ mod house {
     pub(crate) mod source;
 
     pub(crate) mod documents;
+    pub(crate) mod examples;
     pub(crate) mod foreign;
     pub(crate) mod layers;
     pub(crate) mod names;
@@ -80,6 +81,11 @@ fn every_metric_is_documented() {
         "metrics",
         &house::documents::metrics(&Tree::read(), &root()),
     );
+}
+
+#[test]
+fn nothing_is_wrong_with_the_examples_of_the_documents() {
+    none("examples", &house::examples::complaints(&root()));
 }
 
 #[test]
