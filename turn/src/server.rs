@@ -4,6 +4,7 @@
 //! and the SFU send, carries payloads the [`Way`] it says, and takes answers and events. Relaying
 //! allocates nothing.
 
+mod former;
 mod authenticate;
 mod answer;
 mod allocate;
@@ -29,8 +30,9 @@ use crate::permission::Scope;
 use crate::ports::Ports;
 use crate::quota::{Bandwidth, Rates, Users};
 use crate::stats::Stats;
+use former::Former;
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::Instant;
 
@@ -92,6 +94,7 @@ struct Route {
 #[derive(Debug)]
 pub struct Server {
     config: Config,
+    former: Former,
     nonces: Nonces,
     userhashes: Userhashes,
     limiters: Limiters,
@@ -138,6 +141,7 @@ impl Server {
             routes: Map::with_hasher(keyed()),
             timers: BTreeSet::new(),
             outbox: Outbox::default(),
+            former: Former::default(),
             stats: Stats::default(),
             chance,
             config,
@@ -172,7 +176,7 @@ impl Server {
         now: Instant,
     ) -> Way {
         let peer = plain(peer);
-        let scope = Scope::of(peer, self.config.own.has(peer.ip()));
+        let scope = self.scope(peer, now);
         let route = Route {
             port: at.port,
             scope,
@@ -257,8 +261,11 @@ impl Server {
     }
 
     /// Our addresses have changed. Allocations keep what they were told; permissions are judged
-    /// anew when they are refreshed.
-    pub fn set_own(&mut self, own: Own) {
+    /// anew when they are refreshed. What was the SFU's or the relays' is so for the lifetime of a
+    /// permission more.
+    pub fn set_own(&mut self, own: Own, now: Instant) {
+        let until = now + self.config.lifetimes.permission;
+        self.former.note((&self.config.own, &own), until, now);
         self.config.own = own;
     }
 
@@ -349,6 +356,28 @@ impl Server {
         if self.routes.get(&route) == Some(&slot) {
             self.routes.remove(&route);
         }
+    }
+
+    /// Whether an address is the SFU's, or was a short while ago.
+    fn is_sfu(&self, address: SocketAddr, now: Instant) -> bool {
+        self.config.own.is_sfu(address) || self.former.is_sfu(address, now)
+    }
+
+    /// Whether an address is that of a relay of ours.
+    fn is_relay(&self, address: SocketAddr, now: Instant) -> bool {
+        let ip = address.ip();
+        let told = || self.config.own.external.contains(&ip) || self.former.is_relays(ip, now);
+        self.ports.contains(address.port()) && told()
+    }
+
+    /// Whether it is any of ours.
+    fn is_ours(&self, ip: IpAddr, now: Instant) -> bool {
+        self.config.own.has(ip) || self.former.has(ip, now)
+    }
+
+    /// What a permission for a peer is for.
+    fn scope(&self, peer: SocketAddr, now: Instant) -> Scope {
+        Scope::of(peer, self.is_ours(peer.ip(), now))
     }
 
     fn end(&mut self, slot: u32, reason: End, now: Instant) {

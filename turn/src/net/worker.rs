@@ -250,7 +250,7 @@ impl Worker {
                 Order::Stop => return false,
                 Order::Own(own) => {
                     let own = self.carrier.relays.told(own);
-                    self.carrier.server.set_own(own);
+                    self.carrier.server.set_own(own, Instant::now());
                 }
                 Order::Credentials(credentials) => self.carrier.server.set_credentials(credentials),
                 Order::Certificates(certificates) => {

@@ -111,14 +111,15 @@ impl Server {
         let relay = allocation
             .relay(Family::of(peer.ip()))
             .ok_or(Refusal::new(443, Reason::FamilyMismatch))?;
-        let own = &self.config.own;
-        let scope = Scope::of(peer, own.has(peer.ip()));
+        let scope = self.scope(peer, now);
         let policy = &self.config.peers;
         // What listens at an address of the machine, or of its router, may trust who comes from within.
-        let ours = own.has(peer.ip()) && !policy.excepts(peer.ip());
+        let ours = self.is_ours(peer.ip(), now) && !policy.excepts(peer.ip());
         let may = allocation.reach == Reach::Peers && !ours && policy.allows(peer.ip());
-        let allowed = self.is_relay(peer) || may;
-        if own.is_sfu(peer) || !allowed && own.is_sfu_ip(peer.ip()) {
+        let allowed = self.is_relay(peer, now) || may;
+        let of_sfu =
+            || self.config.own.is_sfu_ip(peer.ip()) || self.former.is_sfu_ip(peer.ip(), now);
+        if self.is_sfu(peer, now) || !allowed && of_sfu() {
             return Ok(Leave { scope, port: None });
         }
         if !allowed {
@@ -171,10 +172,5 @@ impl Server {
             self.routes.insert(route, slot);
         }
         self.wake_by(slot, until);
-    }
-
-    /// Whether an address is that of a relay of ours.
-    pub(super) fn is_relay(&self, address: SocketAddr) -> bool {
-        self.ports.contains(address.port()) && self.config.own.external.contains(&address.ip())
     }
 }

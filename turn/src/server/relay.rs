@@ -81,9 +81,9 @@ impl Server {
 
     fn relay_outward(&mut self, slot: u32, outward: Outward, now: Instant) -> Way {
         let Outward { peer, payload, .. } = outward;
-        let to_sfu = self.config.own.is_sfu(peer);
-        let to_relay = !to_sfu && self.is_relay(peer);
-        let scope = Scope::of(peer, self.config.own.has(peer.ip()));
+        let to_sfu = self.is_sfu(peer, now);
+        let to_relay = !to_sfu && self.is_relay(peer, now);
+        let scope = self.scope(peer, now);
         let id = self.allocations.id(slot);
         let Some(allocation) = self.allocations.at_mut(slot) else {
             return Way::Nowhere;
@@ -171,8 +171,8 @@ impl Server {
         now: Instant,
     ) -> Way {
         let len = payload.len();
-        let from_sfu = self.config.own.is_sfu(peer);
-        let scope = Scope::of(peer, self.config.own.has(peer.ip()));
+        let from_sfu = self.is_sfu(peer, now);
+        let scope = self.scope(peer, now);
         let Some(allocation) = self.allocations.at_mut(slot) else {
             return Way::Nowhere;
         };

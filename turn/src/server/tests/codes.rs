@@ -157,10 +157,11 @@ const ALLOCATING: &[Rule] = &[
         allocate(world, &[UDP, (REQUESTED_ADDRESS_FAMILY, &[3, 0, 0, 0])])
     }),
     Rule("8656 §7.2 step 7: no relays of this family", 440, |world| {
-        world.server.set_own(Own {
+        let six = Own {
             external: vec![ip("2600::9")],
             ..Own::default()
-        });
+        };
+        world.server.set_own(six, world.now);
         allocate(world, &[UDP])
     }),
     Rule(

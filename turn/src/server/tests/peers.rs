@@ -104,7 +104,7 @@ fn who_may_reach_ours_alone_reaches_the_sfu_and_relays_and_no_other_peer() {
     // Where we are has changed: it reaches the new address.
     let mut own = world.server.config.own.clone();
     own.sfu.push(address("8.8.8.8:7882"));
-    world.server.set_own(own);
+    world.server.set_own(own, world.now);
     assert_eq!(world.permit(&user, &["8.8.8.8:7882"]), 0);
 }
 
@@ -245,4 +245,52 @@ fn channels_and_permissions_that_make_no_sense_are_400_or_443() {
         writer.bytes(XOR_PEER_ADDRESS, &[0, 1, 2]);
     });
     assert_eq!(short.code(), 400);
+}
+
+#[test]
+fn where_we_were_calls_go_on_for_the_lifetime_of_a_permission() {
+    let mut world = World::with(|config| {
+        config.own.host = vec![ip("192.168.1.9")];
+        config.own.sfu = vec![address(SFU), address("192.168.1.9:7882")];
+    });
+    let (alice, hers) = world.allocated("alice", "1.2.3.4:5");
+    let (bob, his) = world.allocated("bob", "1.2.3.4:6");
+    assert_eq!(world.bind(&alice, 0x4000, SFU), 0);
+    assert_eq!(world.bind(&alice, 0x4001, &his.to_string()), 0);
+    assert_eq!(world.permit(&bob, &[&hers.to_string()]), 0);
+    let works = |world: &mut World| {
+        let mut goes = |data| {
+            world
+                .server
+                .handle_client(alice.client, &channel_data(data, b"hi"), world.now)
+        };
+        let (to_sfu, across) = (goes(0x4000), goes(0x4001));
+        let Way::Sfu { allocation, to, .. } = to_sfu else {
+            return [false, false, across != Way::Nowhere];
+        };
+        assert_eq!(to, address(SFU));
+        let back = world.server.handle_sfu(allocation, to, 2, world.now);
+        [
+            true,
+            back != Way::Nowhere,
+            matches!(across, Way::Client { to, .. } if to == bob.client),
+        ]
+    };
+    assert_eq!(works(&mut world), [true; 3]);
+    let moved = Own {
+        external: vec![ip("8.8.4.4")],
+        sfu: vec![address("8.8.4.4:7882"), address("192.168.1.9:7882")],
+        ..world.server.config.own.clone()
+    };
+    world.server.set_own(moved, world.now);
+    assert_eq!(works(&mut world), [true; 3]);
+    world.pass(seconds(299));
+    // Asked for again, it lives on; all else of the address is closed as it was.
+    let kept = [SFU, &his.to_string()];
+    assert_eq!(world.permit(&alice, &kept), 0);
+    assert_eq!(world.permit(&bob, &[&hers.to_string()]), 0);
+    assert_eq!(world.permit(&alice, &["9.9.9.9:31000"]), 0);
+    assert_eq!(works(&mut world), [true; 3]);
+    world.pass(seconds(1));
+    assert_eq!(works(&mut world), [false; 3], "somebody else may have it");
 }
