@@ -50,7 +50,7 @@ impl fmt::Debug for Secret {
 pub enum Reach {
     /// All that the policy lets in.
     Peers,
-    /// Our SFU and the relays of this server, nobody else.
+    /// Our SFU, nobody else. Not even relays: who may open the ways between them can keep them from others.
     Ours,
 }
 

@@ -115,8 +115,8 @@ impl Server {
         let policy = &self.config.peers;
         // What listens at an address of the machine, or of its router, may trust who comes from within.
         let ours = self.is_ours(peer.ip(), now) && !policy.excepts(peer.ip());
-        let may = allocation.reach == Reach::Peers && !ours && policy.allows(peer.ip());
-        let allowed = self.is_relay(peer, now) || may;
+        let may = || self.is_relay(peer, now) || !ours && policy.allows(peer.ip());
+        let allowed = allocation.reach == Reach::Peers && may();
         let of_sfu =
             || self.config.own.is_sfu_ip(peer.ip()) || self.former.is_sfu_ip(peer.ip(), now);
         if self.is_sfu(peer, now) || !allowed && of_sfu() {

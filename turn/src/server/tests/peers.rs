@@ -70,8 +70,9 @@ fn an_address_of_the_machine_is_403_where_the_sfu_has_none() {
 }
 
 #[test]
-fn who_may_reach_ours_alone_reaches_the_sfu_and_relays_and_no_other_peer() {
+fn who_may_reach_ours_alone_reaches_the_sfu_and_no_relay_nor_other_peer() {
     let mut world = World::with(|config| {
+        config.relay_ports = (30_000, 30_000);
         // Not even what is let in by name.
         config.peers.allow = vec![Prefix::new(ip("10.0.0.0"), 8).expect("a prefix")];
         config.credentials.lookup = Some(std::sync::Arc::new(|name| {
@@ -83,7 +84,7 @@ fn who_may_reach_ours_alone_reaches_the_sfu_and_relays_and_no_other_peer() {
             })
         }));
     });
-    let (_, relayed) = world.allocated("alice", "1.2.3.4:6");
+    let (alice, relayed) = world.allocated("alice", "1.2.3.4:6");
     let user = world.user_with("participant", "ticket", client("1.2.3.4:5"));
     assert_eq!(world.allocate(&user).code(), 0);
     for peer in ["1.1.1.1:1", "10.1.1.1:1", "192.168.1.1:1"] {
@@ -100,7 +101,15 @@ fn who_may_reach_ours_alone_reaches_the_sfu_and_relays_and_no_other_peer() {
     };
     assert_eq!(world.permit(&user, &[SFU]), 0);
     assert!(to_sfu(&mut world));
+    // What has the SFU's IP may be named, and opens no way: those between relays are others' to take.
     assert_eq!(world.bind(&user, 0x4001, &relayed.to_string()), 0);
+    let data = channel_data(0x4001, b"hi");
+    let way = world.server.handle_client(user.client, &data, world.now);
+    assert_eq!(way, Way::Nowhere);
+    let (bob, his) = world.allocated("bob", "1.2.3.5:6");
+    assert_eq!(his, relayed, "all have one relayed address");
+    assert_eq!(world.permit(&alice, &[&his.to_string()]), 0);
+    assert_eq!(world.permit(&bob, &["2.2.2.2:2"]), 0);
     // Where we are has changed: it reaches the new address.
     let mut own = world.server.config.own.clone();
     own.sfu.push(address("8.8.8.8:7882"));

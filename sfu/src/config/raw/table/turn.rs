@@ -122,7 +122,7 @@ pub(super) const KEYS: &[Key] = &[
         Bool,
         "false",
         "Participants may talk with any public peer through this TURN server, as with LiveKit, and not \
-         only with Foci and the relays of this server, which is all that calls here need.",
+         only with Foci, which is all that calls here need.",
     ),
     Key::built(
         "turn.static_auth_secret",
