@@ -9,6 +9,7 @@ mod stun;
 
 use crate::advertise::{self, Advertiser, Belief, Change, Family, Interface};
 use crate::config::check::Rtc;
+use crate::config::cidr::Cidr;
 use crate::config::ports::PortRange;
 use crate::media::sighting::Sighting;
 use netlink::Netlink;
@@ -97,15 +98,39 @@ pub fn towards_others() -> Option<IpAddr> {
     (!ip.is_unspecified() && !ip.is_loopback()).then_some(ip)
 }
 
-/// Every address of the machine, loopback included.
-///
-/// # Errors
-/// The interfaces cannot be listed.
-pub fn of_machine() -> io::Result<Vec<IpAddr>> {
-    let mut ips: Vec<IpAddr> = interfaces()?.into_iter().map(|one| one.ip).collect();
-    ips.sort_unstable();
-    ips.dedup();
-    Ok(ips)
+/// What is this machine, and what is next to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// Every address, loopback included.
+    pub ips: Vec<IpAddr>,
+    /// The network of each, as its interface has it.
+    pub links: Vec<Cidr>,
+}
+
+impl Machine {
+    /// As it is now.
+    ///
+    /// # Errors
+    /// The interfaces cannot be listed.
+    pub fn look() -> io::Result<Self> {
+        let list = if_addrs::get_if_addrs()?;
+        let mut networks: Vec<(IpAddr, u8)> = list
+            .iter()
+            .filter(|one| one.is_oper_up())
+            .map(|one| match &one.addr {
+                if_addrs::IfAddr::V4(v4) => (v4.ip.into(), v4.prefixlen),
+                if_addrs::IfAddr::V6(v6) => (v6.ip.into(), v6.prefixlen),
+            })
+            .collect();
+        networks.sort_unstable();
+        let links = networks
+            .iter()
+            .filter_map(|(ip, bits)| Cidr::new(*ip, *bits).ok());
+        let links = links.collect();
+        let mut ips: Vec<IpAddr> = networks.iter().map(|(ip, _)| *ip).collect();
+        ips.dedup();
+        Ok(Self { ips, links })
+    }
 }
 
 /// Tells the operator whether our public address leads back here from inside: whether its port is
@@ -426,6 +451,15 @@ mod tests {
     use crate::config::complaint::Complaints;
     use crate::config::raw::Values;
     use tokio::sync::mpsc;
+
+    #[test]
+    fn the_machine_knows_its_addresses_and_the_networks_they_are_in() {
+        let machine = Machine::look().expect("interfaces");
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        assert!(machine.ips.contains(&loopback));
+        let beside = |link: &Cidr| link.contains([127, 200, 0, 1].into()) && link.prefix() == 8;
+        assert!(machine.links.iter().any(beside), "{machine:?}");
+    }
 
     fn looked_at_each(interval: &str) -> Rtc {
         let key = "keys: {k: 0123456789abcdef0123456789abcdef}";

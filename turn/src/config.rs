@@ -2,7 +2,7 @@
 
 use crate::address::Family;
 use crate::credentials::Credentials;
-use crate::policy::PeerPolicy;
+use crate::policy::{PeerPolicy, Prefix};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -80,6 +80,9 @@ pub struct Own {
     /// behind them may trust the machine itself. The SFU, the relays and what the policy lets in by name
     /// are excepted.
     pub host: Vec<IpAddr>,
+    /// The networks this machine is in: what is in them is refused likewise, for it may trust its
+    /// neighbours, or stand behind a router that lets nobody else in.
+    pub links: Vec<Prefix>,
 }
 
 impl Own {
@@ -106,6 +109,12 @@ impl Own {
     #[must_use]
     pub fn is_host(&self, ip: IpAddr) -> bool {
         self.host.contains(&ip)
+    }
+
+    /// Whether no router is between us and this IP.
+    #[must_use]
+    pub fn is_neighbour(&self, ip: IpAddr) -> bool {
+        self.links.iter().any(|link| link.contains(ip))
     }
 
     /// Whether it is any of ours: permissions are then for an exact address, for many clients share

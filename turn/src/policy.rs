@@ -132,7 +132,7 @@ impl PeerPolicy {
 }
 
 /// The IPv4 address that an IPv6 address leads to.
-fn translated(ip: IpAddr) -> Option<IpAddr> {
+pub(crate) fn translated(ip: IpAddr) -> Option<IpAddr> {
     let IpAddr::V6(v6) = ip else {
         return None;
     };

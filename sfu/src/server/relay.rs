@@ -7,7 +7,7 @@ mod whereabouts;
 mod tunnel;
 mod refusals;
 
-use crate::addresses;
+use crate::addresses::Machine;
 use crate::certificates::Certificates;
 use crate::config::check::{Config, Turn};
 use crate::config::cidr::Cidr;
@@ -98,8 +98,9 @@ impl Relay {
 
 impl Running {
     fn look(&mut self) {
-        let machine = addresses::of_machine();
-        match machine.map(|machine| own(&self.settings, &self.candidates, machine, self.udp_port)) {
+        match Machine::look()
+            .map(|machine| own(&self.settings, &self.candidates, machine, self.udp_port))
+        {
             Ok(own) if self.own.as_ref() == Some(&own) => {}
             Ok(own) => {
                 self.server.set_own(own.clone());
@@ -110,8 +111,8 @@ impl Running {
     }
 
     fn tell(&mut self, candidates: &[Candidate]) {
-        let machine = match addresses::of_machine() {
-            Ok(machine) => machine,
+        let machine = match Machine::look() {
+            Ok(machine) => machine.ips,
             Err(error) => {
                 tracing::error!(%error, "clients are not told where TURN is now");
                 return;
@@ -206,7 +207,7 @@ fn settings(
     server.software = "Foci".into();
     server.credentials = credentials(turn, ours.clone());
     server.relay_ports = (turn.relay_ports.first(), turn.relay_ports.last());
-    server.own = own(turn, candidates, addresses::of_machine()?, udp_port);
+    server.own = own(turn, candidates, Machine::look()?, udp_port);
     server.peers = PeerPolicy {
         allow: turn.allow_peers.iter().filter_map(prefix).collect(),
         deny: turn.deny_peers.iter().filter_map(prefix).collect(),

@@ -56,6 +56,7 @@ impl Turn {
             external: vec![sfu.ip()],
             sfu: vec![sfu],
             host: vec![sfu.ip()],
+            links: Vec::new(),
         };
         config.lifetimes = short();
         // The world's addresses are those of documents, which are nobody's outside.

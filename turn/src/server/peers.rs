@@ -13,7 +13,8 @@ use crate::event::Reason;
 use crate::message::attribute::{CHANNEL_NUMBER, XOR_PEER_ADDRESS};
 use crate::message::{Class, Message, unmask};
 use crate::permission::Scope;
-use std::net::SocketAddr;
+use crate::policy::translated;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 /// Peers in one request: as many as an allocation may have by default.
@@ -112,10 +113,7 @@ impl Server {
             .relay(Family::of(peer.ip()))
             .ok_or(Refusal::new(443, Reason::FamilyMismatch))?;
         let scope = self.scope(peer, now);
-        let policy = &self.config.peers;
-        // What listens at an address of the machine, or of its router, may trust who comes from within.
-        let ours = self.is_ours(peer.ip(), now) && !policy.excepts(peer.ip());
-        let may = || self.is_relay(peer, now) || !ours && policy.allows(peer.ip());
+        let may = || self.is_relay(peer, now) || self.lets_in(peer.ip(), now);
         let allowed = allocation.reach == Reach::Peers && may();
         let of_sfu =
             || self.config.own.is_sfu_ip(peer.ip()) || self.former.is_sfu_ip(peer.ip(), now);
@@ -140,6 +138,15 @@ impl Server {
             scope,
             port: Some(relay.port()),
         })
+    }
+
+    /// Whether a peer may be reached that is neither the SFU nor a relay. What listens at an address of the
+    /// machine, of its router or of a neighbour may trust who comes from within, however it is spelled.
+    fn lets_in(&self, ip: IpAddr, now: Instant) -> bool {
+        let policy = &self.config.peers;
+        let is_near = |ip| self.is_ours(ip, now) || self.config.own.is_neighbour(ip);
+        let closed = |ip| is_near(ip) && !policy.excepts(ip);
+        policy.allows(ip) && !closed(ip) && !translated(ip).is_some_and(closed)
     }
 
     fn check_room(&self, slot: u32, leaves: &[Leave]) -> Result<(), Refusal> {

@@ -60,6 +60,7 @@ pub(super) fn config(now: Instant) -> Config {
             address("[2600::9]:7882"),
         ],
         host: vec![ip("9.9.9.9"), ip("192.168.1.9")],
+        links: Vec::new(),
     };
     config
 }

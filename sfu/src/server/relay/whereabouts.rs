@@ -3,16 +3,23 @@
 //! Decides by the configuration and what media is told; asks only which families the machine has.
 //! Called by `relay`.
 
-use crate::addresses;
+use crate::addresses::{self, Machine};
 use crate::config::check::{Config, Turn};
+use crate::config::cidr::Cidr;
 use crate::media::message::PathTransport;
 use crate::media::transport::candidates::Candidate;
 use std::net::{IpAddr, SocketAddr};
 use turn::config::Own;
+use turn::policy::Prefix;
 
 /// Addresses of one family that clients are told of for TURN: one that leads here from everywhere and one
 /// of this network. A browser makes an allocation by each, on each of its networks.
 const TOLD_OF_FAMILY: usize = 2;
+/// Bits of the widest network whose machines are taken for neighbours, in IPv4 and in IPv6: the largest that
+/// anybody has on one wire, and what one customer is given at most (RFC 6177). Of a wider one, as a tunnel may
+/// have it (a /0 of a VPN, a /16 of 6to4), it is so much around the machine's address: all of it would be
+/// other people's networks, up to the whole internet.
+const WIDEST_LINK: [u8; 2] = [16, 48];
 
 /// One for each family.
 pub(super) fn relays(turn: &Turn) -> Vec<IpAddr> {
@@ -42,7 +49,8 @@ fn leads_to(ip: IpAddr, bound: &[IpAddr], machine: &[IpAddr]) -> bool {
 /// The addresses clients are told are the SFU's, and so are those of the machine with the port it has
 /// there, which a router may call otherwise outside. Relays are told of at the first of each family that
 /// leads to them, a public one if there is one.
-pub(super) fn own(turn: &Turn, candidates: &[Candidate], host: Vec<IpAddr>, udp_port: u16) -> Own {
+pub(super) fn own(turn: &Turn, candidates: &[Candidate], machine: Machine, udp_port: u16) -> Own {
+    let Machine { ips: host, links } = machine;
     let udp = outside_first(candidates);
     let relays = relays(turn);
     let mut external: Vec<IpAddr> = Vec::new();
@@ -62,7 +70,15 @@ pub(super) fn own(turn: &Turn, candidates: &[Candidate], host: Vec<IpAddr>, udp_
         external,
         sfu,
         host,
+        links: links.iter().filter_map(link).collect(),
     }
+}
+
+/// The part of a network of the machine that peers are not let into.
+fn link(network: &Cidr) -> Option<Prefix> {
+    let [v4, v6] = WIDEST_LINK;
+    let least = if network.address().is_ipv4() { v4 } else { v6 };
+    Prefix::new(network.address(), network.prefix().max(least)).ok()
 }
 
 /// Those for UDP, the addresses of this network behind those that lead here from everywhere.
@@ -142,6 +158,13 @@ mod tests {
         check(&mut values, &mut complaints)
     }
 
+    fn with(ips: &[IpAddr]) -> Machine {
+        Machine {
+            ips: ips.to_vec(),
+            links: Vec::new(),
+        }
+    }
+
     fn udp() -> Vec<Candidate> {
         ["192.0.2.1:7882", "[2001:db8::1]:7882"]
             .map(|at| Candidate::udp(at.parse().expect("an address")))
@@ -178,7 +201,7 @@ mod tests {
             },
         );
         let machine = ["127.0.0.1", "10.0.0.7"].map(|ip| ip.parse().expect("an address"));
-        let own = own(&config("").turn, &candidates, machine.into(), 7882);
+        let own = own(&config("").turn, &candidates, with(&machine), 7882);
         let told: Vec<IpAddr> = udp().iter().map(|one| one.at.ip()).collect();
         assert_eq!(own.external, told, "the public ones");
         for at in ["127.0.0.1:7882", "10.0.0.7:7882", "192.0.2.1:7882"] {
@@ -200,7 +223,7 @@ mod tests {
                 "turn: {{udp_port: 3479, bind_addresses: [{bound}]}}\n"
             ))
             .turn;
-            let own = own(&turn, &candidates, machine.into(), 7882);
+            let own = own(&turn, &candidates, with(&machine), 7882);
             (urls(&turn, 0, &candidates, &machine), own.external)
         };
         let (urls, external) = of("10.0.0.8");
@@ -219,10 +242,33 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_are_those_on_the_machine_s_networks_and_no_network_takes_in_the_internet() {
+        let near = |network: &str, ip: &str| {
+            let links = vec![network.parse().expect("a network")];
+            let ips = Vec::new();
+            let own = own(&config("").turn, &[], Machine { ips, links }, 7882);
+            own.is_neighbour(ip.parse().expect("an address"))
+        };
+        assert!(near("2003:ab:cd:1::10/64", "2003:ab:cd:1::20"));
+        assert!(!near("2003:ab:cd:1::10/64", "2003:ab:cd:2::20"));
+        assert!(near("95.216.1.2/24", "95.216.1.77"));
+        // A machine by itself, as providers have it and at the end of a line.
+        assert!(!near("95.216.1.2/32", "95.216.1.3") && near("95.216.1.2/32", "95.216.1.2"));
+        assert!(!near("2003:ab:cd:1::10/128", "2003:ab:cd:1::11"));
+        for (tunnel, beside, far) in [
+            ("95.216.1.2/0", "95.216.9.9", "95.217.1.1"),
+            ("44.128.0.5/9", "44.128.9.9", "44.129.0.1"),
+            ("2003:ab:cd:1::10/0", "2003:ab:cd:2::1", "2003:ab:ce::1"),
+        ] {
+            assert!(near(tunnel, beside) && !near(tunnel, far), "{tunnel}");
+        }
+    }
+
+    #[test]
     fn a_router_may_forward_another_port_to_the_sfu_than_it_has_on_this_machine() {
         let told = Candidate::udp("192.0.2.1:40000".parse().expect("an address"));
-        let machine = vec!["127.0.0.1".parse().expect("an address")];
-        let own = own(&config("").turn, &[told], machine, 7882);
+        let machine = ["127.0.0.1".parse().expect("an address")];
+        let own = own(&config("").turn, &[told], with(&machine), 7882);
         let is_sfu = |at: &str| own.is_sfu(at.parse().expect("an address"));
         assert!(is_sfu("192.0.2.1:40000") && is_sfu("127.0.0.1:7882"));
         assert!(!is_sfu("127.0.0.1:40000"), "somebody else may have it");

@@ -257,6 +257,58 @@ fn channels_and_permissions_that_make_no_sense_are_400_or_443() {
 }
 
 #[test]
+fn neighbours_of_the_machine_are_403_unless_let_in_by_name_but_for_the_sfu_and_the_relays() {
+    let link = |text, bits| Prefix::new(ip(text), bits).expect("a prefix");
+    let neighbours = ["9.9.9.7:80", "[2600::20]:22"];
+    let codes = |allow: Vec<Prefix>| {
+        let mut world = World::with(|config| {
+            config.own.links = vec![link("9.9.9.9", 24), link("2600::9", 64)];
+            config.peers.allow = allow;
+        });
+        let (alice, relayed) = world.allocated("alice", "1.2.3.4:5");
+        for peer in [SFU, &relayed.to_string(), "9.9.8.7:80"] {
+            assert_eq!(world.permit(&alice, &[peer]), 0, "{peer}");
+        }
+        let bob = world.user("bob", "1.2.3.4:6");
+        let six = world.ask(&bob, Method::Allocate, |writer| {
+            writer
+                .bytes(REQUESTED_TRANSPORT, &[17, 0, 0, 0])
+                .bytes(REQUESTED_ADDRESS_FAMILY, &[2, 0, 0, 0]);
+        });
+        assert_eq!(six.code(), 0);
+        let [v4, v6] = neighbours;
+        [world.permit(&alice, &[v4]), world.permit(&bob, &[v6])]
+    };
+    assert_eq!(codes(Vec::new()), [403, 403]);
+    let by_name = vec![link("9.9.9.7", 32), link("2600::", 64)];
+    assert_eq!(codes(by_name), [0, 0]);
+}
+
+#[test]
+fn our_own_addresses_and_neighbours_are_403_however_they_are_spelled() {
+    let link = |text, bits| Prefix::new(ip(text), bits).expect("a prefix");
+    let codes = |allow: Vec<Prefix>| {
+        let mut world = World::with(|config| {
+            config.own.links = vec![link("9.9.9.9", 24)];
+            config.peers.allow = allow;
+        });
+        let alice = world.user("alice", "1.2.3.4:5");
+        let six = world.ask(&alice, Method::Allocate, |writer| {
+            writer
+                .bytes(REQUESTED_TRANSPORT, &[17, 0, 0, 0])
+                .bytes(REQUESTED_ADDRESS_FAMILY, &[2, 0, 0, 0]);
+        });
+        assert_eq!(six.code(), 0);
+        let spelled = ["64:ff9b::909:909", "2002:909:909::1", "64:ff9b::909:907"];
+        spelled.map(|ip| world.permit(&alice, &[&format!("[{ip}]:22")]))
+    };
+    assert_eq!(codes(Vec::new()), [403; 3]);
+    // The name of the whole range is not that of our own in it.
+    assert_eq!(codes(vec![link("64:ff9b::", 96)]), [403; 3]);
+    assert_eq!(codes(vec![link("9.9.9.9", 32)]), [0, 0, 403]);
+}
+
+#[test]
 fn where_we_were_calls_go_on_for_the_lifetime_of_a_permission() {
     let mut world = World::with(|config| {
         config.own.host = vec![ip("192.168.1.9")];

@@ -135,7 +135,8 @@ pub(super) const KEYS: &[Key] = &[
         "turn.allow_restricted_peer_cidrs",
         Texts,
         "",
-        "Private, loopback or otherwise special peers that may be reached all the same.",
+        "Private, loopback or otherwise special peers, and neighbours of this machine, that may be reached \
+         all the same.",
     ),
     Key::built(
         "turn.deny_peer_cidrs",
