@@ -54,6 +54,9 @@ pub enum Way {
     Peer {
         /// The socket.
         from: RelayPort,
+        /// The relayed address, which it must leave from, where that is the machine's. Else a router puts
+        /// it in.
+        source: Option<IpAddr>,
         /// The peer.
         to: SocketAddr,
         /// What of the bytes.

@@ -78,6 +78,28 @@ fn a_peer_is_reached_over_every_transport_and_family() {
 }
 
 #[test]
+fn a_peer_sees_the_relayed_address_whichever_the_machine_would_choose() {
+    let [told, other] = [2, 1].map(|last| IpAddr::from([127, 0, 0, last]));
+    let server = Server::with(|settings| {
+        settings.server.own.external = vec![told];
+        settings.server.own.host = vec![told, other];
+        settings.relay = vec![Ipv4Addr::UNSPECIFIED.into()];
+    });
+    let peer = UdpSocket::bind((other, 0)).expect("a socket");
+    peer.set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a timeout");
+    let at = peer.local_addr().expect("bound");
+    let mut client = Client::udp(server.udp(), "alice", "alice-password");
+    let relayed = client.allocate().relayed();
+    assert_eq!((relayed.ip(), client.permit(at)), (told, 0));
+    for whole in [false, true] {
+        send(&mut client, at, b"hello", whole);
+        let (_, from) = peer.recv_from(&mut [0; 10]).expect("it comes");
+        assert_eq!(from, relayed);
+    }
+}
+
+#[test]
 fn the_sfu_is_reached_in_process_over_every_transport() {
     let server = Server::start();
     for (family, sfu) in [(1, SFU), (2, SFU_IPV6)] {

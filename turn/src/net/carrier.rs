@@ -113,6 +113,7 @@ impl Carrier {
             Way::Nowhere => {}
             Way::Peer {
                 from,
+                source,
                 to,
                 payload,
                 dont_fragment,
@@ -123,7 +124,7 @@ impl Carrier {
                 let road = Road {
                     socket,
                     to,
-                    from: None,
+                    from: source,
                     dont_fragment,
                 };
                 let bytes = bytes.get(payload).unwrap_or_default();

@@ -127,6 +127,7 @@ impl Server {
                 family,
                 port: relay.port(),
             },
+            source: self.config.own.is_host(relay.ip()).then_some(relay.ip()),
             to: peer,
             payload,
             dont_fragment: outward.dont_fragment,

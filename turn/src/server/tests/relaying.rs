@@ -12,6 +12,7 @@ fn channel_data_and_indications_go_to_the_peer_and_its_answers_come_back() {
     let sent = send_indication(peer, b"hello");
     let Way::Peer {
         from,
+        source,
         to,
         payload,
         dont_fragment,
@@ -23,6 +24,7 @@ fn channel_data_and_indications_go_to_the_peer_and_its_answers_come_back() {
         (from, to, &sent[payload], dont_fragment),
         (at(relayed), peer, &b"hello"[..], false)
     );
+    assert_eq!(source, Some(relayed.ip()));
     let Way::Client { to, head, payload } =
         world.server.handle_peer(at(relayed), peer, 5, world.now)
     else {
@@ -52,6 +54,16 @@ fn channel_data_and_indications_go_to_the_peer_and_its_answers_come_back() {
         (traffic.packets_in, traffic.bytes_in, traffic.packets_out),
         (2, 10, 3)
     );
+}
+
+#[test]
+fn behind_a_router_the_machine_chooses_from_which_address_it_sends() {
+    let mut world = World::with(|config| config.own.host = vec![ip("192.168.1.9")]);
+    let (user, _) = world.allocated("alice", "1.2.3.4:5");
+    assert_eq!(world.permit(&user, &["1.1.1.1:7"]), 0);
+    let sent = send_indication(address("1.1.1.1:7"), b"hello");
+    let way = world.server.handle_client(user.client, &sent, world.now);
+    assert!(matches!(way, Way::Peer { source: None, .. }));
 }
 
 #[test]
