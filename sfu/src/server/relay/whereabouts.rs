@@ -6,6 +6,7 @@
 use crate::addresses::{self, Machine};
 use crate::config::check::{Config, Turn};
 use crate::config::cidr::Cidr;
+use crate::crowd::is_public;
 use crate::media::message::PathTransport;
 use crate::media::transport::candidates::Candidate;
 use std::net::{IpAddr, SocketAddr};
@@ -81,10 +82,11 @@ fn link(network: &Cidr) -> Option<Prefix> {
     Prefix::new(network.address(), network.prefix().max(least)).ok()
 }
 
-/// Those for UDP, the addresses of this network behind those that lead here from everywhere.
+/// Those for UDP, the addresses of this network behind those that lead here from everywhere. Where the
+/// interfaces alone say what is ours none is marked so, and a private one is known by itself.
 fn outside_first(candidates: &[Candidate]) -> Vec<&Candidate> {
     let mut udp: Vec<&Candidate> = candidates.iter().filter(|one| is_udp(one)).collect();
-    udp.sort_by_key(|one| one.internal);
+    udp.sort_by_key(|one| (one.internal, !is_public(one.at.ip())));
     udp
 }
 
@@ -208,6 +210,26 @@ mod tests {
             assert!(own.is_sfu(at.parse().expect("an address")), "{at}");
         }
         assert!(!own.is_sfu("127.0.0.1:7880".parse().expect("an address")));
+    }
+
+    #[test]
+    fn a_public_address_goes_before_private_ones_that_nobody_calls_internal() {
+        let ips = [
+            "10.0.0.2",
+            "10.8.0.1",
+            "95.216.1.2",
+            "fd00::2",
+            "2a01:4f9::2",
+        ];
+        let ips = ips.map(|ip| -> IpAddr { ip.parse().expect("an address") });
+        let candidates = ips.map(|ip| Candidate::udp(SocketAddr::new(ip, 7882)));
+        let turn = config("turn: {udp_port: 3479, tcp_port: 0}\n").turn;
+        let [vpn, _, v4, ula, v6] = ips;
+        let urls = urls(&turn, 0, &candidates, &ips);
+        let url = |ip| format!("turn:{}?transport=udp", SocketAddr::new(ip, 3479));
+        assert_eq!(urls, [url(v4), url(v6), url(vpn), url(ula)]);
+        let own = own(&turn, &candidates, with(&ips), 7882);
+        assert_eq!(own.external, [v4, v6]);
     }
 
     #[test]
