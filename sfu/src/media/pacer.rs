@@ -21,6 +21,10 @@ pub const MAX_SEGMENTS: usize = 64;
 /// Bytes of one send: an IP packet's 65,535 less headers, with room to spare.
 pub const MAX_RUN_BYTES: usize = 65_000;
 
+/// The longest packet that goes with others: what any path takes whole (IPv6 has no smaller MTU than 1280,
+/// less 48 of headers). The kernel refuses a run whose packets it would have to fragment, all of it.
+pub const MAX_SEGMENT_BYTES: usize = 1232;
+
 /// Packets to one destination, all of one size but perhaps a shorter last: one send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run<'a, T> {
@@ -50,6 +54,7 @@ impl<T: Copy + Eq> Extent<T> {
         self.to == *to
             && self.end - self.start == self.segment * self.count
             && len <= self.segment
+            && self.segment <= MAX_SEGMENT_BYTES
             && self.count < MAX_SEGMENTS
             && self.end - self.start + len <= MAX_RUN_BYTES
     }
@@ -237,9 +242,19 @@ mod tests {
         assert_eq!(shapes(&arena), [(1, 10, 64), (1, 10, 1)]);
         arena.clear();
         for _ in 0..60 {
-            put(&mut arena, 1, 1250, 0);
+            put(&mut arena, 1, 1200, 0);
         }
-        assert_eq!(shapes(&arena), [(1, 1250, 52), (1, 1250, 8)]);
+        assert_eq!(shapes(&arena), [(1, 1200, 54), (1, 1200, 6)]);
+    }
+
+    #[test]
+    fn what_a_path_may_have_to_fragment_goes_alone() {
+        let mut arena = Arena::new();
+        for len in [1232, 1232, 1233, 1233, 8] {
+            put(&mut arena, 1, len, 0);
+        }
+        let all = [(1, 1232, 2), (1, 1233, 1), (1, 1233, 1), (1, 8, 1)];
+        assert_eq!(shapes(&arena), all);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::server::{Peer, SFU, SFU_IPV6, Server};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tests::space::{self, Space};
 use turn::message::attribute::{DATA, DONT_FRAGMENT, XOR_MAPPED_ADDRESS, XOR_PEER_ADDRESS};
 use turn::message::writer::Writer;
 use turn::message::{Class, Method};
@@ -40,6 +41,44 @@ fn data(received: &Received) -> (SocketAddr, Vec<u8>) {
     let message = received.message();
     let payload = message.attribute(DATA).expect("data").to_vec();
     (message.address(XOR_PEER_ADDRESS).expect("a peer"), payload)
+}
+
+/// Sends payloads of a size side by side, and takes them back.
+fn echo_two(client: &mut Client, len: usize) {
+    let payloads = [vec![1; len], vec![2; len]];
+    let frames = payloads.each_ref().map(|one| channel_data(0x4001, one));
+    client.send(&frames.concat()).expect("taken");
+    for frame in frames {
+        assert_eq!(client.receive().expect("it comes back").0, frame);
+    }
+}
+
+#[test]
+fn datagrams_larger_than_the_network_takes_arrive_though_they_come_together() {
+    if let Some(reason) = space::refusal() {
+        #[allow(
+            clippy::print_stderr,
+            reason = "it is to be seen that nothing was tried"
+        )]
+        {
+            eprintln!("skipped: {reason}");
+        }
+        return;
+    }
+    let narrow = Space::make(format!("foci-mtu-{}", std::process::id()));
+    narrow.ip("link set lo mtu 1500");
+    let _visit = narrow.visit();
+    let server = Server::start();
+    let peer = Peer::start(Ipv4Addr::LOCALHOST.into()).address;
+    // What is read of a stream at once goes out at once.
+    let mut client = Client::tcp(server.tcp(), "alice", "alice-password");
+    assert_eq!(client.allocate().code(), 0);
+    assert_eq!(client.bind(0x4001, peer), 0);
+    for len in [1200, 1472, 1476, 2000] {
+        echo_two(&mut client, len);
+    }
+    let lost = server.until(|totals| totals.udp.datagrams_in >= 8).udp;
+    assert_eq!((lost.lost_size, lost.lost_other), (0, 0));
 }
 
 #[test]

@@ -9,6 +9,9 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Bytes of one run: what the kernel takes in one call.
 const RUN_BYTES: usize = 61_440;
+/// The longest datagram that goes with others: what any path takes whole (IPv6 has no smaller MTU than 1280,
+/// less 48 of headers). The kernel refuses a run whose datagrams it would have to fragment, all of it.
+const TOGETHER_BYTES: usize = 1232;
 /// Bytes gathered before they must go out: about a receive batch of full packets.
 const FULL_BYTES: usize = 2 << 20;
 /// Runs gathered before they must go out.
@@ -97,6 +100,7 @@ impl Sends {
         let run = self.runs.get(index)?;
         let fits = !run.closed
             && len <= run.segment
+            && run.segment <= TOGETHER_BYTES
             && run.bytes.len() + len <= RUN_BYTES
             && !road.dont_fragment;
         fits.then_some(index)
@@ -208,6 +212,20 @@ mod tests {
             sends.add(road(port), [b"x", &[], &[]]);
         }
         assert!(sends.is_full());
+    }
+
+    #[test]
+    fn what_a_path_may_have_to_fragment_goes_alone() {
+        let mut sends = sends();
+        let large = [7; TOGETHER_BYTES + 1];
+        for len in [1232, 1232, 1233, 1233, 8] {
+            sends.add(road(1), [&large[..len], &[], &[]]);
+        }
+        let shape: Vec<(usize, usize)> = sent(&mut sends)
+            .into_iter()
+            .map(|(_, segment, bytes)| (segment, bytes.len()))
+            .collect();
+        assert_eq!(shape, [(1232, 2464), (1233, 1233), (1233, 1233), (8, 8)]);
     }
 
     #[test]
