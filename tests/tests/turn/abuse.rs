@@ -5,7 +5,7 @@ use super::server::{Peer, REALM, SFU, Server};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
-use turn::message::attribute::{REQUESTED_TRANSPORT, USERNAME};
+use turn::message::attribute::{LIFETIME, REQUESTED_TRANSPORT, USERNAME};
 use turn::message::writer::Writer;
 use turn::message::{Class, Method};
 
@@ -237,6 +237,43 @@ fn a_reader_that_takes_nothing_costs_a_bounded_buffer_and_is_closed() {
     );
     // What waited for it is lost with it.
     assert!(totals.streams.frames_closed > 0, "{totals:?}");
+}
+
+#[test]
+fn an_answer_reaches_a_client_that_was_slow_however_much_media_waited_for_it() {
+    let server = Server::start();
+    let sfu: SocketAddr = SFU.parse().expect("an address");
+    let mut client = Client::tcp(server.tcp(), "alice", "alice-password");
+    assert_eq!(client.allocate().code(), 0);
+    assert_eq!(client.bind(0x4001, sfu), 0);
+    let data = channel_data(0x4001, &[7; 1200]);
+    for _ in 0..34_000 {
+        client.send(&data).expect("taken");
+    }
+    server.until(|totals| totals.streams.frames_full > 0);
+    // Not even the least finds a place; the kernel may take a little more at first.
+    for relayed in [34_200, 34_400] {
+        for _ in 0..200 {
+            client.send(&channel_data(0x4001, &[7; 4])).expect("taken");
+        }
+        server.until(|totals| totals.server.traffic.packets_in == relayed);
+    }
+    let request = client.request(Method::Refresh, |writer| {
+        writer.word(LIFETIME, 600);
+    });
+    client.send(&request).expect("taken");
+    // What waits is late by then.
+    let relayed = server.totals().server.traffic.packets_in;
+    client.send(&data).expect("taken");
+    server.until(|totals| totals.server.traffic.packets_in > relayed);
+    let answer = loop {
+        let received = client.receive().expect("the answer is not lost");
+        if received.0[0] < 0x40 {
+            break received;
+        }
+    };
+    assert_eq!(answer.message().transaction[..], request[8..20]);
+    assert_eq!(answer.code(), 0);
 }
 
 #[test]

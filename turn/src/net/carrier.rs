@@ -3,6 +3,7 @@
 //! Owns the server and everything a payload can go into; reads nothing from sockets.
 
 use super::lane::{Batch, Door, End};
+use super::outgoing::Kind;
 use super::sends::{Road, Sends};
 use super::settings::{SfuSide, Steer};
 use super::tcp::{Fault, Streams};
@@ -142,15 +143,16 @@ impl Carrier {
             Way::Client { to, head, payload } => {
                 let bytes = bytes.get(payload).unwrap_or_default();
                 let parts = [head.bytes(), bytes, head.padding()];
-                send_to(&mut self.sends, &mut self.streams, to, parts, now);
+                let frame = (Kind::Media, parts);
+                send_to(&mut self.sends, &mut self.streams, to, frame, now);
             }
         }
     }
 
     fn send_answers(&mut self, now: Instant) {
         while let Some((client, bytes)) = self.server.poll_output() {
-            let parts = [bytes, &[], &[]];
-            send_to(&mut self.sends, &mut self.streams, client, parts, now);
+            let frame = (Kind::Answer, [bytes, &[], &[]]);
+            send_to(&mut self.sends, &mut self.streams, client, frame, now);
         }
     }
 
@@ -162,9 +164,15 @@ impl Carrier {
     }
 }
 
-fn send_to(sends: &mut Sends, streams: &mut Streams, to: Client, parts: [&[u8]; 3], now: Instant) {
+fn send_to(
+    sends: &mut Sends,
+    streams: &mut Streams,
+    to: Client,
+    (kind, parts): (Kind, [&[u8]; 3]),
+    now: Instant,
+) {
     if to.transport.is_stream() {
-        streams.send(to.link, parts, now);
+        streams.send(to.link, (kind, parts), now);
         return;
     }
     let road = Road {

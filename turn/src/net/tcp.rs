@@ -6,6 +6,7 @@
 mod crowd;
 mod connection;
 
+use super::outgoing::Kind;
 use super::stream_limits::StreamLimits;
 use super::tls::{Certificates, Session};
 use crate::address::{Client, Transport, plain};
@@ -354,12 +355,12 @@ impl Streams {
     }
 
     /// Puts a frame into a connection, in parts.
-    pub(super) fn send(&mut self, slot: u32, parts: [&[u8]; 3], now: Instant) {
+    pub(super) fn send(&mut self, slot: u32, (kind, parts): (Kind, [&[u8]; 3]), now: Instant) {
         let Some(Some(connection)) = self.connections.get_mut(slot as usize) else {
             self.counters.frames_closed += 1;
             return;
         };
-        if connection.outgoing.add(parts, now) {
+        if connection.outgoing.add(kind, parts, now) {
             self.mark_dirty(slot);
         } else {
             self.counters.frames_full += 1;
