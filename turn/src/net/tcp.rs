@@ -360,7 +360,7 @@ impl Streams {
             self.counters.frames_closed += 1;
             return;
         };
-        if connection.outgoing.add(kind, parts, now) {
+        if connection.send(kind, parts, now) {
             self.mark_dirty(slot);
         } else {
             self.counters.frames_full += 1;

@@ -196,8 +196,9 @@ impl Worker {
             self.read_streams(now);
             self.more_of_sfu = self.carrier.take_from_sfu(now);
             self.carrier.server.handle_timeout(now);
-            self.look_at_streams(now);
             self.send(now);
+            // What can be written is, before anybody is called stalled.
+            self.look_at_streams(now);
             self.report(now);
         }
     }

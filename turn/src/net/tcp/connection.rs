@@ -3,7 +3,7 @@
 use super::Fault;
 use crate::address::Client;
 use crate::frame::FRAME_MAX;
-use crate::net::outgoing::Outgoing;
+use crate::net::outgoing::{Kind, Outgoing};
 use crate::net::stream_limits::StreamLimits;
 use crate::net::tls::Session;
 use mio::net::{TcpListener, TcpStream};
@@ -38,6 +38,7 @@ pub(in crate::net) struct Connection {
     pub(super) outgoing: Outgoing,
     began: Instant,
     frame_since: Option<Instant>,
+    /// When something was written last, or nothing waited.
     progress: Instant,
     pub(super) idle_since: Instant,
     pub(super) allocated: bool,
@@ -136,6 +137,14 @@ impl Connection {
 
     pub(super) fn wants_write(&self) -> bool {
         self.session.as_ref().is_some_and(Session::wants_write)
+    }
+
+    /// Puts a frame behind the others; false if there is no place.
+    pub(super) fn send(&mut self, kind: Kind, parts: [&[u8]; 3], now: Instant) -> bool {
+        if !self.is_stuck() {
+            self.progress = now;
+        }
+        self.outgoing.add(kind, parts, now)
     }
 
     /// Writes what waits, as far as the socket takes it.
@@ -254,6 +263,23 @@ mod tests {
         };
         let near = TcpStream::from_std(near);
         (Connection::new(near, session, client, now), far)
+    }
+
+    #[test]
+    fn whoever_was_quiet_is_not_stalled_by_what_has_just_been_sent() {
+        let now = Instant::now();
+        let limits = StreamLimits::default();
+        let (mut connection, _far) = connection(None, now);
+        connection.allocated = true;
+        let later = now + 2 * limits.stalled;
+        assert!(connection.send(Kind::Media, [b"late", b"", b""], later));
+        assert!(connection.verdict(&limits, later).is_ok());
+        let soon = later + limits.stalled / 2;
+        assert!(connection.send(Kind::Media, [b"more", b"", b""], soon));
+        let end = later + limits.stalled;
+        assert_eq!(connection.verdict(&limits, end), Err(Fault::Stalled));
+        connection.flush(end).expect("it takes all");
+        assert!(connection.verdict(&limits, end).is_ok());
     }
 
     #[test]
