@@ -11,17 +11,37 @@ use std::collections::VecDeque;
 const BYTES: usize = 64 << 10;
 /// Events that may wait: a burst of joins. What finds no place is counted.
 const EVENTS: usize = 1024;
-/// Of these, refusals: anybody causes as many as he likes, and must not crowd out that allocations end.
+/// Of these, refusals: anybody causes as many as he likes, and must not crowd out that allocations are made.
 const REFUSALS: usize = EVENTS / 4;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
     bytes: Vec<u8>,
     answers: VecDeque<(Client, usize, usize)>,
     events: VecDeque<Event>,
+    /// Of these, ends: whoever takes them must hear of each, so they have places of their own.
+    ends: usize,
+    /// As many as there may be allocations.
+    most_ends: usize,
 }
 
 impl Outbox {
+    /// For a server with so many allocations at most; 0: there is no limit, and none for their ends.
+    pub(crate) fn new(allocations: u32) -> Self {
+        let most_ends = match allocations {
+            0 => usize::MAX,
+            // A few may come and go within one pass.
+            some => some as usize + EVENTS,
+        };
+        Self {
+            bytes: Vec::new(),
+            answers: VecDeque::new(),
+            events: VecDeque::new(),
+            ends: 0,
+            most_ends,
+        }
+    }
+
     /// Writes an answer; false if there was no place.
     pub(crate) fn answer(&mut self, client: Client, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         if self.answers.is_empty() {
@@ -43,18 +63,26 @@ impl Outbox {
 
     /// Keeps an event; false if there was no place.
     pub(crate) fn event(&mut self, event: Event) -> bool {
-        let most = match event {
-            Event::Refused { .. } => REFUSALS,
-            _ => EVENTS,
+        let others = self.events.len() - self.ends;
+        let room = match event {
+            Event::Ended { .. } => self.ends < self.most_ends,
+            Event::Refused { .. } => others < REFUSALS,
+            Event::Allocated { .. } => others < EVENTS,
         };
-        let room = self.events.len() < most;
         if room {
+            self.ends += usize::from(is_end(&event));
             self.events.push_back(event);
         }
         room
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        self.ends -= usize::from(is_end(&event));
+        Some(event)
     }
+}
+
+const fn is_end(event: &Event) -> bool {
+    matches!(event, Event::Ended { .. })
 }

@@ -143,7 +143,7 @@ impl Server {
             ports: Ports::new(first, last),
             routes: Map::with_hasher(keyed()),
             timers: BTreeSet::new(),
-            outbox: Outbox::default(),
+outbox: Outbox::new(limits.allocations),
             former: Former::default(),
             stats: Stats::default(),
             chance,

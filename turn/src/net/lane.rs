@@ -18,8 +18,8 @@ pub const DEPTH: usize = 64;
 pub const BATCH_PACKETS: usize = 512;
 /// Bytes in one batch: two passes' worth of a busy thread.
 pub const BATCH_BYTES: usize = 1 << 20;
-/// Ends that may wait for a place in the lane: as many as there are allocations on a busy server. One
-/// more is not told, and the SFU finds out by silence.
+/// Ends in one batch, and those that may wait for a place in a lane that is full. One more is not told then,
+/// and the SFU finds out by silence.
 pub const ENDS: usize = 4096;
 
 /// Where a packet of a batch belongs, and where in the batch it is.
@@ -184,6 +184,9 @@ impl LaneSender {
 
     /// Tells of the end of an allocation, after all its packets.
     pub fn end(&mut self, end: End) {
+        if self.open.ends.len() >= ENDS {
+            self.flush();
+        }
         if self.open.ends.len() < ENDS {
             self.open.ends.push(end);
         } else {
@@ -360,6 +363,25 @@ mod tests {
         assert_eq!(batch.ends().first(), Some(&end(1)));
         receiver.give_back(batch);
         assert!(receiver.take().is_none());
+    }
+
+    #[test]
+    fn as_many_ends_as_there_may_be_come_out_in_batches() {
+        let (mut sender, mut receiver) = lane();
+        let all = 2 * ENDS + 1;
+        for generation in 0..all as u32 {
+            sender.end(End {
+                allocation: AllocationId {
+                    slot: 1,
+                    generation,
+                },
+                relayed: address(2),
+            });
+        }
+        sender.flush();
+        let batches = std::iter::from_fn(|| receiver.take());
+        let told: usize = batches.map(|batch| batch.ends().len()).sum();
+        assert_eq!((told, sender.dropped()), (all, 0));
     }
 
     #[test]

@@ -472,3 +472,32 @@ fn a_family_without_relays_is_440_and_told_when_it_was_only_additional() {
     let missing = both.attribute(ADDRESS_ERROR_CODE).expect("told");
     assert_eq!(missing[..4], [2, 0, 4, 40]);
 }
+
+#[test]
+fn however_many_end_at_once_each_is_told_and_what_is_told_besides_is_bounded() {
+    let mut world = World::with(|config| {
+        config.limits.user_allocations = 0;
+        config.limits.unknown_answers_burst = 10_000;
+    });
+    let mut made = 0;
+    for n in 0..1500_u32 {
+        world.allocated("alice", &format!("1.2.{}.{}:5", n / 200, n % 200));
+        made += world.events().len();
+    }
+    // Nobody takes an event meanwhile.
+    let wrong = world.user_with("alice", "bob's", client("3.3.3.3:5"));
+    for _ in 0..1000 {
+        let _ = world.say(
+            wrong.client,
+            &signed(&wrong, Method::Allocate, [1; 12], |_| {}),
+        );
+    }
+    world.pass(seconds(600));
+    let told = world.events();
+    let ends = told
+        .iter()
+        .filter(|event| matches!(event, Event::Ended { .. }));
+    assert_eq!((made, ends.count()), (1500, 1500));
+    assert_eq!(told.len(), 1500 + 256, "a quarter is left to refusals");
+    assert_eq!(world.server.stats().drops.events, 1000 - 256);
+}
