@@ -177,12 +177,13 @@ async fn serve(
     let pairs = config.certificates();
     let certificates = Certificates::start(&pairs, config.tls.acme.as_ref(), &metrics)?;
     let beside = (advertised.as_slice(), udp_port, &certificates);
-    let relay = relay::start(config, beside, &surroundings, policy.clone())?;
+    let (proxies, trusted) = watch::channel(config.http.trusted_proxies.clone());
+    let fronts = trusted.clone();
+    let relay = relay::start(config, beside, &surroundings, policy.clone(), fronts)?;
     let front = sections::front(config, &surroundings, &rooms, (joins, is_draining));
     let listeners = Listeners::bind(config).await?;
     let bound = listen::addresses(&listeners.main);
     let stopping = stop::Stopping::default();
-    let (proxies, trusted) = watch::channel(config.http.trusted_proxies.clone());
     let (gate, router) = gate::router(readiness.clone());
     let places = Places::new(MAX_CONNECTIONS, MAX_CONNECTIONS_OF_ONE, metrics.clone());
     let port = Port::new(router, (&stopping, &places), trusted.clone(), &faults);

@@ -12,7 +12,11 @@ use crate::permission::Permissions;
 use crate::quota::{Bandwidth, Budgets, Direction, Load, Spent, Users};
 use crate::stats::Traffic;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// An allocation whose client relays nothing and asks for no peer within this time is not in use: ICE
+/// checks each path it has chosen every few seconds. (RFC 7675 §5.1: a path is given up after 30 s)
+pub(crate) const SILENT: Duration = Duration::from_secs(30);
 
 /// An allocation.
 #[derive(Debug)]
@@ -105,6 +109,11 @@ impl Allocations {
     /// How many are live.
     pub(crate) fn len(&self) -> usize {
         self.by_client.len()
+    }
+
+    /// How many places there are, empty ones too.
+    pub(crate) const fn places(&self) -> usize {
+        self.slots.len()
     }
 
     pub(crate) fn add(&mut self, allocation: Allocation) -> AllocationId {

@@ -3,6 +3,7 @@
 use crate::address::Family;
 use crate::credentials::Credentials;
 use crate::policy::{PeerPolicy, Prefix};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ pub struct Config {
     pub own: Own,
     /// Which peers may be reached.
     pub peers: PeerPolicy,
+    /// Addresses of clients that are many people's.
+    pub shared: Shared,
     /// How long things last.
     pub lifetimes: Lifetimes,
     /// How much there may be.
@@ -44,6 +47,7 @@ impl Config {
             relay_ports: RELAY_PORTS,
             own: Own::default(),
             peers: PeerPolicy::default(),
+            shared: Shared::default(),
             lifetimes: Lifetimes::default(),
             limits: Limits::default(),
             wall,
@@ -125,6 +129,29 @@ impl Own {
     }
 }
 
+/// Tells which addresses are many people's, as a proxy's are: they may have any number of allocations. It
+/// is called for each allocation that is asked for: it must be quick, and must not wait.
+#[derive(Clone, Default)]
+pub struct Shared(Option<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>>);
+
+impl Shared {
+    /// Those this says.
+    #[must_use]
+    pub fn new(is_shared: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(is_shared)))
+    }
+
+    pub(crate) fn has(&self, ip: IpAddr) -> bool {
+        self.0.as_ref().is_some_and(|is_shared| is_shared(ip))
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shared(..)")
+    }
+}
+
 /// How long things last. (RFC 8656 §7, §9, §12)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {
@@ -163,6 +190,10 @@ pub struct Limits {
     /// ICE restart all anew while it still has those of before: two connections on two such networks
     /// come to 64.
     pub user_allocations: u32,
+    /// Allocations of one client address, or of an IPv6 /64; 0: no limit. A /48 may have twice that. Only
+    /// those that are not [`Shared`] are limited. An office of 170 behind one NAT, with a dozen for each,
+    /// and still a fifth of all there may be.
+    pub address_allocations: u32,
     /// Allocations in all; 0: no limit. Each has about a kilobyte; this bounds what a stolen secret can take.
     pub allocations: u32,
     /// Bytes a second of one allocation, each way; 0: no limit. What is more is dropped.
@@ -187,6 +218,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             user_allocations: 64,
+            address_allocations: 2048,
             allocations: 10_000,
             allocation_bytes_s: 0,
             user_bytes_s: 0,

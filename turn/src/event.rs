@@ -57,7 +57,7 @@ pub enum End {
     Expired,
     /// Its connection closed.
     Closed,
-    /// It was silent, and its user wanted another.
+    /// It was silent, and another was wanted.
     Displaced,
 }
 
@@ -88,6 +88,8 @@ pub enum Reason {
     TransportUnsupported,
     /// The user has as many allocations as he may.
     UserQuota,
+    /// His address has.
+    AddressQuota,
     /// The server has.
     TotalQuota,
     /// All ports of the range are this client's already.
@@ -113,6 +115,7 @@ impl fmt::Display for Reason {
             Self::FamilyMismatch => "peer address family mismatch",
             Self::TransportUnsupported => "unsupported transport protocol",
             Self::UserQuota => "allocation quota reached",
+            Self::AddressQuota => "allocation quota of the address reached",
             Self::TotalQuota => "no more allocations",
             Self::NoPort => "no relay port left",
             Self::NoReservation => "no such reservation",

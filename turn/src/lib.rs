@@ -22,6 +22,7 @@ mod auth;
 mod limiter;
 mod ports;
 mod quota;
+mod networks;
 mod channel;
 mod permission;
 mod allocation;

@@ -202,6 +202,11 @@ impl Users {
         share.map_or(&[], |share| share.slots.as_slice())
     }
 
+    /// How many a user has of them who is known by this to [`Bandwidth::take`].
+    pub(crate) fn count(&self, user: u32) -> usize {
+        self.share(user).map_or(0, |share| share.slots.len())
+    }
+
     /// One more; tells by what the user is known to [`Bandwidth::take`].
     pub(crate) fn add(&mut self, user: &str, slot: u32, now: Instant) -> u32 {
         self.forget(now);

@@ -7,6 +7,7 @@
 mod former;
 mod authenticate;
 mod answer;
+mod capacity;
 mod allocate;
 mod refresh;
 mod peers;
@@ -25,6 +26,7 @@ use crate::hash::{Keyed, Map};
 use crate::limiter::Limiters;
 use crate::message::writer::Head;
 use crate::message::{Class, Message, Method};
+use crate::networks::Networks;
 use crate::outbox::Outbox;
 use crate::permission::Scope;
 use crate::ports::Ports;
@@ -103,6 +105,7 @@ pub struct Server {
     limiters: Limiters,
     allocations: Allocations,
     users: Users,
+    networks: Networks,
     bandwidth: Bandwidth,
     ports: Ports,
     /// Which allocation a peer's datagram is for.
@@ -139,6 +142,7 @@ impl Server {
             ),
             allocations: Allocations::new(keyed()),
             users: Users::new(keyed(), rates.user),
+            networks: Networks::new(keyed()),
             bandwidth: Bandwidth::new(rates, now),
             ports: Ports::new(first, last),
             routes: Map::with_hasher(keyed()),
@@ -396,6 +400,8 @@ outbox: Outbox::new(limits.allocations),
         };
         self.timers.remove(&(allocation.wake, slot));
         self.users.remove(allocation.share, slot, now);
+        let ip = allocation.client.remote.ip();
+        self.networks.remove(ip, slot);
         for port in allocation.ports() {
             self.ports.release(port);
         }

@@ -13,7 +13,7 @@ pub struct Stats {
     pub expired: u64,
     /// Allocations ended with their connection.
     pub closed: u64,
-    /// Silent allocations ended for another of their user.
+    /// Silent allocations ended for another.
     pub displaced: u64,
     /// Requests that were answered with an error after they were authenticated.
     pub refused: u64,

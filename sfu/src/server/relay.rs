@@ -8,6 +8,7 @@ mod tunnel;
 mod refusals;
 
 use crate::addresses::Machine;
+use crate::auth;
 use crate::certificates::Certificates;
 use crate::config::check::{Config, Turn};
 use crate::config::cidr::Cidr;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use tunnel::Tunnels;
-use turn::config::{Own, Wall};
+use turn::config::{Own, Shared, Wall};
 use turn::credentials::{Credentials, Login, Reach, Secret};
 use turn::net::{self, Observation, Settings, SfuSide};
 use turn::policy::{PeerPolicy, Prefix};
@@ -138,7 +139,8 @@ impl Running {
     }
 }
 
-/// Starts it if it is wanted, beside media with these candidates on this port.
+/// Starts it if it is wanted, beside media with these candidates on this port. `trusted` are proxies in
+/// front.
 ///
 /// # Errors
 /// A port or a certificate that the operator named cannot be had.
@@ -147,12 +149,14 @@ pub(super) fn start(
     (candidates, udp_port, certificates): (&[Candidate], u16, &Certificates),
     surroundings: &Surroundings,
     policy: watch::Sender<Policy>,
+    trusted: watch::Receiver<Vec<Cidr>>,
 ) -> Result<Relay, ServeError> {
     let turn = &config.turn;
     let Some(ours) = ours(config).filter(|_| turn.enabled) else {
         return Ok(Relay(None));
     };
     let started = settings(turn, (candidates, udp_port), &ours).and_then(|mut settings| {
+        settings.server.shared = shared(trusted);
         settings.sfu = Some(SfuSide {
             doors: surroundings.workers.connect_relay(),
             steer: None,
@@ -214,6 +218,7 @@ fn settings(
     };
     server.lifetimes.nonce = turn.nonce_lifetime;
     server.limits.user_allocations = turn.limits.user_allocations;
+    server.limits.address_allocations = turn.limits.address_allocations;
     server.limits.allocations = turn.limits.allocations;
     // Rounded up: 0 would be no limit.
     let bytes_s = |bps: u64| bps.div_ceil(8);
@@ -260,6 +265,11 @@ fn credentials(turn: &Turn, ours: Ours) -> Credentials {
             })
         })),
     }
+}
+
+/// Behind a proxy is everybody, and on this machine nobody but a proxy comes often.
+fn shared(trusted: watch::Receiver<Vec<Cidr>>) -> Shared {
+    Shared::new(move |ip| ip.is_loopback() || auth::client_end(ip, &trusted.borrow()).is_none())
 }
 
 fn prefix(block: &Cidr) -> Option<Prefix> {

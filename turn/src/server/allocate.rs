@@ -6,7 +6,7 @@ use super::authenticate::Caller;
 use crate::address::{AllocationId, Client, Family, RelayPort};
 use crate::allocation::{Allocation, Allocations};
 use crate::channel::Channels;
-use crate::event::{End, Event, Reason};
+use crate::event::{Event, Reason};
 use crate::message::attribute::{
     ADDITIONAL_ADDRESS_FAMILY, EVEN_PORT, LIFETIME, REQUESTED_ADDRESS_FAMILY, REQUESTED_TRANSPORT,
     RESERVATION_TOKEN, XOR_MAPPED_ADDRESS, XOR_RELAYED_ADDRESS, word,
@@ -16,15 +16,11 @@ use crate::permission::Permissions;
 use crate::ports::Parity;
 use crate::quota::Users;
 use crate::stats::Traffic;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// UDP in REQUESTED-TRANSPORT: the only one there is. (RFC 8656 §18.8)
 const UDP: u8 = 17;
-
-/// An allocation whose client relays nothing and asks for no peer within this time is not in use: ICE
-/// checks each path it has chosen every few seconds. (RFC 7675 §5.1: a path is given up after 30 s)
-const SILENT: Duration = Duration::from_secs(30);
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,8 +60,10 @@ impl Server {
             return Ok(());
         }
         let (wish, asked) = (wish(message)?, asked_lifetime(message)?);
-        self.check_quota(caller, now)?;
-        self.make_room(caller, now)?;
+        if self.has_expired(caller, now) {
+            return Err(Refusal::new(401, Reason::CredentialExpired));
+        }
+        self.make_room(&client, caller, now)?;
         let grant = match self.grant(&wish, &client, caller, now) {
             // Those he left at this address may have all the ports.
             Err(Refusal {
@@ -115,6 +113,7 @@ impl Server {
         if let Some(allocation) = self.allocations.at_mut(id.slot) {
             allocation.share = share;
         }
+        self.networks.add(event.0.remote.ip(), id.slot);
         self.timers.insert((wake, id.slot));
         self.stats.allocated += 1;
         if let Some(relayed) = relayed {
@@ -126,46 +125,6 @@ impl Server {
             });
         }
         id
-    }
-
-    fn check_quota(&self, caller: &Caller, now: Instant) -> Result<(), Refusal> {
-        let limits = &self.config.limits;
-        if self.has_expired(caller, now) {
-            return Err(Refusal::new(401, Reason::CredentialExpired));
-        }
-        if limits.allocations > 0 && self.allocations.len() >= limits.allocations as usize {
-            return Err(Refusal::new(508, Reason::TotalQuota));
-        }
-        Ok(())
-    }
-
-    /// Within what a user may have.
-    fn make_room(&mut self, caller: &Caller, now: Instant) -> Result<(), Refusal> {
-        let most = self.config.limits.user_allocations as usize;
-        let count = self.users.allocations(&caller.user).len();
-        if most == 0 || count < most || self.displace(caller, None, now) {
-            Ok(())
-        } else {
-            Err(Refusal::new(486, Reason::UserQuota))
-        }
-    }
-
-    /// Ends the most silent allocation of a user, of those from one address of his if one is given, for one
-    /// that is in use is never silent for long: who has changed networks cannot end what he had there. False
-    /// if there is none.
-    fn displace(&mut self, caller: &Caller, at: Option<IpAddr>, now: Instant) -> bool {
-        let heard = |slot: &u32| {
-            let allocation = self.allocations.at(*slot)?;
-            let is_there = at.is_none_or(|at| allocation.client.remote.ip() == at);
-            is_there.then_some((allocation.heard, *slot))
-        };
-        let all = self.users.allocations(&caller.user).iter();
-        let silent = all.filter_map(heard).min();
-        let silent = silent.filter(|(heard, _)| now.saturating_duration_since(*heard) >= SILENT);
-        if let Some((_, slot)) = silent {
-            self.end(slot, End::Displaced, now);
-        }
-        silent.is_some()
     }
 
     /// How long an allocation shall live. (RFC 8656 §7.2: between the default and the maximum)

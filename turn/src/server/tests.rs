@@ -1,6 +1,7 @@
 //! A client and a server in virtual time, and the rules of TURN they keep.
 
 mod allocations;
+mod capacity;
 mod codes;
 mod credentials;
 mod peers;

@@ -78,6 +78,8 @@ pub struct Turn {
 pub struct TurnLimits {
     /// Allocations of one user.
     pub user_allocations: u32,
+    /// Allocations of one client address.
+    pub address_allocations: u32,
     /// Allocations in all.
     pub allocations: u32,
     /// Bits a second of one allocation in each direction.
@@ -195,6 +197,7 @@ impl Turn {
             static_auth_secret: static_auth_secret(values, complaints),
             limits: TurnLimits {
                 user_allocations: values.count("turn.per_user_relay_allocation_limit"),
+                address_allocations: values.count("turn.per_address_allocation_limit"),
                 allocations: values.count("turn.total_allocation_limit"),
                 bps: bps("turn.max_bps_per_allocation", values, complaints),
                 user_bps: bps("turn.max_bps_per_user", values, complaints),

@@ -1,15 +1,12 @@
 //! Who has how many connections, and which of those without an allocation is the oldest.
 //!
-//! Owns the counts by block; closes nothing. A network is an IPv4 address or an IPv6 /64; since whoever
-//! is given a /48, a site, has 65,536 of these, that counts besides.
+//! Owns the counts by block; closes nothing.
 
 use crate::net::stream_limits::StreamLimits;
+use crate::networks::{Block, blocks};
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Instant;
-
-/// Whom an address counts for, a network or a site: its first address, and the length of its prefix.
-type Block = (IpAddr, u8);
 
 /// Connections without an allocation, and since when they have none; the oldest first.
 type HalfOpen = BTreeSet<(Instant, u32)>;
@@ -102,21 +99,6 @@ impl Crowd {
     pub(super) fn oldest(&self) -> Option<u32> {
         self.half_open.first().map(|(_, slot)| *slot)
     }
-}
-
-/// All that an address counts for: its network, and for IPv6 its site.
-fn blocks(ip: IpAddr) -> impl Iterator<Item = Block> {
-    let (network, site) = match ip.to_canonical() {
-        IpAddr::V6(ip) => {
-            let of = |bits: u8| {
-                let prefix = ip.to_bits() >> (128 - u32::from(bits)) << (128 - u32::from(bits));
-                (IpAddr::V6(Ipv6Addr::from_bits(prefix)), bits)
-            };
-            (of(64), Some(of(48)))
-        }
-        v4 @ IpAddr::V4(_) => ((v4, 32), None),
-    };
-    std::iter::once(network).chain(site)
 }
 
 #[cfg(test)]

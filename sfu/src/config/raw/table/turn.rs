@@ -80,6 +80,14 @@ pub(super) const KEYS: &[Key] = &[
          them of fewer ways to it.)",
     ),
     Key::built(
+        "turn.per_address_allocation_limit",
+        COUNT,
+        "2048",
+        "Allocations of one client address, or of an IPv6 /64 (a /48: twice that); 0 for no limit. \
+         Addresses of `http.trusted_proxies` and loopback have none, nor have private ones where no proxy \
+         is named.",
+    ),
+    Key::built(
         "turn.total_allocation_limit",
         COUNT,
         "10000",
