@@ -253,6 +253,13 @@ outbox: Outbox::new(limits.allocations),
         self.allocations.of_client(client).is_some()
     }
 
+    /// When the client of an allocation last made use of it; `None` if it has none.
+    #[must_use]
+    pub fn heard(&self, client: &Client) -> Option<Instant> {
+        let slot = self.allocations.of_client(client)?;
+        self.allocations.at(slot).map(|allocation| allocation.heard)
+    }
+
     /// Totals.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -10,6 +10,7 @@ use super::outgoing::Kind;
 use super::stream_limits::StreamLimits;
 use super::tls::{Certificates, Session};
 use crate::address::{Client, Transport, plain};
+use crate::allocation::SILENT;
 use crate::hash::Keyed;
 use crate::limiter::Limiter;
 pub(super) use connection::{Connection, Flow};
@@ -17,6 +18,7 @@ use crowd::Crowd;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use std::collections::BTreeSet;
+use std::hash::BuildHasher;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -31,6 +33,9 @@ const ACCEPTS_PER_PASS: usize = 64;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Connections looked at in one pass.
 const LOOKS_PER_PASS: usize = 256;
+/// Connections looked at for one that gives way to another, drawn by lot if there are more: of whoever has
+/// the most many are among them.
+const LOOKS_FOR_ROOM: usize = 128;
 
 /// What streams count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,7 +54,7 @@ pub struct StreamCounters {
     pub stalled: u64,
     /// Closed for bytes that are no frame.
     pub broken: u64,
-    /// Closed without an allocation, to make room for others.
+    /// Closed without an allocation, or with one that was silent, to make room for others.
     pub displaced: u64,
     /// Frames that found no place in a connection that is too slow.
     pub frames_full: u64,
@@ -94,6 +99,11 @@ pub(super) struct Streams {
     dirty: Vec<u32>,
     /// When which is looked at; one entry each.
     timers: BTreeSet<(Instant, u32)>,
+    /// Those that had to make room, until their allocations have ended: as many as came in one pass.
+    displaced: Vec<Client>,
+    keyed: Keyed,
+    /// How often lots were drawn.
+    drawn: u64,
     counters: StreamCounters,
 }
 
@@ -128,6 +138,9 @@ impl Streams {
             ready: Vec::new(),
             dirty: Vec::new(),
             timers: BTreeSet::new(),
+            displaced: Vec::new(),
+            keyed,
+            drawn: 0,
             counters: StreamCounters::default(),
         }
     }
@@ -244,7 +257,7 @@ impl Streams {
     ) {
         let may =
             self.crowd.admits(remote.ip(), &self.limits) && self.accepts.take(remote.ip(), now);
-        let made = if may && self.has_room(remote.ip()) {
+        let made = if may && self.has_room(remote.ip(), now) {
             self.connection(socket, (transport, port, remote), registry, now)
         } else {
             None
@@ -261,8 +274,9 @@ impl Streams {
     }
 
     /// Makes room for one more of this address, if it must and can: nobody who waits for an allocation is
-    /// worth more than the next who does, and where one network has too many of these its own oldest goes.
-    fn has_room(&mut self, ip: IpAddr) -> bool {
+    /// worth more than the next who does, and where one network has too many of these its own oldest goes. Nor
+    /// is anybody who makes no use of his allocation worth more than they.
+    fn has_room(&mut self, ip: IpAddr, now: Instant) -> bool {
         if let Some(oldest) = self.crowd.displaced_by(ip, &self.limits) {
             self.close(oldest, Fault::Displaced);
         }
@@ -270,12 +284,41 @@ impl Streams {
             streams.counters.open >= streams.limits.connections as u64
                 || streams.crowd.half_open() >= streams.limits.half_open
         };
-        if full(self)
-            && let Some(oldest) = self.crowd.oldest()
-        {
-            self.close(oldest, Fault::Displaced);
+        if full(self) {
+            let oldest = self.crowd.oldest().or_else(|| self.silent(now));
+            let displaced = oldest.and_then(|slot| self.close(slot, Fault::Displaced));
+            self.displaced.extend(displaced);
         }
         !full(self)
+    }
+
+    /// A connection whose allocation is not in use: of those looked at, the most silent of whoever has the
+    /// most.
+    fn silent(&mut self, now: Instant) -> Option<u32> {
+        let count = self.connections.len();
+        let mut worst = None;
+        for n in 0..count.min(LOOKS_FOR_ROOM) {
+            let slot = if count > LOOKS_FOR_ROOM {
+                self.drawn += 1;
+                (self.keyed.hash_one(self.drawn) % count as u64) as usize
+            } else {
+                n
+            };
+            let Some(Some(connection)) = self.connections.get(slot) else {
+                continue;
+            };
+            let silence = now.saturating_duration_since(connection.heard);
+            if silence >= SILENT {
+                let has = self.crowd.count(connection.client.remote.ip());
+                worst = worst.max(Some((has, silence, slot as u32)));
+            }
+        }
+        worst.map(|(.., slot)| slot)
+    }
+
+    /// The client of a connection that had to make room; to be asked for before anything is read.
+    pub(super) fn poll_displaced(&mut self) -> Option<Client> {
+        self.displaced.pop()
     }
 
     fn connection(
@@ -384,11 +427,13 @@ impl Streams {
         }
     }
 
-    /// A connection has got, or lost, its allocation.
-    pub(super) fn set_allocated(&mut self, slot: u32, allocated: bool, now: Instant) {
+    /// A connection has an allocation, of which use was made last at that time, or has none.
+    pub(super) fn set_allocated(&mut self, slot: u32, heard: Option<Instant>, now: Instant) {
         let Some(Some(connection)) = self.connections.get_mut(slot as usize) else {
             return;
         };
+        let allocated = heard.is_some();
+        connection.heard = heard.unwrap_or(connection.heard);
         if connection.allocated == allocated {
             return;
         }
@@ -403,12 +448,12 @@ impl Streams {
         }
     }
 
-    /// Looks at those whose time has come: `allocated` tells who has an allocation; whose time is
-    /// over is told to `over`.
+    /// Looks at those whose time has come: `heard` tells of their allocations; whose time is over is told
+    /// to `over`.
     pub(super) fn look(
         &mut self,
         now: Instant,
-        allocated: impl Fn(&Client) -> bool,
+        heard: impl Fn(&Client) -> Option<Instant>,
         mut over: impl FnMut(u32, Fault),
     ) {
         for _ in 0..LOOKS_PER_PASS {
@@ -419,8 +464,8 @@ impl Streams {
             let Some(Some(connection)) = self.connections.get(slot as usize) else {
                 continue;
             };
-            let has = allocated(&connection.client);
-            self.set_allocated(slot, has, now);
+            let heard = heard(&connection.client);
+            self.set_allocated(slot, heard, now);
             let Some(Some(connection)) = self.connections.get_mut(slot as usize) else {
                 continue;
             };
@@ -476,3 +521,6 @@ impl Streams {
         self.counters
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -190,7 +190,7 @@ impl Worker {
             if !self.take_orders() {
                 return;
             }
-            self.carrier.streams.accept(self.poll.registry(), now);
+            self.accept(now);
             self.receive(now);
             self.rate.look(self.sockets.counters().datagrams_in, now);
             self.read_streams(now);
@@ -266,6 +266,16 @@ impl Worker {
         true
     }
 
+    fn accept(&mut self, now: Instant) {
+        let Carrier {
+            server, streams, ..
+        } = &mut self.carrier;
+        streams.accept(self.poll.registry(), now);
+        while let Some(client) = streams.poll_displaced() {
+            server.handle_closed(&client, now);
+        }
+    }
+
     fn receive(&mut self, now: Instant) {
         for index in 0..self.sockets.len() {
             for _ in 0..BATCHES_PER_PASS {
@@ -328,8 +338,8 @@ impl Worker {
             }
         }
         self.carrier.streams.keep(slot, rest, whole, now);
-        let allocated = self.carrier.server.has_allocation(&client);
-        self.carrier.streams.set_allocated(slot, allocated, now);
+        let heard = self.carrier.server.heard(&client);
+        self.carrier.streams.set_allocated(slot, heard, now);
     }
 
     fn look_at_streams(&mut self, now: Instant) {
@@ -339,7 +349,7 @@ impl Worker {
         let mut over = Vec::new();
         streams.look(
             now,
-            |client| server.has_allocation(client),
+            |client| server.heard(client),
             |slot, fault| over.push((slot, fault)),
         );
         for (slot, fault) in over {

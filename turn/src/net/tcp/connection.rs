@@ -42,6 +42,8 @@ pub(in crate::net) struct Connection {
     progress: Instant,
     pub(super) idle_since: Instant,
     pub(super) allocated: bool,
+    /// When its allocation was last made use of.
+    pub(super) heard: Instant,
     pub(super) look_at: Instant,
     pub(super) ready: bool,
     pub(super) dirty: bool,
@@ -65,6 +67,7 @@ impl Connection {
             progress: now,
             idle_since: now,
             allocated: false,
+            heard: now,
             look_at: now + NEVER,
             ready: false,
             dirty: false,

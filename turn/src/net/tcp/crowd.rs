@@ -90,6 +90,12 @@ impl Crowd {
         }
     }
 
+    /// As many as whoever has this address may have of them.
+    pub(super) fn count(&self, ip: IpAddr) -> usize {
+        let counts = blocks(ip).filter_map(|block| self.counts.get(&block));
+        counts.map(|count| count.all).max().unwrap_or_default()
+    }
+
     /// How many are without an allocation.
     pub(super) fn half_open(&self) -> usize {
         self.half_open.len()
