@@ -18,7 +18,7 @@ mod directory;
 
 pub use denied::Denied;
 pub use entry::{EnterError, Entry, Said};
-pub use people::{PRESENCE_DEPTH, Presence};
+pub use people::{Presence, Told};
 pub use preferences::Preferences;
 pub use report::{PersonReport, RoomReport};
 pub use surroundings::{Surroundings, unix_ms};

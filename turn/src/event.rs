@@ -59,6 +59,8 @@ pub enum End {
     Closed,
     /// It was silent, and another was wanted.
     Displaced,
+    /// Its user had gone for good.
+    Left,
 }
 
 /// Why a request was refused.

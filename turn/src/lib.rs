@@ -23,6 +23,7 @@ mod limiter;
 mod ports;
 mod quota;
 mod networks;
+mod retired;
 mod channel;
 mod permission;
 mod allocation;

@@ -38,7 +38,7 @@ use crate::credentials::Credentials;
 use mio::Waker;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use worker::{Order, Worker};
 
@@ -112,6 +112,22 @@ impl Turn {
             self.wake();
         }
         taken
+    }
+
+    /// These users are gone for good: they make no allocation any more, and what they have ends in a minute.
+    ///
+    /// # Errors
+    /// Too many orders wait: they are handed back, to be told later.
+    pub fn retire(&self, users: Vec<String>) -> Result<(), Vec<String>> {
+        match self.orders.try_send(Order::Retire(users)) {
+            Ok(()) => {
+                self.wake();
+                Ok(())
+            }
+            Err(TrySendError::Full(Order::Retire(users))) => Err(users),
+            // Nobody is left to whom it would matter.
+            Err(_) => Ok(()),
+        }
     }
 
     /// Ends the thread, and with it every allocation.

@@ -31,6 +31,7 @@ use crate::outbox::Outbox;
 use crate::permission::Scope;
 use crate::ports::Ports;
 use crate::quota::{Bandwidth, Rates, Users};
+use crate::retired::Retired;
 use crate::stats::Stats;
 use former::Former;
 use std::collections::BTreeSet;
@@ -41,6 +42,8 @@ use std::time::Instant;
 /// Allocations looked at in one call of [`Server::handle_timeout`], so that a burst that expires
 /// together holds no packet up for long.
 const TIMERS_PER_CALL: usize = 256;
+/// Likewise users who are gone, each with as many allocations as one may have.
+const RETIRED_PER_CALL: usize = 16;
 /// Longest payload carried: what still fits a STUN message with its head.
 pub const PAYLOAD_MAX: usize = 65_000;
 /// Longest request looked at: the longest name, realm and nonce with 64 peers have some 3,000 bytes. What
@@ -106,6 +109,7 @@ pub struct Server {
     allocations: Allocations,
     users: Users,
     networks: Networks,
+    retired: Retired,
     bandwidth: Bandwidth,
     ports: Ports,
     /// Which allocation a peer's datagram is for.
@@ -143,6 +147,7 @@ impl Server {
             allocations: Allocations::new(keyed()),
             users: Users::new(keyed(), rates.user),
             networks: Networks::new(keyed()),
+            retired: Retired::new(keyed()),
             bandwidth: Bandwidth::new(rates, now),
             ports: Ports::new(first, last),
             routes: Map::with_hasher(keyed()),
@@ -224,17 +229,26 @@ outbox: Outbox::new(limits.allocations),
     pub fn handle_timeout(&mut self, now: Instant) {
         for _ in 0..TIMERS_PER_CALL {
             let Some((at, slot)) = self.timers.first().copied().filter(|(at, _)| *at <= now) else {
-                return;
+                break;
             };
             self.timers.remove(&(at, slot));
             self.look_at(slot, now);
+        }
+        for _ in 0..RETIRED_PER_CALL {
+            let Some(user) = self.retired.poll(now) else {
+                break;
+            };
+            for slot in self.users.allocations(&user).to_vec() {
+                self.end(slot, End::Left, now);
+            }
         }
     }
 
     /// When [`Self::handle_timeout`] has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
+        let timer = self.timers.first().map(|(at, _)| *at);
+        timer.into_iter().chain(self.retired.next_end()).min()
     }
 
     /// The next answer. To be called until there is none after each datagram of a client.
@@ -289,6 +303,11 @@ outbox: Outbox::new(limits.allocations),
             .announce_anonymity(credentials.can_be_anonymous());
         self.userhashes = Userhashes::of(&credentials, &self.config.realm);
         self.config.credentials = credentials;
+    }
+
+    /// A user is gone for good: he makes no allocation any more, and what he has ends in a minute.
+    pub fn retire(&mut self, user: &str, now: Instant) {
+        self.retired.add(user, now);
     }
 
     /// What time it is now; to be told again when the clock was set.
@@ -417,6 +436,7 @@ outbox: Outbox::new(limits.allocations),
             End::Expired => self.stats.expired += 1,
             End::Closed => self.stats.closed += 1,
             End::Displaced => self.stats.displaced += 1,
+            End::Left => self.stats.left += 1,
         }
         self.tell(Event::Ended {
             allocation: id,

@@ -15,6 +15,8 @@ pub struct Stats {
     pub closed: u64,
     /// Silent allocations ended for another.
     pub displaced: u64,
+    /// Allocations ended after their user had gone for good.
+    pub left: u64,
     /// Requests that were answered with an error after they were authenticated.
     pub refused: u64,
     /// Of these, those for a peer that another allocation talks with through the same port.

@@ -75,6 +75,7 @@ fn allocations(server: &Stats) -> Vec<Family> {
                 ("expired", server.expired),
                 ("closed", server.closed),
                 ("displaced", server.displaced),
+                ("left", server.left),
             ],
         ),
         family(

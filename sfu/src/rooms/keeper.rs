@@ -103,7 +103,7 @@ impl Keeper {
             people: People::new(
                 room_name,
                 surroundings.metrics.clone(),
-                surroundings.presence.clone(),
+                surroundings.told.clone(),
             ),
             surroundings,
             sessions: BTreeMap::new(),

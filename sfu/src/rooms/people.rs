@@ -77,14 +77,40 @@ pub struct Presence {
 }
 
 /// Changes of presence that may wait for whoever is told: all participants of a process come and go.
-pub const PRESENCE_DEPTH: usize = 65_536;
+const PRESENCE_DEPTH: usize = 65_536;
+
+/// Participants who have left that may wait to be told of: all of a process leave at once.
+const DEPARTURES_DEPTH: usize = 65_536;
+
+/// Who is told of participants that have come, or have left.
+#[derive(Clone)]
+pub struct Told {
+    /// Of comings and goings; nobody if nobody wants to know.
+    pub presence: Option<mpsc::Sender<Presence>>,
+    /// Of the sid of each who has left for good: nobody resumes under it.
+    pub departures: mpsc::Sender<String>,
+}
+
+impl Told {
+    /// Both, and where each is heard.
+    #[must_use]
+    pub fn queues() -> (Self, mpsc::Receiver<Presence>, mpsc::Receiver<String>) {
+        let (presence, comings) = mpsc::channel(PRESENCE_DEPTH);
+        let (departures, gone) = mpsc::channel(DEPARTURES_DEPTH);
+        let told = Self {
+            presence: Some(presence),
+            departures,
+        };
+        (told, comings, gone)
+    }
+}
 
 /// The participants of one room; as many as the room has.
 pub(super) struct People {
     room: String,
     metrics: Metrics,
     /// Who is told of them.
-    told: Option<mpsc::Sender<Presence>>,
+    told: Told,
     present: BTreeMap<PeerId, Person>,
     /// Whose join the room is deciding about.
     joining: Option<(PeerId, Person)>,
@@ -93,11 +119,7 @@ pub(super) struct People {
 }
 
 impl People {
-    pub(super) const fn new(
-        room: String,
-        metrics: Metrics,
-        told: Option<mpsc::Sender<Presence>>,
-    ) -> Self {
+    pub(super) const fn new(room: String, metrics: Metrics, told: Told) -> Self {
         Self {
             room,
             metrics,
@@ -205,6 +227,7 @@ impl People {
             } => {
                 if let Some(person) = self.leaving.take() {
                     left(&self.metrics, &person, *reason, *after_ms);
+                    self.tell_departed(&person);
                     self.tell_left(person, *reason);
                 }
             }
@@ -225,8 +248,17 @@ impl People {
         }
     }
 
+    fn tell_departed(&self, person: &Person) {
+        let told = self.told.departures.try_send(person.sid.clone());
+        if let Err(mpsc::error::TrySendError::Full(_)) = told {
+            self.metrics.limit_reached("departures");
+        }
+    }
+
     fn tell(&self, identity: String, sid: Option<String>) {
-        let Some(told) = &self.told else { return };
+        let Some(told) = &self.told.presence else {
+            return;
+        };
         let presence = Presence {
             room: self.room.clone(),
             identity,

@@ -8,14 +8,13 @@ use crate::faults::Faults;
 use crate::metrics::Metrics;
 use crate::room::Settings;
 use crate::rooms::denied::Denied;
-use crate::rooms::people::Presence;
+use crate::rooms::people::Told;
 use crate::rooms::preferences::Preferences;
 use crate::worker::Workers;
 use proto::livekit::ServerInfo;
 use proto::token::Keys;
 use std::sync::Arc;
 use std::time::SystemTime;
-use tokio::sync::mpsc;
 
 /// What every room needs of its surroundings.
 #[derive(Clone)]
@@ -37,7 +36,7 @@ pub struct Surroundings {
     /// By what media came best.
     pub preferences: Preferences,
     /// Who is told of comings and goings.
-    pub presence: Option<mpsc::Sender<Presence>>,
+    pub told: Told,
 }
 
 /// Milliseconds since the Unix epoch; 0 for a clock set before it.
@@ -89,7 +88,10 @@ impl Surroundings {
             faults: Faults::default(),
             denied: Denied::default(),
             preferences: Preferences::default(),
-            presence: None,
+            told: Told {
+                presence: None,
+                departures: tokio::sync::mpsc::channel(1).0,
+            },
         }
     }
 }

@@ -412,3 +412,24 @@ async fn each_step_of_a_stay_is_logged_and_counted_once() {
     assert_eq!(count("livekit_participant_total"), "0");
     assert_eq!(count("livekit_room_total"), "0");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_sid_of_whoever_has_left_for_good_is_told_and_not_before() {
+    let mut surroundings = Surroundings::on_loopback(Settings::default());
+    let (departures, mut gone) = mpsc::channel(4);
+    surroundings.told.departures = departures;
+    let rooms = Rooms::start(surroundings);
+    let entry = join(&rooms, "alice");
+    let mut alice = rooms.enter("lobby", entry).await.expect("entered");
+    let Message::Join(joined) = message(&mut alice).await else {
+        panic!("not a join");
+    };
+    let sid = joined.participant.map(|info| info.sid).expect("a sid");
+    // She comes back by another session.
+    let again = resume(&rooms, "alice");
+    let _alice = rooms.enter("lobby", again).await.expect("entered");
+    while alice.next().await.is_some() {}
+    assert!(gone.try_recv().is_err(), "she may still resume");
+    rooms.expel("lobby", "alice").await;
+    assert_eq!(gone.recv().await, Some(sid));
+}

@@ -6,6 +6,7 @@
 mod whereabouts;
 mod tunnel;
 mod refusals;
+mod departures;
 
 use crate::addresses::Machine;
 use crate::auth;
@@ -140,7 +141,7 @@ impl Running {
 }
 
 /// Starts it if it is wanted, beside media with these candidates on this port. `trusted` are proxies in
-/// front.
+/// front, and `gone` tells of participants who have left for good.
 ///
 /// # Errors
 /// A port or a certificate that the operator named cannot be had.
@@ -149,7 +150,7 @@ pub(super) fn start(
     (candidates, udp_port, certificates): (&[Candidate], u16, &Certificates),
     surroundings: &Surroundings,
     policy: watch::Sender<Policy>,
-    trusted: watch::Receiver<Vec<Cidr>>,
+    (trusted, gone): (watch::Receiver<Vec<Cidr>>, mpsc::Receiver<String>),
 ) -> Result<Relay, ServeError> {
     let turn = &config.turn;
     let Some(ours) = ours(config).filter(|_| turn.enabled) else {
@@ -167,8 +168,10 @@ pub(super) fn start(
     });
     match started {
         Ok(server) => {
+            let server = Arc::new(server);
+            tokio::spawn(departures::tell(Arc::downgrade(&server), gone));
             let mut running = Running {
-                server: Arc::new(server),
+                server,
                 settings: turn.clone(),
                 shared_port: shared_port(config),
                 ours,

@@ -12,7 +12,7 @@ use crate::media::plane::tracks::TrackSettings;
 use crate::media::transport::dtls;
 use crate::metrics::Metrics;
 use crate::room::{Fallback, Limits, Settings};
-use crate::rooms::{Denied, Preferences, Presence, Rooms, Surroundings};
+use crate::rooms::{Denied, Preferences, Rooms, Surroundings, Told};
 use crate::server::reach::Reach;
 use crate::server::{LIVEKIT_VERSION, ServeError};
 use crate::signal::join::Policy;
@@ -21,7 +21,7 @@ use proto::livekit::{ServerInfo, server_info::Edition};
 use proto::token::{Keys, Secret};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 /// Newest signalling protocol understood. (LK: signalling §9.2)
 const PROTOCOL: i32 = 17;
@@ -76,8 +76,9 @@ pub(super) fn surroundings(
     node_id: &str,
     (workers, metrics, keys): (Workers, Metrics, Arc<Keys>),
     faults: &Faults,
-    presence: mpsc::Sender<Presence>,
+    mut told: Told,
 ) -> Surroundings {
+    told.presence = told.presence.filter(|_| config.matrix.wants_presence());
     Surroundings {
         workers,
         metrics,
@@ -87,7 +88,7 @@ pub(super) fn surroundings(
         faults: faults.clone(),
         denied: Denied::default(),
         preferences: Preferences::default(),
-        presence: config.matrix.wants_presence().then_some(presence),
+        told,
     }
 }
 

@@ -389,7 +389,7 @@ impl World {
         assert_eq!((stats.allocations, self.server.poll_timeout()), (0, None));
         assert_eq!(
             stats.allocated,
-            stats.released + stats.expired + stats.closed + stats.displaced
+            stats.released + stats.expired + stats.closed + stats.displaced + stats.left
         );
     }
 }

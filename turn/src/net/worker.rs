@@ -53,6 +53,7 @@ pub(super) enum Order {
     Credentials(Credentials),
     Certificates(Certificates),
     Adopt(Adopted),
+    Retire(Vec<String>),
 }
 
 /// The thread's belongings.
@@ -256,6 +257,12 @@ impl Worker {
                 Order::Credentials(credentials) => self.carrier.server.set_credentials(credentials),
                 Order::Certificates(certificates) => {
                     self.carrier.streams.set_certificates(certificates);
+                }
+                Order::Retire(users) => {
+                    let now = Instant::now();
+                    for user in users {
+                        self.carrier.server.retire(&user, now);
+                    }
                 }
                 Order::Adopt(adopted) => {
                     let streams = &mut self.carrier.streams;

@@ -144,7 +144,8 @@ impl Server {
     /// Whether he makes no new allocation any more.
     pub(super) fn has_expired(&self, caller: &Caller, now: Instant) -> bool {
         let unix_s = self.config.wall.unix_s(now);
-        caller.expires_unix_s.is_some_and(|end| end <= unix_s)
+        let has_lapsed = caller.expires_unix_s.is_some_and(|end| end <= unix_s);
+        has_lapsed || self.retired.has(&caller.user)
     }
 
     /// Whoever has this client's allocation, if that is who is claimed.

@@ -178,3 +178,24 @@ fn a_network_of_ipv6_is_one_address_and_a_site_two_but_a_proxy_is_many_people() 
         assert_eq!(code(&format!("10.0.0.1:{port}")), 0);
     }
 }
+
+#[test]
+fn what_is_left_of_a_user_who_is_gone_for_good_ends_in_a_minute_and_he_gets_no_more() {
+    let mut world = World::new();
+    let (gone, code) = world.another("PA_1", "1.2.3.4:1");
+    let (stays, _) = world.another("PA_2", "1.2.3.4:2");
+    assert_eq!(code, 0);
+    world.server.retire("PA_1", world.now);
+    assert_eq!(world.another("PA_1", "1.2.3.4:3").1, 401);
+    world.pass(seconds(59));
+    assert_eq!(world.refresh(&gone, 600).code(), 0, "farewells are relayed");
+    world.events();
+    world.pass(seconds(1));
+    assert!(matches!(
+        &world.events()[..],
+        [Event::Ended { client, reason: End::Left, .. }] if *client == gone.client
+    ));
+    assert_eq!(world.server.stats().left, 1);
+    assert_eq!(world.allocate(&gone).code(), 401);
+    assert_eq!(world.refresh(&stays, 600).code(), 0);
+}
