@@ -152,7 +152,7 @@ impl Server {
             ports: Ports::new(first, last),
             routes: Map::with_hasher(keyed()),
             timers: BTreeSet::new(),
-outbox: Outbox::new(limits.allocations),
+            outbox: Outbox::new(limits.allocations),
             former: Former::default(),
             stats: Stats::default(),
             chance,
