@@ -4,6 +4,7 @@
 //! interfaces, clients) and how much it takes to believe a change. It asks nobody; `addresses` in the
 //! shell does, and media asks clients, and both tell it what they heard.
 
+mod named;
 pub mod query;
 mod views;
 
@@ -11,6 +12,7 @@ use crate::config::check::Rtc;
 use crate::config::ports::Protocol;
 use crate::media::message::PathTransport;
 use crate::media::transport::candidates::Candidate;
+use named::Named;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -25,12 +27,6 @@ const CONTAINER_INTERFACES: [&str; 10] = [
 ];
 /// An address that is taken away and given back within this time was not gone: a renewed lease.
 const GONE_AFTER: Duration = Duration::from_millis(500);
-
-/// A name of many addresses may have some of them in each answer only: one that is missing in so many
-/// look-ups, a minute each where nothing is configured, is gone.
-const GONE_LOOKUPS: u32 = 10;
-/// Addresses of a name that are told: more make every client's checks slow.
-const MOST_NAMED: usize = 16;
 
 /// One address of one interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,62 +132,6 @@ struct Asked {
     silent: bool,
 }
 
-/// What a name has.
-#[derive(Debug)]
-struct Named {
-    /// Its addresses, and in how many answers each has been missing since.
-    known: Vec<(IpAddr, u32)>,
-    /// Those that one answer had besides.
-    doubt: Vec<IpAddr>,
-}
-
-impl Named {
-    const NOTHING: Self = Self {
-        known: Vec::new(),
-        doubt: Vec::new(),
-    };
-
-    fn ips(&self) -> impl Iterator<Item = IpAddr> {
-        self.known.iter().map(|(ip, _)| *ip)
-    }
-
-    /// An answer, in order. One may be wrong: what is new must be said twice, and whatever some of the
-    /// known ones are still said with is not all there is.
-    fn handle(&mut self, ips: &[IpAddr]) -> Belief {
-        let is_known = |ip: &IpAddr| self.ips().any(|known| known == *ip);
-        let new: Vec<IpAddr> = ips.iter().copied().filter(|ip| !is_known(ip)).collect();
-        let goes_on = ips.iter().any(is_known);
-        let certain = self.known.is_empty() || new.iter().all(|ip| self.doubt.contains(ip));
-        if !certain {
-            // Whoever says something else each time is asked again at his usual turn.
-            let first = self.doubt.is_empty();
-            self.doubt = new;
-            return if first {
-                Belief::Doubted
-            } else {
-                Belief::Settled
-            };
-        }
-        self.doubt.clear();
-        for (ip, missing) in &mut self.known {
-            *missing = if ips.contains(ip) { 0 } else { *missing + 1 };
-        }
-        let before = self.known.len();
-        self.known
-            .retain(|(_, missing)| *missing == 0 || (goes_on && *missing < GONE_LOOKUPS));
-        let place = MOST_NAMED.saturating_sub(self.known.len());
-        let new: Vec<(IpAddr, u32)> = new.into_iter().take(place).map(|ip| (ip, 0)).collect();
-        let changed = self.known.len() != before || !new.is_empty();
-        self.known.extend(new);
-        self.known.sort_unstable();
-        if changed {
-            Belief::Learned
-        } else {
-            Belief::Settled
-        }
-    }
-}
-
 /// What is known of our addresses.
 #[derive(Debug)]
 pub struct Advertiser {
@@ -216,7 +156,7 @@ impl Advertiser {
             rtc,
             udp_port,
             local: Vec::new(),
-            named: Named::NOTHING,
+            named: Named::default(),
             asked: [Asked::default(); 2],
             views: Views::default(),
             told: Vec::new(),
@@ -231,7 +171,7 @@ impl Advertiser {
         self.rtc.force_tcp = before.force_tcp;
         // What was heard holds only for who was asked.
         if self.rtc.public.name != before.public.name {
-            self.named = Named::NOTHING;
+            self.named = Named::default();
         }
         if self.rtc.public.stun_servers != before.public.stun_servers {
             self.asked = [Asked::default(); 2];
@@ -306,12 +246,16 @@ impl Advertiser {
         if ips.is_empty() {
             return Belief::Settled;
         }
-        let belief = self.named.handle(&ips.into_iter().collect::<Vec<_>>());
-        if belief == Belief::Learned {
-            self.views.forget(Family::V4);
-            self.views.forget(Family::V6);
+        let beliefs = self.named.handle(&ips);
+        for family in [Family::V4, Family::V6] {
+            if beliefs[family as usize] == Belief::Learned {
+                self.views.forget(family);
+            }
         }
-        belief
+        let has = |belief| beliefs.contains(&belief).then_some(belief);
+        has(Belief::Doubted)
+            .or(has(Belief::Learned))
+            .unwrap_or(Belief::Settled)
     }
 
     /// May clients be told loopback, for they are on this machine?
@@ -395,7 +339,7 @@ impl Advertiser {
     pub fn is_ready(&self) -> bool {
         let asked = self.asked.iter().any(|one| one.known.is_some());
         let asked = asked || self.stun_servers().is_empty();
-        let named = self.name().is_none() || !self.named.known.is_empty();
+        let named = self.name().is_none() || self.named.is_known();
         let seen = self.views.ips().next().is_some();
         (seen || asked && named) && self.has_required() && !self.candidates().is_empty()
     }
