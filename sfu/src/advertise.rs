@@ -109,14 +109,24 @@ pub struct Change {
     pub sources: Vec<(IpAddr, Source)>,
     /// Addresses that were told before and are not any more: calls by them may be cut off. None that only
     /// clients said: nobody's call is to be at the mercy of what others say.
-    pub gone: Vec<IpAddr>,
+    pub gone: Vec<Gone>,
+}
+
+/// An address that clients are not told any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Gone {
+    /// The address.
+    pub ip: IpAddr,
+    /// It was told as a local one beside a public one. Whoever came by it is connected to it; by a public one
+    /// clients come to whichever address of ours a router forwards to.
+    pub internal: bool,
 }
 
 impl Change {
     /// What is to be told in the place of this one and of one before it that nobody was told of.
     #[must_use]
     pub fn after(mut self, before: Self) -> Self {
-        let gone: BTreeSet<IpAddr> = before.gone.into_iter().chain(self.gone).collect();
+        let gone: BTreeSet<Gone> = before.gone.into_iter().chain(self.gone).collect();
         self.gone = gone.into_iter().collect();
         self
     }
@@ -324,9 +334,17 @@ impl Advertiser {
         let told = std::mem::replace(&mut self.told, candidates.clone());
         let told_by = std::mem::replace(&mut self.told_by, sources.clone());
         let is_gone = |one: &&Candidate| !candidates.iter().any(|now| now.at == one.at);
-        let by_clients = |ip: &IpAddr| told_by.contains(&(*ip, Source::Client));
-        let gone = told.iter().filter(is_gone).map(|one| one.at.ip());
-        let gone: BTreeSet<IpAddr> = gone.filter(|ip| !by_clients(ip)).collect();
+        let is_ours = |ip| self.advertisable().any(|one| one.ip == ip);
+        let is_harmless = |ip: IpAddr| {
+            let by = |source| told_by.contains(&(ip, source));
+            // What gives way to a better one on the same interface still leads here.
+            by(Source::Client) || by(Source::Interface) && is_ours(ip)
+        };
+        let gone = told.iter().filter(is_gone).map(|one| Gone {
+            ip: one.at.ip(),
+            internal: one.internal,
+        });
+        let gone: BTreeSet<Gone> = gone.filter(|one| !is_harmless(one.ip)).collect();
         Some(Change {
             gone: gone.into_iter().collect(),
             sources,
@@ -363,12 +381,16 @@ impl Advertiser {
 
     /// The addresses of the interfaces that clients may be told.
     fn locals(&self) -> Vec<IpAddr> {
-        let local = self.local.iter().map(|(interface, _)| interface);
-        let told = local.filter(|one| is_advertisable(&one.name, one.ip, &self.rtc));
+        let told = self.advertisable();
         told.map(|one| one.ip)
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect()
+    }
+
+    fn advertisable(&self) -> impl Iterator<Item = &Interface> {
+        let local = self.local.iter().map(|(interface, _)| interface);
+        local.filter(|one| is_advertisable(&one.name, one.ip, &self.rtc))
     }
 
     /// The public addresses, by the best source that has any.

@@ -23,6 +23,7 @@ pub use preferences::Preferences;
 pub use report::{PersonReport, RoomReport};
 pub use surroundings::{Surroundings, unix_ms};
 
+use crate::advertise::Gone;
 use crate::ids::{PeerId, SessionId};
 use crate::metrics::Metrics;
 use crate::room::command::{Admin, Command};
@@ -148,7 +149,7 @@ impl Rooms {
 
     /// The server is reached by `gone` no more. Whoever may have come by one of them, and is not
     /// connected to one of `still`, is told to resume.
-    pub async fn readdress(&self, gone: Vec<IpAddr>, still: Vec<IpAddr>) {
+    pub async fn readdress(&self, gone: Vec<Gone>, still: Vec<IpAddr>) {
         let admin = Admin::Readdress { gone, still };
         // A directory that is gone has no rooms.
         let _ = self.directory.send(Ask::TellAll { admin }).await;

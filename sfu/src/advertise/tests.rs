@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::complaint::Complaints;
 
+mod moves;
 mod names;
 
 fn rtc(yaml: &str) -> Rtc {
@@ -87,8 +88,12 @@ impl World {
     }
 }
 
+/// Internal addresses in brackets.
 fn gone(change: &Change) -> String {
-    let shown = change.gone.iter().map(IpAddr::to_string);
+    let shown = change.gone.iter().map(|one| match one.internal {
+        true => format!("({})", one.ip),
+        false => one.ip.to_string(),
+    });
     shown.collect::<Vec<_>>().join(" ")
 }
 

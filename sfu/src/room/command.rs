@@ -1,6 +1,7 @@
 //! What may happen to a room: plain data, so that a room can be replayed from its commands.
 
 use super::preference::Preference;
+use crate::advertise::Gone;
 use crate::config::codecs::Codec;
 use crate::ice_servers::IceServer;
 use crate::ids::{ParticipantSid, PeerId, SessionId};
@@ -130,7 +131,7 @@ pub enum Admin {
     /// restart with the new ones.
     Readdress {
         /// By these nobody comes any more.
-        gone: Vec<IpAddr>,
+        gone: Vec<Gone>,
         /// Whoever is connected to one of these is left in peace.
         still: Vec<IpAddr>,
     },

@@ -4,20 +4,24 @@
 
 use super::exit;
 use super::state::State;
+use crate::advertise::Gone;
 use proto::livekit::DisconnectReason;
 use std::net::IpAddr;
 
 /// May a path that comes to this address of ours be cut off? Behind a NAT it is none of those that were
-/// told, so that any of its family may have led there.
-fn may_be_cut_off(local: IpAddr, gone: &[IpAddr], still: &[IpAddr]) -> bool {
-    let same_family = |ip: &IpAddr| ip.is_ipv4() == local.is_ipv4();
-    gone.iter().any(same_family) && !still.contains(&local)
+/// told outside, so that any of these of its family may have led there. Those told inside lead to themselves.
+fn may_be_cut_off(local: IpAddr, gone: &[Gone], still: &[IpAddr]) -> bool {
+    let led_there = |one: &Gone| match one.internal {
+        true => one.ip == local,
+        false => one.ip.is_ipv4() == local.is_ipv4(),
+    };
+    gone.iter().any(led_there) && !still.contains(&local)
 }
 
 /// Sends back everybody whose media may be cut off. Whoever resumes restarts ICE, and is then told
 /// the new addresses; his tracks stay as they are. Somebody who is only just joining has been told
 /// the old ones: he resumes by himself when they fail. (LK: signalling §7.2, §7.5)
-pub(super) fn handle(state: &mut State, gone: &[IpAddr], still: &[IpAddr]) {
+pub(super) fn handle(state: &mut State, gone: &[Gone], still: &[IpAddr]) {
     for peer in state.peers() {
         let Some(participant) = state.participants.get(&peer) else {
             continue;

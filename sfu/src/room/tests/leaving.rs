@@ -1,6 +1,7 @@
 //! How participants go, and when a room is over.
 
 use super::harness::{World, leave, unsubscribed, updates};
+use crate::advertise::Gone;
 use crate::media::message::{Command as Media, Event, PeerFailure, Side};
 use crate::room::command::{Admin, Command};
 use crate::room::effect::Count;
@@ -323,12 +324,17 @@ fn a_new_address_sends_back_whoever_came_by_another_one_and_ends_nobody() {
     world.forget();
     // Everybody has come by 192.0.2.1.
     let change = |gone: &str, still: &str| {
-        let ips = |text: &str| vec![text.parse().expect("an address")];
-        let (gone, still) = (ips(gone), ips(still));
+        let ip = |text: &str| text.parse().expect("an address");
+        let (internal, still) = (gone.starts_with('~'), vec![ip(still)]);
+        let gone = vec![Gone {
+            ip: ip(gone.trim_start_matches('~')),
+            internal,
+        }];
         Command::Admin(Admin::Readdress { gone, still })
     };
     world.act(change("192.0.2.9", "192.0.2.1"));
     world.act(change("2001:db8::1", "2001:db8::2"));
+    world.act(change("~192.0.2.8", "192.0.2.9"));
     assert!(world.closed_sessions.is_empty() && leave(&world.take(&alice)).is_none());
     world.act(change("192.0.2.8", "192.0.2.9"));
     for client in [&alice, &bob] {
@@ -344,4 +350,19 @@ fn a_new_address_sends_back_whoever_came_by_another_one_and_ends_nobody() {
     assert!(!world.take_media().iter().any(removed));
     let back = world.resume(&alice);
     assert_eq!(back.peer, alice.peer);
+}
+
+#[test]
+fn a_local_address_that_goes_sends_back_whoever_was_connected_to_it() {
+    let mut world = World::new();
+    let [alice, _] = world.quiet(["alice", "bob"]);
+    // Everybody has come by 192.0.2.1.
+    let gone = ["192.0.2.1", "192.0.2.8"].map(|ip| Gone {
+        ip: ip.parse().expect("an address"),
+        internal: true,
+    });
+    let (gone, still) = (gone.to_vec(), Vec::new());
+    world.act(Command::Admin(Admin::Readdress { gone, still }));
+    let told = leave(&world.take(&alice));
+    assert_eq!(told, Some((Action::Resume, DisconnectReason::Migration)));
 }
