@@ -204,6 +204,8 @@ pub struct Watcher {
     again: Option<Instant>,
     /// Nobody has answered, and the log says so.
     silent: bool,
+    /// The log says that STUN servers see us at several addresses, and what to do about it.
+    shares_lines: bool,
 }
 
 impl Watcher {
@@ -222,6 +224,7 @@ impl Watcher {
             asked: None,
             again: None,
             silent: false,
+            shares_lines: false,
         };
         (watcher, Recheck(sender), seen)
     }
@@ -345,7 +348,7 @@ impl Watcher {
 
     fn hear_stun(&mut self, answer: &stun::Answer) {
         let stun::Answer { server, local, ip } = answer;
-        match self.advertiser.handle_asked(answer.ip) {
+        match self.advertiser.handle_asked(answer.ip, now()) {
             Belief::Settled => {}
             // LK: server ops §12.
             Belief::Learned => {
@@ -355,6 +358,15 @@ impl Watcher {
                 tracing::info!(localAddr = %local, stunServer = server, externalIP = %ip, "another external IP, asked for a second time");
                 self.ask(Family::of(answer.ip), DOUBT_FOR);
             }
+            Belief::Returned if std::mem::replace(&mut self.shares_lines, true) => {
+                tracing::info!(externalIP = %ip, "STUN servers see us at this address again");
+            }
+            Belief::Returned => tracing::warn!(
+                externalIP = %ip,
+                "STUN servers see us now at one address, now at another: does the router share out several \
+                 lines? Clients are told all of them; write those by which the ports are forwarded into \
+                 rtc.advertise, or have the router send this machine by one line"
+            ),
         }
     }
 
@@ -371,7 +383,7 @@ impl Watcher {
             );
         }
         match self.advertiser.handle_named(&usable) {
-            Belief::Settled => {}
+            Belief::Settled | Belief::Returned => {}
             Belief::Learned => tracing::info!(addresses = ?usable, "rtc.node_ip looked up"),
             Belief::Doubted => {
                 tracing::info!(addresses = ?usable, "rtc.node_ip has other addresses, looked up for a second time");

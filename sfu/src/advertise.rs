@@ -4,6 +4,7 @@
 //! interfaces, clients) and how much it takes to believe a change. It asks nobody; `addresses` in the
 //! shell does, and media asks clients, and both tell it what they heard.
 
+mod asked;
 mod named;
 pub mod query;
 mod views;
@@ -12,6 +13,7 @@ use crate::config::check::Rtc;
 use crate::config::ports::Protocol;
 use crate::media::message::PathTransport;
 use crate::media::transport::candidates::Candidate;
+use asked::Asked;
 use named::Named;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -98,6 +100,8 @@ pub enum Belief {
     Learned,
     /// It is another address: to be asked again at once, for one answer may be wrong.
     Doubted,
+    /// It is one that another had taken the place of: both are ours, by lines that are used in turn.
+    Returned,
 }
 
 /// Clients are to be told other addresses.
@@ -132,16 +136,6 @@ impl Change {
     }
 }
 
-/// What STUN servers said of one family.
-#[derive(Debug, Clone, Copy, Default)]
-struct Asked {
-    known: Option<IpAddr>,
-    /// Another one, said once.
-    doubt: Option<IpAddr>,
-    /// Nobody answered the last time.
-    silent: bool,
-}
-
 /// What is known of our addresses.
 #[derive(Debug)]
 pub struct Advertiser {
@@ -167,7 +161,7 @@ impl Advertiser {
             udp_port,
             local: Vec::new(),
             named: Named::default(),
-            asked: [Asked::default(); 2],
+            asked: Default::default(),
             views: Views::default(),
             told: Vec::new(),
             told_by: Vec::new(),
@@ -184,7 +178,7 @@ impl Advertiser {
             self.named = Named::default();
         }
         if self.rtc.public.stun_servers != before.public.stun_servers {
-            self.asked = [Asked::default(); 2];
+            self.asked = Default::default();
         }
         if !self.asks_clients() {
             self.views = Views::default();
@@ -275,31 +269,18 @@ impl Advertiser {
     }
 
     /// What a STUN server says. Silence changes nothing: the servers may be away, or a firewall new.
-    pub fn handle_asked(&mut self, ip: IpAddr) -> Belief {
+    pub fn handle_asked(&mut self, ip: IpAddr, now: Instant) -> Belief {
         let ip = ip.to_canonical();
-        let asked = &mut self.asked[Family::of(ip) as usize];
-        asked.silent = false;
-        let belief = match *asked {
-            Asked { known, .. } if known == Some(ip) => Belief::Settled,
-            Asked { known, doubt, .. } if known.is_none() || doubt == Some(ip) => {
-                self.views.forget(Family::of(ip));
-                Belief::Learned
-            }
-            _ => {
-                asked.doubt = Some(ip);
-                return Belief::Doubted;
-            }
-        };
-        *asked = Asked {
-            known: Some(ip),
-            ..Asked::default()
-        };
+        let belief = self.asked[Family::of(ip) as usize].handle(ip, now);
+        if matches!(belief, Belief::Learned | Belief::Returned) {
+            self.views.forget(Family::of(ip));
+        }
         belief
     }
 
     /// No STUN server answers for this family.
     pub const fn handle_unanswered(&mut self, family: Family) {
-        self.asked[family as usize].silent = true;
+        self.asked[family as usize].handle_unanswered();
     }
 
     /// Time has passed: what has been gone long enough is.
@@ -338,7 +319,9 @@ impl Advertiser {
         let is_harmless = |ip: IpAddr| {
             let by = |source| told_by.contains(&(ip, source));
             // What gives way to a better one on the same interface still leads here.
-            by(Source::Client) || by(Source::Interface) && is_ours(ip)
+            by(Source::Client)
+                || by(Source::Interface) && is_ours(ip)
+                || self.asked.iter().any(|one| one.has_faded(ip))
         };
         let gone = told.iter().filter(is_gone).map(|one| Gone {
             ip: one.at.ip(),
@@ -355,7 +338,7 @@ impl Advertiser {
     /// Are clients told an address by which they will reach us, as far as we can know?
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let asked = self.asked.iter().any(|one| one.known.is_some());
+        let asked = self.asked.iter().any(Asked::is_known);
         let asked = asked || self.stun_servers().is_empty();
         let named = self.name().is_none() || self.named.is_known();
         let seen = self.views.ips().next().is_some();
@@ -370,7 +353,7 @@ impl Advertiser {
             self.candidates().iter().any(|one| one.at.is_ipv4())
         } else {
             let seen = self.views.ips().any(|ip| ip.is_ipv4());
-            seen || self.asked[Family::V4 as usize].known.is_some()
+            seen || self.asked[Family::V4 as usize].is_known()
         };
         !public.require_ipv4 || is_set || known
     }
@@ -406,7 +389,7 @@ impl Advertiser {
         if self.name().is_some() {
             return (Source::Name, self.named.ips().collect());
         }
-        let asked = self.asked.iter().filter_map(|one| one.known);
+        let asked = self.asked.iter().flat_map(Asked::ips);
         (Source::Stun, asked.collect())
     }
 
@@ -419,10 +402,7 @@ impl Advertiser {
     /// Where clients see us and nobody else says that we are: told beside what others say, for these may be
     /// late, and clients may lie; and not as long as STUN servers answer, which nobody here can speak for.
     fn seen(&self) -> Vec<IpAddr> {
-        let answered = |ip: IpAddr| {
-            let asked = &self.asked[Family::of(ip) as usize];
-            asked.known.is_some() && !asked.silent
-        };
+        let answered = |ip: IpAddr| self.asked[Family::of(ip) as usize].is_answered();
         let seen = self.views.ips().filter(|_| self.asks_clients());
         seen.filter(|ip| !self.is_known(*ip) && !answered(*ip))
             .collect()

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::complaint::Complaints;
 
+mod lines;
 mod moves;
 mod names;
 
@@ -46,7 +47,7 @@ impl World {
 
     fn asked(&mut self, ip: &str) -> Belief {
         self.advertiser
-            .handle_asked(ip.parse().expect("an address"))
+            .handle_asked(ip.parse().expect("an address"), self.now)
     }
 
     fn named(&mut self, ips: &[&str]) -> Belief {

@@ -214,6 +214,34 @@ async fn one_wrong_answer_of_a_stun_server_moves_nobody() {
 }
 
 #[tokio::test]
+async fn two_lines_that_are_used_in_turn_are_both_told_and_send_nobody_back() {
+    let stun = Stun::open(Some(OLD)).await;
+    let server = start(&stun).await;
+    until_told(&server, OLD).await;
+    stun.say(Some(NEW));
+    server.check_addresses().await;
+    until_told(&server, NEW).await;
+    let alice = Client::join(&server, "alice", "room").await;
+    stun.say(Some(OLD));
+    server.check_addresses().await;
+    server.logs("now at one address, now at another").await;
+    for ip in [OLD, NEW] {
+        let ip = format!("ip=\"{ip}\"");
+        let labels = [ip.as_str(), "source=\"stun\""];
+        server
+            .until_metric("foci_advertised_ip_info", &labels, |value| value == 1.0)
+            .await;
+    }
+    let asked = stun.asked();
+    stun.say(Some(NEW));
+    server.check_addresses().await;
+    until("it is asked", async || stun.asked() > asked).await;
+    assert!(alice.seen(|seen| !seen.closed));
+    let changes = server.metric("foci_advertised_changes_total", &[]).await;
+    assert!(changes <= 3.0, "{changes} changes");
+}
+
+#[tokio::test]
 async fn the_addresses_of_a_name_are_told() {
     let server = Server::start_reached(&["node_ip: localhost", "use_external_ip: false"]).await;
     until("it is ready", async || is_ready(&server).await).await;
