@@ -170,18 +170,34 @@ impl Advertiser {
 
     /// The configuration says something else now. The ports stay those that are open.
     pub fn handle_configuration(&mut self, rtc: Rtc) {
+        let asked = (self.name().map(str::to_owned), self.stun_servers().to_vec());
         let before = std::mem::replace(&mut self.rtc, rtc);
         self.rtc.tcp_port = before.tcp_port;
         self.rtc.force_tcp = before.force_tcp;
-        // What was heard holds only for who was asked.
-        if self.rtc.public.name != before.public.name {
-            self.named = Named::default();
-        }
-        if self.rtc.public.stun_servers != before.public.stun_servers {
-            self.asked = Default::default();
+        if (self.name(), self.stun_servers()) != (asked.0.as_deref(), &asked.1[..]) {
+            self.ask_others();
         }
         if !self.asks_clients() {
             self.views = Views::default();
+        }
+    }
+
+    /// What was heard holds only for who was asked. But as long as the others have not answered, and if they
+    /// never do, clients are told what they were told before: it is no worse than before, and better than none.
+    fn ask_others(&mut self) {
+        let public = [Source::NodeIp, Source::Name, Source::Stun];
+        let told = self.told_by.iter();
+        let told = told.filter(|(_, source)| public.contains(source));
+        let told: Vec<IpAddr> = told.map(|(ip, _)| *ip).collect();
+        self.named = Named::default();
+        self.asked = Default::default();
+        if self.name().is_some() {
+            self.named = Named::after(told.into_iter());
+        } else if !self.stun_servers().is_empty() {
+            self.asked = [Family::V4, Family::V6].map(|family| {
+                let of_it = told.iter().filter(|ip| Family::of(**ip) == family);
+                Asked::after(of_it.copied())
+            });
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Asked {
     doubt: Option<IpAddr>,
     /// Nobody answered the last time.
     silent: bool,
+    /// Nobody has answered yet: what is known was said by somebody else before.
+    stale: bool,
 }
 
 /// An address that was told.
@@ -39,6 +41,15 @@ struct Past {
 }
 
 impl Asked {
+    /// Nobody has answered yet; until then these addresses do.
+    pub(super) fn after(ips: impl Iterator<Item = IpAddr>) -> Self {
+        Self {
+            lines: ips.take(LINES).map(|ip| (ip, 0)).collect(),
+            stale: true,
+            ..Self::default()
+        }
+    }
+
     /// Our addresses.
     pub(super) fn ips(&self) -> impl Iterator<Item = IpAddr> {
         self.lines.iter().map(|(ip, _)| *ip)
@@ -46,7 +57,7 @@ impl Asked {
 
     /// Has anybody ever answered?
     pub(super) fn is_known(&self) -> bool {
-        !self.lines.is_empty()
+        !self.stale && !self.lines.is_empty()
     }
 
     /// Did somebody answer the last time?

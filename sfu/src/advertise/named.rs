@@ -17,9 +17,23 @@ const MOST_NAMED: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Named {
     families: [OfFamily; 2],
+    /// Nobody has looked it up yet: what is known was said by somebody else before.
+    stale: bool,
 }
 
 impl Named {
+    /// Nobody has looked it up yet; until then these addresses do.
+    pub(super) fn after(ips: impl Iterator<Item = IpAddr>) -> Self {
+        let mut named = Self {
+            stale: true,
+            ..Self::default()
+        };
+        for ip in ips.take(MOST_NAMED) {
+            named.families[Family::of(ip) as usize].known.push((ip, 0));
+        }
+        named
+    }
+
     /// Its addresses.
     pub(super) fn ips(&self) -> impl Iterator<Item = IpAddr> {
         self.families.iter().flat_map(OfFamily::ips)
@@ -27,11 +41,14 @@ impl Named {
 
     /// Has it ever been looked up?
     pub(super) fn is_known(&self) -> bool {
-        self.ips().next().is_some()
+        !self.stale && self.ips().next().is_some()
     }
 
     /// An answer that has some address; what it makes of each family.
     pub(super) fn handle(&mut self, ips: &BTreeSet<IpAddr>) -> [Belief; 2] {
+        if self.stale {
+            *self = Self::default();
+        }
         [Family::V4, Family::V6].map(|family| {
             let others = self.ips().filter(|ip| Family::of(*ip) != family).count();
             let of_it = ips.iter().filter(|ip| Family::of(**ip) == family);
