@@ -6,6 +6,7 @@
 
 mod netlink;
 mod stun;
+mod temporary;
 
 use crate::advertise::{self, Advertiser, Belief, Change, Family, Interface};
 use crate::config::check::Rtc;
@@ -79,9 +80,11 @@ pub fn free_port(range: PortRange) -> u16 {
 /// They cannot be listed.
 pub fn interfaces() -> io::Result<Vec<Interface>> {
     let list = if_addrs::get_if_addrs()?.into_iter();
+    let temporary = temporary::list();
     let up = list.filter(if_addrs::Interface::is_oper_up);
     let of = up.map(|one| Interface {
         ip: one.ip(),
+        temporary: temporary.contains(&one.ip()),
         name: one.name,
     });
     Ok(of.collect())

@@ -37,6 +37,21 @@ pub struct Interface {
     pub name: String,
     /// The address.
     pub ip: IpAddr,
+    /// One that a host asks others from and changes from time to time. (RFC 8981)
+    pub temporary: bool,
+}
+
+impl Interface {
+    /// Does it have that one too, in the same network?
+    fn is_beside(&self, other: &Self) -> bool {
+        match (self.ip, other.ip) {
+            (IpAddr::V6(ip), IpAddr::V6(other_ip)) => {
+                // RFC 4291 §2.5.4: what follows is the interface's own.
+                self.name == other.name && ip.to_bits() >> 64 == other_ip.to_bits() >> 64
+            }
+            _ => false,
+        }
+    }
 }
 
 /// One of the two families.
@@ -286,7 +301,7 @@ impl Advertiser {
 
     /// What a STUN server says. Silence changes nothing: the servers may be away, or a firewall new.
     pub fn handle_asked(&mut self, ip: IpAddr, now: Instant) -> Belief {
-        let ip = ip.to_canonical();
+        let ip = self.lasting(ip.to_canonical());
         let belief = self.asked[Family::of(ip) as usize].handle(ip, now);
         if matches!(belief, Belief::Learned | Belief::Returned) {
             self.views.forget(Family::of(ip));
@@ -380,7 +395,8 @@ impl Advertiser {
 
     /// The addresses of the interfaces that clients may be told.
     fn locals(&self) -> Vec<IpAddr> {
-        let told = self.advertisable();
+        let local = self.advertisable();
+        let told = local.filter(|one| !one.temporary || self.beside(one).next().is_none());
         told.map(|one| one.ip)
             .collect::<BTreeSet<_>>()
             .into_iter()
@@ -390,6 +406,26 @@ impl Advertiser {
     fn advertisable(&self) -> impl Iterator<Item = &Interface> {
         let local = self.local.iter().map(|(interface, _)| interface);
         local.filter(|one| is_advertisable(&one.name, one.ip, &self.rtc))
+    }
+
+    /// The lasting addresses beside a temporary one.
+    fn beside(&self, temporary: &Interface) -> impl Iterator<Item = IpAddr> {
+        let lasting = self.advertisable().filter(|one| !one.temporary);
+        let beside = lasting.filter(|one| one.is_beside(temporary));
+        beside.map(|one| one.ip)
+    }
+
+    /// The lasting address in the place of a temporary one of an interface, which is what we ask from:
+    /// whoever opens a firewall for us opens it for that one, and it does not change each day.
+    fn lasting(&self, ip: IpAddr) -> IpAddr {
+        let mut local = self.local.iter().map(|(interface, _)| interface);
+        let Some(temporary) = local.find(|one| one.ip == ip && one.temporary) else {
+            return ip;
+        };
+        let asked = &self.asked[Family::of(ip) as usize];
+        let is_told = |ip: &IpAddr| asked.ips().any(|told| told == *ip);
+        let told = self.beside(temporary).find(is_told);
+        told.or_else(|| self.beside(temporary).next()).unwrap_or(ip)
     }
 
     /// The public addresses, by the best source that has any.

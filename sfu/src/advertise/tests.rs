@@ -34,12 +34,17 @@ impl World {
         }
     }
 
+    /// Temporary ones have `~` before them.
     fn interfaces(&mut self, list: &[(&str, &str)]) {
         let list: Vec<Interface> = list
             .iter()
-            .map(|(name, ip)| Interface {
-                name: (*name).to_owned(),
-                ip: ip.parse().expect("an address"),
+            .map(|(name, text)| {
+                let ip = text.trim_start_matches('~');
+                Interface {
+                    name: (*name).to_owned(),
+                    ip: ip.parse().expect("an address"),
+                    temporary: ip != *text,
+                }
             })
             .collect();
         self.advertiser.handle_interfaces(&list, self.now);

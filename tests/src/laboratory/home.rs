@@ -31,7 +31,8 @@ pub struct Home {
     /// What is neither at home nor far away.
     pub internet: Space,
     router: Space,
-    _server: Space,
+    /// Where the server is to be.
+    pub server: Space,
     /// In the same network as the server.
     pub guest: Space,
     /// In the internet.
@@ -97,7 +98,7 @@ impl Home {
             _visit: server.visit(),
             internet,
             router,
-            _server: server,
+            server,
             guest,
             far,
             elsewhere,

@@ -2,7 +2,9 @@
 
 use super::expected::{Expected, call, is_skipped};
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tests::laboratory::home::{Home, Tunnel};
 use tests::laboratory::{Families, Laboratory, Router};
 use tests::pair::Pair;
@@ -10,6 +12,7 @@ use tests::script;
 use tests::server::Server;
 use tests::stun::Stun;
 use tokio::sync::Barrier;
+use tokio::time::interval;
 
 /// Those whose connection is at a pair that is right, later than at first; and nobody joined anew.
 #[track_caller]
@@ -167,4 +170,41 @@ async fn a_new_address_is_told_to_others_once_clients_of_two_networks_see_it() {
         told: home.line().into(),
     };
     call(&home.far, &url, &server, expected).await;
+}
+
+/// Has this machine an address of IPv6 that is temporary? (linux/if_addr.h)
+fn has_temporary() -> bool {
+    let list = fs::read_to_string("/proc/thread-self/net/if_inet6").expect("the kernel's list");
+    let mut flags = list
+        .lines()
+        .filter_map(|line| line.split_ascii_whitespace().nth(4));
+    flags.any(|flags| flags.ends_with('1'))
+}
+
+#[tokio::test]
+async fn of_ipv6_the_lasting_address_is_told_and_not_the_temporary_one_beside_it() {
+    if is_skipped().await {
+        return;
+    }
+    let home = Home::open();
+    let set = fs::write("/proc/sys/net/ipv6/conf/wan/use_tempaddr", "2");
+    set.expect("a setting of the kernel");
+    let lasting = "2001:db8:0:1::2";
+    let lifetimes = "valid_lft 3600 preferred_lft 1800";
+    let add = format!("addr add {lasting}/64 dev wan nodad mngtmpaddr {lifetimes}");
+    home.server.ip(&add);
+    let mut tick = interval(Duration::from_millis(20));
+    while !has_temporary() {
+        tick.tick().await;
+    }
+    let outside = "ips: {excludes: [127.0.0.0/8, \"::1/128\"]}";
+    let server = Server::start_reached(&["use_external_ip: false", outside]).await;
+    let log = server.log();
+    let told = log.lines().filter(|line| line.contains(": udp6 host "));
+    let told: Vec<&str> = told.filter_map(|line| line.split("host ").nth(1)).collect();
+    let expected = format!("[{lasting}]:{}", server.udp.port());
+    assert!(
+        told.len() == 1 && told[0].starts_with(&expected),
+        "{told:?}"
+    );
 }
