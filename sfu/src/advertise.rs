@@ -470,7 +470,9 @@ impl Advertiser {
             let mut all = of_list.chain(outside.iter().copied());
             all.any(|ip| Family::of(ip) == family)
         };
-        let only_these = !listed.is_empty() || source != Source::Stun || public.external_only;
+        // A name that nobody has looked up yet says nothing of whether there is more.
+        let is_said = source == Source::NodeIp || source == Source::Name && !outside.is_empty();
+        let only_these = !listed.is_empty() || is_said || public.external_only;
         let mut told = Vec::new();
         for ip in self.locals() {
             let family = Family::of(ip);

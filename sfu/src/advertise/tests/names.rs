@@ -8,7 +8,8 @@ fn a_name_is_followed_and_a_look_up_that_fails_changes_nothing() {
     world.interfaces(&HOME);
     assert_eq!(world.advertiser.name(), Some("sfu.example.org"));
     assert!(!world.advertiser.is_ready());
-    assert_eq!(world.told(), None, "not an address that nobody named");
+    let local = "192.168.1.2:7882 [2001:db8::2]:7882";
+    assert_eq!(world.told().as_deref(), Some(local));
     let ip = |text: &str| text.parse().expect("an address");
     let first = world.advertiser.handle_named(&[ip("203.0.113.7")]);
     assert_eq!(first, Belief::Learned);
@@ -148,4 +149,22 @@ fn a_name_of_very_many_addresses_has_sixteen_told() {
     world.advertiser.handle_named(&all);
     let told: Vec<IpAddr> = world.advertiser.named.ips().collect();
     assert_eq!(told, all[..16]);
+}
+
+#[test]
+fn until_a_name_is_looked_up_local_addresses_are_told_and_nobody_is_sent_back_when_it_is() {
+    let mut world = World::new("node_ip: sfu.example.org");
+    world.interfaces(&HOME);
+    let local = "192.168.1.2:7882 [2001:db8::2]:7882";
+    assert_eq!(world.told().as_deref(), Some(local));
+    assert!(!world.advertiser.is_ready());
+    world.named(&["203.0.113.7"]);
+    let change = world.advertiser.poll_change().expect("a change");
+    assert_eq!(gone(&change), "", "whoever came by a local one still does");
+    assert_eq!(change.sources, [from("203.0.113.7", Source::Name)]);
+    assert!(world.advertiser.is_ready());
+    let only = "node_ip: sfu.example.org, use_external_ip: true, external_ip_only: true";
+    let mut world = World::new(only);
+    world.interfaces(&HOME);
+    assert_eq!(world.told(), None);
 }
