@@ -93,10 +93,10 @@ pub enum ServeError {
         /// What to do.
         hint: &'static str,
     },
-    /// No address to tell clients.
+    /// No address to tell clients, and none to come.
     #[error(
-        "rtc.node_ip: no interface has an address clients could reach; set rtc.node_ip to the \
-         address they use, or rtc.enable_loopback_candidate for clients on this machine"
+        "rtc.advertise: no address of it is of a protocol that is served; give one of UDP, or of TCP with \
+         rtc.tcp_port open, and see rtc.force_tcp"
     )]
     NoAddress,
     /// The TURN server could not be started.

@@ -31,7 +31,8 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// Looks at the interfaces, and asks nobody yet: whoever does not answer does not stop a start.
+    /// Looks at the interfaces, and asks nobody yet: whoever does not answer does not stop a start, and nor
+    /// does an interface that has no address yet.
     pub(super) fn new(rtc: &Rtc) -> Result<Self, ServeError> {
         let udp_port = if rtc.force_tcp {
             rtc.udp_port.first()
@@ -47,8 +48,15 @@ impl Reach {
         advertiser.handle_interfaces(&addresses::interfaces()?, now);
         let first = advertiser.poll_change();
         let asks = advertiser.name().is_some() || !advertiser.stun_servers().is_empty();
-        if first.is_none() && !asks {
+        if first.is_none() && !rtc.public.advertise.is_empty() {
             return Err(ServeError::NoAddress);
+        }
+        if first.is_none() && !asks {
+            tracing::warn!(
+                "no interface has an address clients could reach: not ready until one has; if none will, \
+                 set rtc.node_ip to the address they use, or rtc.enable_loopback_candidate for clients on \
+                 this machine, and see that rtc.interfaces and rtc.ips leave one"
+            );
         }
         let standing = Standing::of(&advertiser);
         let (watcher, check, sightings) = Watcher::new(advertiser, rtc);
@@ -191,5 +199,27 @@ mod tests {
             gone: Vec::new(),
         };
         assert_eq!(of_others_than_clients(&change), [Candidate::udp(at(7))]);
+    }
+    fn reach(yaml: &str) -> Result<Reach, ServeError> {
+        use crate::config::{complaint::Complaints, raw::Values};
+        let key = "keys: {k: 0123456789abcdef0123456789abcdef}";
+        let text = format!("{key}\nrtc: {{{yaml}}}\n");
+        let (mut values, mut complaints) = (Values::default(), Complaints::default());
+        values.read_yaml(&text, "test", true, &mut complaints);
+        let config = crate::config::check::check(&mut values, &mut complaints);
+        assert!(!complaints.has_errors(), "{:?}", complaints.list());
+        Reach::new(&config.rtc)
+    }
+
+    #[test]
+    fn a_machine_without_an_address_starts_and_is_not_ready() {
+        let reach = reach("interfaces: {includes: [none0]}").expect("it starts");
+        assert!(reach.candidates().is_empty() && !reach.standing.ready);
+    }
+
+    #[test]
+    fn a_list_of_addresses_of_which_none_is_served_stops_a_start() {
+        let nowhere = reach("advertise: [192.0.2.1/tcp], tcp_port: 0");
+        assert!(matches!(nowhere, Err(ServeError::NoAddress)));
     }
 }

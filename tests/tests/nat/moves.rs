@@ -172,6 +172,30 @@ async fn a_new_address_is_told_to_others_once_clients_of_two_networks_see_it() {
     call(&home.far, &url, &server, expected).await;
 }
 
+async fn is_ready(server: &Server) -> bool {
+    server.get("/readyz", "").await.status == 200
+}
+
+#[tokio::test]
+async fn a_server_that_starts_before_its_interface_has_an_address_tells_it_as_soon_as_it_has() {
+    if is_skipped().await {
+        return;
+    }
+    let home = Home::open();
+    let lease = format!("{}/24 dev wan", Home::SERVER);
+    home.server.ip(&format!("addr del {lease}"));
+    let outside = "ips: {excludes: [127.0.0.0/8, \"::/0\"]}";
+    let server = Server::start_reached(&["use_external_ip: false", outside]).await;
+    server
+        .logs("no interface has an address clients could reach")
+        .await;
+    assert!(!is_ready(&server).await);
+    home.server.ip(&format!("addr add {lease}"));
+    let told = format!("advertised candidate: udp4 host {}:", Home::SERVER);
+    server.logs(&told).await;
+    assert!(is_ready(&server).await);
+}
+
 /// Has this machine an address of IPv6 that is temporary? (linux/if_addr.h)
 fn has_temporary() -> bool {
     let list = fs::read_to_string("/proc/thread-self/net/if_inet6").expect("the kernel's list");
