@@ -241,7 +241,7 @@ impl Plane {
     pub fn handle_advertised(&mut self, candidates: Vec<Candidate>) {
         self.setup.advertised = candidates;
         for peer in self.peers.iter_mut() {
-            control::tell_unconnected(peer, &self.setup.advertised, &mut self.events);
+            control::tell_searching(peer, &self.setup.advertised, &mut self.events);
         }
     }
 

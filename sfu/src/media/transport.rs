@@ -386,6 +386,12 @@ impl Transport {
         self.sending().is_some()
     }
 
+    /// The client looks for a path, or for another one.
+    #[must_use]
+    pub fn is_searching(&self) -> bool {
+        !self.is_connected() || self.ice.is_searching()
+    }
+
     /// Time has passed.
     pub fn handle_timeout(&mut self, arena: &mut Arena<Path>, now: Instant) {
         self.ice.handle_timeout(now);

@@ -28,15 +28,16 @@ const FIRST_SEQ_BELOW: u16 = 1 << 15;
 /// are hardly taken for each other. (LK: signalling §4.5)
 const OFFER_IDS_FROM: std::ops::RangeInclusive<u32> = 1..=256;
 
-/// Those connections of a peer that have a description and nothing else yet are told our addresses.
-pub(super) fn tell_unconnected(
+/// Those connections of a peer that have a description and still look for a path, or for another one, are
+/// told our addresses.
+pub(super) fn tell_searching(
     peer: &mut Peer,
     advertised: &[Candidate],
     events: &mut VecDeque<Event>,
 ) {
     let (id, told) = (peer.id, peer.told);
     for (side, connection) in peer.connections.iter_mut() {
-        if connection.described && !connection.transport.is_connected() {
+        if connection.described && connection.transport.is_searching() {
             events.push_back(Event::Candidates {
                 peer: id,
                 side,
@@ -77,7 +78,7 @@ impl Plane {
         };
         let widened = std::mem::replace(&mut peer.told.tcp_only, only) && !only;
         if widened {
-            tell_unconnected(peer, &self.setup.advertised, &mut self.events);
+            tell_searching(peer, &self.setup.advertised, &mut self.events);
         }
     }
 

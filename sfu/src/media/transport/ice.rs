@@ -403,6 +403,15 @@ impl Ice {
         self.consent.state
     }
 
+    /// Has the client no path that serves it, as far as we know: has it fallen silent, is a restart not
+    /// through yet, or has nothing come yet by a path that it was not to leave?
+    #[must_use]
+    pub const fn is_searching(&self) -> bool {
+        let left = self.selection.held_until.is_some() && self.selection.followed.is_none();
+        let lives = matches!(self.consent.state, State::Connected);
+        !lives || self.previous.is_some() || left
+    }
+
     /// Numbers for the metrics.
     #[must_use]
     pub const fn counts(&self) -> Counts {

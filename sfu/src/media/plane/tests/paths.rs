@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::world::{AUDIO_SSRC, World, audio, ms};
+use crate::ids::PeerId;
 use crate::media::demux::Carrier;
 use crate::media::message::{Command, Event, PeerFailure};
 use crate::media::transport::candidates::Candidate;
@@ -270,21 +271,60 @@ fn a_new_address_is_told_at_once_to_whom_the_old_one_was_told_in_vain() {
     world.clients[waiting].sections.push(section);
     world.offer(waiting);
     world.take_events();
+    assert_eq!(
+        told_of_a_new_address(&mut world),
+        [world.clients[waiting].peer]
+    );
+    assert_ne!(world.clients[connected].peer, world.clients[waiting].peer);
+}
+
+/// Who is told when we have another address.
+fn told_of_a_new_address(world: &mut World) -> Vec<PeerId> {
+    world.take_events();
     let at = "192.0.2.9:7882".parse().expect("an address");
     world.plane.handle_advertised(vec![Candidate::udp(at)]);
     world.flush();
     let events = world.take_events();
-    let told: Vec<_> = events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Candidates {
-                peer, candidates, ..
-            } => Some((*peer, candidates.len())),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(told, [(world.clients[waiting].peer, 1)]);
-    assert_ne!(world.clients[connected].peer, world.clients[waiting].peer);
+    let told = events.iter().filter_map(|event| match event {
+        Event::Candidates {
+            peer, candidates, ..
+        } => Some((*peer, candidates.len())),
+        _ => None,
+    });
+    told.inspect(|(_, count)| assert_eq!(*count, 1))
+        .map(|(peer, _)| peer)
+        .collect()
+}
+
+#[test]
+fn whoever_restarts_is_told_of_a_new_address_until_he_has_a_path() {
+    let mut world = World::new();
+    let who = world.join(&[audio("recvonly")]);
+    let told = |world: &mut World| told_of_a_new_address(world).len();
+    assert_eq!(told(&mut world), 0);
+    for leaves in [false, true] {
+        let peer = world.clients[who].peer;
+        world.command(Command::LeavePath { peer, leaves });
+        world.clients[who].ufrag = format!("restarted{leaves}");
+        world.offer(who);
+        assert_eq!(told(&mut world), 1, "nothing has come since");
+        world.clients[who].path.remote.set_port(50_000);
+        world.check(who, true);
+        world.feedback(who, &super::world::receiver_report(1, 1));
+        assert_eq!(told(&mut world), 0, "he is back");
+    }
+}
+
+#[test]
+fn whoever_has_fallen_silent_is_told_of_a_new_address() {
+    let mut world = World::new();
+    let who = world.join(&[audio("recvonly")]);
+    world.advance(ms(10_100));
+    assert_eq!(told_of_a_new_address(&mut world).len(), 1);
+    world.advance(ms(5_000));
+    assert_eq!(told_of_a_new_address(&mut world).len(), 1);
+    world.check(who, true);
+    assert!(told_of_a_new_address(&mut world).is_empty());
 }
 
 #[test]
