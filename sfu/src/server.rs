@@ -406,6 +406,9 @@ fn reload_from(sources: &Sources, running: &mut Running, owners: &Owners, check:
         policy: sections::policy(config),
         logging: config.logging.clone(),
     };
-    running.take(owners, &read.complaints, changes, settings);
-    check.with(&config.rtc);
+    if running.take(owners, &read.complaints, changes, settings) {
+        check.with(&config.rtc);
+    } else {
+        check.now();
+    }
 }

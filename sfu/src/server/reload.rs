@@ -94,17 +94,18 @@ impl Running {
         (loaded, changes)
     }
 
-    /// Hands it on, and tells what has become of it.
+    /// Hands it on, and tells what has become of it; false if everything stays as it was.
     pub(super) fn take(
         &mut self,
         owners: &Owners,
         read: &Complaints,
         changes: Changes,
         settings: Settings,
-    ) {
+    ) -> bool {
         if let Err(error) = owners.apply(settings) {
             tracing::error!("matrix: {error}");
-            return refuse();
+            refuse();
+            return false;
         }
         complain(read);
         self.0 = changes.values;
@@ -120,6 +121,7 @@ impl Running {
             let keys = changes.taken.join(", ");
             tracing::info!(keys, "configuration reloaded");
         }
+        true
     }
 }
 

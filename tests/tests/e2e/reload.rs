@@ -48,8 +48,13 @@ fn named(homeserver: &Homeserver, name: &str, more: &str) -> String {
 
 /// What the log says of a new configuration.
 async fn reloaded(server: &Server, file: &File, more: &str) -> String {
-    let before = server.log().len();
     server.rewrite(&file.0, more);
+    read_again(server).await
+}
+
+/// What the log says of what the file has now.
+async fn read_again(server: &Server) -> String {
+    let before = server.log().len();
     server.signal("HUP");
     let told = async {
         let mut tick = interval(Duration::from_millis(20));
@@ -104,6 +109,34 @@ async fn a_homeserver_gains_and_loses_full_access_and_a_mistake_changes_nothing(
     assert_eq!(server.metric("livekit_participant_total", &[]).await, 1.0);
     drop(alice);
     assert!(!server.log().contains(SECRET));
+}
+
+#[tokio::test]
+async fn what_is_refused_changes_no_address_either() {
+    let file = File::new("address");
+    let server = Server::start_from(&file.0, "").await;
+    let write = |more: &str| {
+        let text = fs::read_to_string(&file.0).expect("the file");
+        let moved = text.replace("node_ip: \"127.0.0.1\"", "node_ip: \"127.0.0.2\"");
+        assert!(moved.contains("127.0.0.2"), "{moved}");
+        fs::write(&file.0, moved + more).expect("written");
+    };
+    write("matrix: { ca_file: /no/such.pem }\n");
+    let told = read_again(&server).await;
+    assert!(told.contains("everything stays as it was"), "{told}");
+    // What is looked at once more afterwards is looked at by what it was.
+    server.check_addresses().await;
+    server.rewrite(&file.0, "");
+    write("");
+    let told = read_again(&server).await;
+    assert!(told.contains("keys=\"rtc.node_ip\""), "{told}");
+    server
+        .logs("advertised candidate: udp4 host 127.0.0.2:")
+        .await;
+    let log = server.log();
+    let refused = log.find("everything stays as it was").expect("told");
+    let taken = log.rfind("configuration reloaded keys").expect("told");
+    assert!(!log[refused..taken].contains("127.0.0.2:"), "{log}");
 }
 
 #[tokio::test]
