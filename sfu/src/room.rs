@@ -297,7 +297,14 @@ impl Room {
                     exit::remove(state, peer, Farewell::REMOVED, now);
                 }
             }
-            Admin::Readdress { gone, still } => readdress::handle(state, &gone, &still),
+            Admin::Readdress {
+                gone,
+                still,
+                reachable,
+            } => {
+                state.facts.settings.fallback.follow(reachable);
+                readdress::handle(state, &gone, &still);
+            }
             Admin::Expel { identity } => exit::expel(state, &identity, now),
             Admin::Close => {
                 let farewell = Farewell::told(DisconnectReason::RoomDeleted, Action::Disconnect);

@@ -27,6 +27,7 @@ use crate::advertise::Gone;
 use crate::ids::{PeerId, SessionId};
 use crate::metrics::Metrics;
 use crate::room::command::{Admin, Command};
+use crate::room::preference::Reachable;
 use crate::worker::Workers;
 use directory::{Ask, Directory};
 use keeper::{Letter, Verdict};
@@ -35,6 +36,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -60,6 +62,7 @@ pub struct Rooms {
     sessions: Arc<AtomicU64>,
     workers: Workers,
     denied: Denied,
+    preferences: Preferences,
     metrics: Metrics,
 }
 
@@ -70,6 +73,7 @@ impl Rooms {
         let (directory, asked) = mpsc::channel(DIRECTORY_DEPTH);
         let workers = surroundings.workers.clone();
         let denied = surroundings.denied.clone();
+        let preferences = surroundings.preferences.clone();
         let metrics = surroundings.metrics.clone();
         let task = Directory::new(surroundings, directory.downgrade());
         tokio::spawn(task.run(asked));
@@ -78,6 +82,7 @@ impl Rooms {
             sessions: Arc::new(AtomicU64::new(1)),
             workers,
             denied,
+            preferences,
             metrics,
         }
     }
@@ -148,11 +153,21 @@ impl Rooms {
     }
 
     /// The server is reached by `gone` no more. Whoever may have come by one of them, and is not
-    /// connected to one of `still`, is told to resume.
-    pub async fn readdress(&self, gone: Vec<Gone>, still: Vec<IpAddr>) {
-        let admin = Admin::Readdress { gone, still };
+    /// connected to one of `still`, is told to resume. All rooms, and those to come, know from then on
+    /// what is reachable.
+    pub fn readdress(&self, gone: Vec<Gone>, still: Vec<IpAddr>, reachable: Reachable) {
+        let admin = Admin::Readdress {
+            gone,
+            still,
+            reachable,
+        };
         // A directory that is gone has no rooms.
-        let _ = self.directory.send(Ask::TellAll { admin }).await;
+        if let Err(TrySendError::Full(ask)) = self.directory.try_send(Ask::TellAll { admin }) {
+            let directory = self.directory.clone();
+            tokio::spawn(async move {
+                let _ = directory.send(ask).await;
+            });
+        }
     }
 
     /// Leads a session into the room `name`, which is made if it does not exist.
@@ -265,7 +280,7 @@ impl Drop for Attached {
         }));
         let letters = self.letters.clone();
         // The room may be busy, and a drop cannot wait.
-        if let Err(mpsc::error::TrySendError::Full(lost)) = letters.try_send(lost)
+        if let Err(TrySendError::Full(lost)) = letters.try_send(lost)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             runtime.spawn(async move {

@@ -170,7 +170,8 @@ async fn serve(
     let keys = Arc::new(sections::keys(&config.keys));
     let (told, comings, gone) = Told::queues();
     let shared = (workers.clone(), metrics.clone(), Arc::clone(&keys));
-    let surroundings = sections::surroundings(config, &node_id, shared, &faults, told);
+    let known = (node_id.as_str(), advertised.as_slice());
+    let surroundings = sections::surroundings(config, known, shared, &faults, told);
     let rooms = Rooms::start(surroundings.clone());
     let (draining, is_draining) = watch::channel(false);
     let (policy, joins) = watch::channel(sections::policy(config));

@@ -1,6 +1,6 @@
 //! What may happen to a room: plain data, so that a room can be replayed from its commands.
 
-use super::preference::Preference;
+use super::preference::{Preference, Reachable};
 use crate::advertise::Gone;
 use crate::config::codecs::Codec;
 use crate::ice_servers::IceServer;
@@ -127,13 +127,15 @@ pub enum Admin {
         /// Who.
         identity: String,
     },
-    /// The server is reached by other addresses now: clients are told to resume, which brings an ICE
-    /// restart with the new ones.
+    /// The server is reached by other addresses now: clients whose own is gone are told to resume, which
+    /// brings an ICE restart with the new ones.
     Readdress {
         /// By these nobody comes any more.
         gone: Vec<Gone>,
         /// Whoever is connected to one of these is left in peace.
         still: Vec<IpAddr>,
+        /// By what they lead here.
+        reachable: Reachable,
     },
     /// Ends the room for everyone (DeleteRoom).
     Close,

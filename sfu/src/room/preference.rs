@@ -9,6 +9,16 @@ use std::time::Duration;
 /// better ways are worth another try. (LK: signalling §7.5)
 pub const REMEMBERED: Duration = Duration::from_secs(300);
 
+/// By what the addresses that clients are told lead here from everywhere: none that is told beside a public
+/// one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reachable {
+    /// By UDP.
+    pub udp: bool,
+    /// By TCP.
+    pub tcp: bool,
+}
+
 /// What a client is told of, and so what it can come by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Preference {

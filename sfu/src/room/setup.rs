@@ -3,6 +3,7 @@
 //! Owns the merge of a token's room configuration with the operator's settings. Decides nothing
 //! later. Called by the shell, which makes rooms, and by [`super::Room::new`].
 
+use super::preference::Reachable;
 use crate::config::codecs::{Codec, h264};
 use crate::ids::RoomSid;
 use proto::livekit;
@@ -77,12 +78,29 @@ pub struct Fallback {
     pub allowed: bool,
     /// Those too whose media does not fail but loses much for long.
     pub unstable: bool,
-    /// There is a port for TCP.
+    /// Clients are told an address of TCP that leads here from everywhere.
     pub tcp: bool,
     /// Whoever is led there must measure a shorter round trip of signalling, in ms; 0: any.
     pub tcp_rtt_below_ms: u32,
-    /// Relays can reach us: they do by UDP.
+    /// Relays can reach us: clients are told such an address of UDP.
     pub relay: bool,
+}
+
+impl Fallback {
+    /// Wherever whoever is reachable like this may lead.
+    #[must_use]
+    pub fn of(reachable: Reachable) -> Self {
+        let mut fallback = Self::default();
+        fallback.follow(reachable);
+        fallback
+    }
+
+    /// Clients are told other addresses.
+    pub const fn follow(&mut self, reachable: Reachable) {
+        self.tcp = reachable.tcp;
+        // A relay sends to us by UDP.
+        self.relay = reachable.udp;
+    }
 }
 
 impl Default for Fallback {

@@ -139,7 +139,12 @@ impl Directory {
                 self.forget(&name, id);
                 self.living = self.living.saturating_sub(1);
             }
-            Ask::TellAll { admin } => self.tell_all(&admin),
+            Ask::TellAll { admin } => {
+                if let Admin::Readdress { reachable, .. } = &admin {
+                    self.surroundings.settings.fallback.follow(*reachable);
+                }
+                self.tell_all(&admin);
+            }
             Ask::ShutDown { reply } => self.shut_down(reply),
         }
     }
@@ -208,11 +213,14 @@ impl Directory {
 
     fn tell_all(&self, admin: &Admin) {
         for found in self.rooms.values() {
-            let (letters, command) = (found.letters.clone(), Command::Admin(admin.clone()));
+            let letter = Letter::Tell(Box::new(Command::Admin(admin.clone())));
             // A busy room must not hold up the others.
-            tokio::spawn(async move {
-                let _ = letters.send(Letter::Tell(Box::new(command))).await;
-            });
+            if let Err(mpsc::error::TrySendError::Full(letter)) = found.letters.try_send(letter) {
+                let letters = found.letters.clone();
+                tokio::spawn(async move {
+                    let _ = letters.send(letter).await;
+                });
+            }
         }
     }
 

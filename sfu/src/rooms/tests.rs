@@ -3,6 +3,7 @@ use crate::ids::PeerId;
 use crate::media::message::{Event, Side};
 use crate::room::Settings;
 use crate::room::command::{Join, Resume};
+use crate::room::preference::Preference;
 use proto::livekit::signal_response::Message;
 use proto::token::{Claims, Keys, Secret, VideoGrant};
 use std::time::Duration;
@@ -432,4 +433,23 @@ async fn the_sid_of_whoever_has_left_for_good_is_told_and_not_before() {
     assert!(gone.try_recv().is_err(), "she may still resume");
     rooms.expel("lobby", "alice").await;
     assert_eq!(gone.recv().await, Some(sid));
+}
+
+#[tokio::test]
+async fn a_room_to_come_knows_what_the_addresses_have_become() {
+    let rooms = rooms();
+    let leads = async |identity: &str, tcp: bool| {
+        let metrics = &rooms.metrics;
+        rooms
+            .preferences
+            .keep(identity, identity, Preference::Tcp, metrics);
+        rooms.readdress(Vec::new(), Vec::new(), Reachable { udp: true, tcp });
+        let entry = join(&rooms, identity);
+        let mut attached = rooms.enter(identity, entry).await.expect("entered");
+        let joined = find(&mut attached, |one| matches!(one, Message::Join(_))).await;
+        matches!(joined, Message::Join(told) if !told.fast_publish)
+    };
+    assert!(leads("alice", true).await);
+    assert!(!leads("bob", false).await, "there is no TCP any more");
+    assert!(leads("carol", true).await);
 }

@@ -7,6 +7,7 @@ use crate::http::admin::Readiness;
 use crate::media::message::PathTransport;
 use crate::media::sighting::Sighting;
 use crate::media::transport::candidates::Candidate;
+use crate::room::preference::Reachable;
 use crate::rooms::{Rooms, Surroundings};
 use crate::server::ServeError;
 use crate::server::relay::Relay;
@@ -153,11 +154,8 @@ fn tell(change: &Change, workers: &Workers, rooms: &Rooms) -> bool {
         tracing::error!("a media thread does not take its new addresses: tried again");
         return false;
     }
-    if !change.gone.is_empty() {
-        let (rooms, gone) = (rooms.clone(), change.gone.clone());
-        let still = outside(&change.candidates);
-        tokio::spawn(async move { rooms.readdress(gone, still).await });
-    }
+    let still = outside(&change.candidates);
+    rooms.readdress(change.gone.clone(), still, reachable(&change.candidates));
     true
 }
 
@@ -166,6 +164,18 @@ fn tell(change: &Change, workers: &Workers, rooms: &Rooms) -> bool {
 fn outside(candidates: &[Candidate]) -> Vec<IpAddr> {
     let outside = candidates.iter().filter(|one| !one.internal);
     outside.map(|one| one.at.ip()).collect()
+}
+
+/// By what clients, and relays, come here from everywhere.
+pub(super) fn reachable(candidates: &[Candidate]) -> Reachable {
+    let has = |transport| {
+        let mut outside = candidates.iter().filter(|one| !one.internal);
+        outside.any(|one| one.transport == transport)
+    };
+    Reachable {
+        udp: has(PathTransport::Udp),
+        tcp: has(PathTransport::Tcp),
+    }
 }
 
 /// One line for each address clients are told to send media to.
@@ -188,6 +198,21 @@ const fn family(address: &SocketAddr) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_local_beside_a_public_address_leads_nobody_here_from_outside() {
+        let at: SocketAddr = "203.0.113.7:40000".parse().expect("an address");
+        let local: SocketAddr = "192.168.1.2:7881".parse().expect("an address");
+        let by = |candidates: &[Candidate]| {
+            let Reachable { udp, tcp } = reachable(candidates);
+            (udp, tcp)
+        };
+        let internal = Candidate::tcp(local).internal(true);
+        assert_eq!(by(&[Candidate::udp(at), internal]), (true, false));
+        assert_eq!(by(&[Candidate::tcp(at)]), (false, true));
+        assert_eq!(by(&[Candidate::tcp(local)]), (false, true), "the only one");
+        assert_eq!(by(&[]), (false, false));
+    }
 
     #[test]
     fn relays_are_not_told_what_only_clients_say() {

@@ -9,11 +9,13 @@ use crate::ice_servers::{Credential, IceServer};
 use crate::media::ingest::audio::LevelConfig;
 use crate::media::plane;
 use crate::media::plane::tracks::TrackSettings;
+use crate::media::transport::candidates::Candidate;
 use crate::media::transport::dtls;
 use crate::metrics::Metrics;
+use crate::room::preference::Reachable;
 use crate::room::{Fallback, Limits, Settings};
 use crate::rooms::{Denied, Preferences, Rooms, Surroundings, Told};
-use crate::server::reach::Reach;
+use crate::server::reach::{self, Reach};
 use crate::server::{LIVEKIT_VERSION, ServeError};
 use crate::signal::join::Policy;
 use crate::worker::{self, Workers};
@@ -30,8 +32,8 @@ const PROTOCOL: i32 = 17;
 /// (LK: signalling §9.2)
 const AGENT_PROTOCOL: i32 = 1;
 
-/// How rooms are made.
-fn room_settings(config: &Config) -> Settings {
+/// How rooms are made while we are reachable like this.
+fn room_settings(config: &Config, reachable: Reachable) -> Settings {
     Settings {
         empty_timeout: config.room.empty_timeout,
         departure_timeout: config.room.departure_timeout,
@@ -48,10 +50,8 @@ fn room_settings(config: &Config) -> Settings {
         fallback: Fallback {
             allowed: config.rtc.fallback.allowed,
             unstable: config.rtc.fallback.unstable,
-            tcp: config.rtc.tcp_port != 0,
             tcp_rtt_below_ms: config.rtc.fallback.tcp_rtt_below_ms,
-            // A relay sends to us by UDP.
-            relay: !config.rtc.force_tcp,
+            ..Fallback::of(reachable)
         },
         update_batch_target_size: config.room.update_batch_target_size,
     }
@@ -70,10 +70,10 @@ fn server_info(config: &Config, node_id: &str) -> ServerInfo {
     }
 }
 
-/// What all rooms share.
+/// What all rooms share, where clients are told these addresses first.
 pub(super) fn surroundings(
     config: &Config,
-    node_id: &str,
+    (node_id, advertised): (&str, &[Candidate]),
     (workers, metrics, keys): (Workers, Metrics, Arc<Keys>),
     faults: &Faults,
     mut told: Told,
@@ -83,7 +83,7 @@ pub(super) fn surroundings(
         workers,
         metrics,
         keys,
-        settings: room_settings(config),
+        settings: room_settings(config, reach::reachable(advertised)),
         server_info: server_info(config, node_id),
         faults: faults.clone(),
         denied: Denied::default(),

@@ -68,7 +68,7 @@ impl Candidate {
 pub struct Told {
     /// None that is local beside a public one.
     pub outside_only: bool,
-    /// Those of TCP only, if there are any.
+    /// Those of TCP only, if there are any but local ones beside a public one.
     pub tcp_only: bool,
 }
 
@@ -87,7 +87,7 @@ impl Told {
 pub fn host(candidates: &[Candidate], told: Told) -> Vec<String> {
     let has_tcp = candidates
         .iter()
-        .any(|one| one.transport == PathTransport::Tcp);
+        .any(|one| one.transport == PathTransport::Tcp && !one.internal);
     let mut lines = Vec::new();
     let mut bases = Vec::new();
     for transport in [PathTransport::Udp, PathTransport::Tcp] {
@@ -181,6 +181,15 @@ mod tests {
         let both = host(&[Candidate::udp(at), Candidate::tcp(at)], tcp_only);
         assert!(both.len() == 1 && both[0].contains(" tcp "));
         assert_eq!(host(&[Candidate::udp(at)], tcp_only).len(), 1);
+        let local = Candidate::tcp("192.168.1.2:1".parse().unwrap()).internal(true);
+        for outside_only in [false, true] {
+            let told = Told {
+                tcp_only: true,
+                outside_only,
+            };
+            let told = host(&[Candidate::udp(at), local], told);
+            assert!(told[0].contains("192.0.2.1"), "{told:?}");
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@ use super::harness::{Client, World, leave};
 use crate::config::check::turn::Access;
 use crate::ice_servers::{Credential, IceServer};
 use crate::media::message::{Command as Media, Event, PathTransport, Side};
-use crate::room::command::{Command, Join};
-use crate::room::preference::Preference;
+use crate::room::command::{Admin, Command, Join};
+use crate::room::preference::{Preference, Reachable};
 use crate::room::{Fallback, Settings};
 use proto::livekit::client_info::Sdk;
 use proto::livekit::leave_request::Action;
@@ -419,4 +419,49 @@ fn a_client_may_ask_for_a_way_there_is() {
         Some(Preference::Any),
         "he was told of no relay"
     );
+}
+
+const ALL: Reachable = Reachable {
+    udp: true,
+    tcp: true,
+};
+
+/// We are reached by this address now instead of the other one.
+fn readdress(world: &mut World, (gone, still): (&str, &str), reachable: Reachable) {
+    let ips = |text: &str| text.parse().into_iter().collect();
+    let (gone, still) = (ips(gone), ips(still));
+    world.act(Command::Admin(Admin::Readdress {
+        gone,
+        still,
+        reachable,
+    }));
+}
+
+/// An address that is none of this machine, and another one.
+const CHANGE: (&str, &str) = ("198.51.100.8", "198.51.100.9");
+
+#[test]
+fn whoever_comes_by_an_address_that_stays_still_fails_by_himself() {
+    let mut world = World::new();
+    let alice = enter(&mut world, |_| {});
+    readdress(&mut world, ("192.0.2.9", "192.0.2.1"), ALL);
+    assert_eq!(leave(&world.take(&alice)), None);
+    resume(&mut world, &alice, RrPublisherFailed);
+    assert_eq!(only_tcp(&mut world), Some(true));
+}
+
+#[test]
+fn nobody_is_led_where_no_address_is_told_that_leads_here() {
+    let led = |udp: bool, tcp: bool| {
+        let mut world = World::new();
+        let alice = enter(&mut world, |_| {});
+        let reachable = Reachable { udp, tcp };
+        readdress(&mut world, ("", CHANGE.1), reachable);
+        assert_eq!(leave(&world.take(&alice)), None, "nothing has gone");
+        resume(&mut world, &alice, RrPublisherFailed);
+        world.preferred.last().map(|(_, what)| *what)
+    };
+    assert_eq!(led(true, true), Some(Preference::Tcp));
+    assert_eq!(led(true, false), Some(Preference::Relay));
+    assert_eq!(led(false, false), None);
 }

@@ -5,6 +5,7 @@ use crate::advertise::Gone;
 use crate::media::message::{Command as Media, Event, PeerFailure, Side};
 use crate::room::command::{Admin, Command};
 use crate::room::effect::Count;
+use crate::room::preference::Reachable;
 use proto::livekit::leave_request::Action;
 use proto::livekit::participant_info::State;
 use proto::livekit::signal_request::Message as Request;
@@ -330,7 +331,15 @@ fn a_new_address_sends_back_whoever_came_by_another_one_and_ends_nobody() {
             ip: ip(gone.trim_start_matches('~')),
             internal,
         }];
-        Command::Admin(Admin::Readdress { gone, still })
+        let reachable = Reachable {
+            udp: true,
+            tcp: true,
+        };
+        Command::Admin(Admin::Readdress {
+            gone,
+            still,
+            reachable,
+        })
     };
     world.act(change("192.0.2.9", "192.0.2.1"));
     world.act(change("2001:db8::1", "2001:db8::2"));
