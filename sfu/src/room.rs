@@ -303,7 +303,7 @@ impl Room {
                 reachable,
             } => {
                 state.facts.settings.fallback.follow(reachable);
-                readdress::handle(state, &gone, &still);
+                readdress::handle(state, (&gone, &still), now);
             }
             Admin::Expel { identity } => exit::expel(state, &identity, now),
             Admin::Close => {

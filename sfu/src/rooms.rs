@@ -156,6 +156,10 @@ impl Rooms {
     /// connected to one of `still`, is told to resume. All rooms, and those to come, know from then on
     /// what is reachable.
     pub fn readdress(&self, gone: Vec<Gone>, still: Vec<IpAddr>, reachable: Reachable) {
+        // One of this network leads nobody here whom a failure would have led elsewhere.
+        if gone.iter().any(|one| !one.internal) {
+            self.preferences.forget_late();
+        }
         let admin = Admin::Readdress {
             gone,
             still,

@@ -5,7 +5,7 @@
 //! media and the client. A client tries every address by itself at each ICE restart: it is for networks that
 //! let one way begin and then stop it that it is told less.
 
-use super::preference::{Preference, REMEMBERED};
+use super::preference::{NOTICED_WITHIN, Preference, REMEMBERED};
 use crate::media::message::PathTransport;
 use proto::livekit::ClientInfo;
 use proto::livekit::client_info::Sdk;
@@ -184,6 +184,20 @@ impl Fallback {
         self.failed = Some(now);
         self.began = Some(now);
         self.given_up = Some(now);
+    }
+
+    /// He could not be reached, for one of our addresses is another one: what has failed or fails of that
+    /// says nothing of his network.
+    pub(super) const fn handle_cut_off(&mut self, now: Instant) {
+        self.failed = Some(now);
+        self.began = Some(now);
+        self.given_up = None;
+    }
+
+    /// Was he led where he is so lately that it may have been for an address that was ours no more?
+    pub(super) fn is_led_lately(&self, now: Instant) -> bool {
+        self.preference != Preference::Any
+            && now.saturating_duration_since(self.since) < NOTICED_WITHIN
     }
 
     /// The next way for one whose media came by `way`, the worst one of several; `None` if there is none.

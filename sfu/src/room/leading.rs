@@ -225,7 +225,30 @@ fn offer(settings: &setup::Fallback, participant: &Participant) -> Offer {
     }
 }
 
+/// One of our addresses is another one. Whom that has cut off has not failed by his network, and whoever was
+/// led elsewhere lately most likely was so for nothing else: he may come by anything again.
+pub(super) fn handle_readdressed(state: &mut State, peer: PeerId, is_cut_off: bool, now: Instant) {
+    let Some(participant) = state.participants.get_mut(&peer) else {
+        return;
+    };
+    let fallback = &mut participant.link.fallback;
+    if is_cut_off {
+        fallback.handle_cut_off(now);
+    }
+    if fallback.is_led_lately(now) {
+        let from = fallback.preference().label();
+        fallback.prefer(Preference::Any, now);
+        tracing::info!(?peer, from, "our address has changed, switch to any");
+        prefer(state, peer, Preference::Any);
+    }
+}
+
 fn lead(state: &mut State, peer: PeerId, preference: Preference) {
+    prefer(state, peer, preference);
+    state.count(Count::Led(preference));
+}
+
+fn prefer(state: &mut State, peer: PeerId, preference: Preference) {
     let Some(participant) = state.participants.get(&peer) else {
         return;
     };
@@ -239,7 +262,6 @@ fn lead(state: &mut State, peer: PeerId, preference: Preference) {
     state.media(Command::TellTcp { peer, only });
     let leaves = preference != Preference::Any;
     state.media(Command::LeavePath { peer, leaves });
-    state.count(Count::Led(preference));
 }
 
 /// A client asks for a way, to test itself; true if it is led there. (LK: signalling §5.11)

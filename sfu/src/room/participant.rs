@@ -128,6 +128,11 @@ impl MediaLink {
         self.failed.insert(side);
     }
 
+    /// Has media come, and is no connection lost?
+    pub(super) fn is_up(&self) -> bool {
+        !self.ways.is_empty() && !self.is_lost()
+    }
+
     /// Is any connection lost?
     pub(super) fn is_lost(&self) -> bool {
         !self.failed.is_empty()

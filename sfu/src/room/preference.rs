@@ -9,6 +9,11 @@ use std::time::Duration;
 /// better ways are worth another try. (LK: signalling §7.5)
 pub const REMEMBERED: Duration = Duration::from_secs(300);
 
+/// An address of ours that has changed is mostly noticed within this time: a router tells its provider of
+/// names within a minute, resolvers keep an old answer for another one, and then it is our turn to ask.
+/// Whoever fails meanwhile does for that.
+pub const NOTICED_WITHIN: Duration = Duration::from_secs(180);
+
 /// By what the addresses that clients are told lead here from everywhere: none that is told beside a public
 /// one counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

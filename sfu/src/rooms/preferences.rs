@@ -4,7 +4,7 @@
 //! each join.
 
 use crate::metrics::Metrics;
-use crate::room::preference::{Preference, REMEMBERED};
+use crate::room::preference::{NOTICED_WITHIN, Preference, REMEMBERED};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -41,6 +41,12 @@ impl Preferences {
             }
         }
         table.insert(key, (preference, now + REMEMBERED));
+    }
+
+    /// One of our addresses is another one: what was found since it may have been so says nothing.
+    pub(super) fn forget_late(&self) {
+        let before = now() + (REMEMBERED - NOTICED_WITHIN);
+        self.table().retain(|_, (_, until)| *until <= before);
     }
 
     /// What is remembered of somebody.
@@ -89,6 +95,18 @@ mod tests {
         assert_eq!(known.of("room", "bob"), Preference::Any);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(known.of("room", "alice"), Preference::Any);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_found_while_an_address_may_have_been_another_one_is_forgotten() {
+        let (known, metrics) = (Preferences::default(), Metrics::new("ND_test"));
+        known.keep("room", "alice", Preference::Tcp, &metrics);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        known.keep("room", "bob", Preference::Relay, &metrics);
+        tokio::time::advance(NOTICED_WITHIN - Duration::from_secs(1)).await;
+        known.forget_late();
+        assert_eq!(known.of("room", "alice"), Preference::Tcp);
+        assert_eq!(known.of("room", "bob"), Preference::Any);
     }
 
     #[tokio::test(start_paused = true)]

@@ -441,6 +441,52 @@ fn readdress(world: &mut World, (gone, still): (&str, &str), reachable: Reachabl
 const CHANGE: (&str, &str) = ("198.51.100.8", "198.51.100.9");
 
 #[test]
+fn whom_an_address_that_was_ours_no_more_led_elsewhere_may_come_by_anything_again() {
+    let mut world = World::new();
+    let alice = enter(&mut world, |_| {});
+    let (back, _) = resume(&mut world, &alice, RrPublisherFailed);
+    assert_eq!(only_tcp(&mut world), Some(true));
+    readdress(&mut world, CHANGE, ALL);
+    let told = world.take_media();
+    let peer = alice.peer;
+    for expected in [
+        Media::TellTcp { peer, only: false },
+        Media::LeavePath {
+            peer,
+            leaves: false,
+        },
+    ] {
+        assert!(told.contains(&expected), "{told:?}");
+    }
+    assert_eq!(world.preferred.last().expect("told").1, Preference::Any);
+    let (action, _) = leave(&world.take(&back)).expect("he is sent back");
+    assert_eq!(action, Action::Resume);
+    // What he noticed of the old one leads nowhere, and what is noticed of the new one later does.
+    let (back, told) = resume(&mut world, &back, RrPublisherFailed);
+    assert!(!is_forced(reconnect(told).client_configuration.as_ref()));
+    assert_eq!((only_tcp(&mut world), world.preferred.len()), (None, 2));
+    world.advance(20_000);
+    world.request(&back, Request::Ping(1));
+    resume(&mut world, &back, RrPublisherFailed);
+    assert_eq!(only_tcp(&mut world), Some(true));
+}
+
+#[test]
+fn whoever_was_led_elsewhere_long_before_an_address_changed_stays_there() {
+    let mut world = World::new();
+    let alice = enter(&mut world, |_| {});
+    let (back, _) = resume(&mut world, &alice, RrPublisherFailed);
+    world.connect_by(&back, Side::Publisher, PathTransport::Tcp);
+    world.advance(180_000);
+    world.request(&back, Request::Ping(1));
+    world.forget();
+    readdress(&mut world, CHANGE, ALL);
+    assert!(leave(&world.take(&back)).is_some(), "he is sent back");
+    assert_eq!(only_tcp(&mut world), None);
+    assert_eq!(world.preferred, [("alice".to_owned(), Preference::Tcp)]);
+}
+
+#[test]
 fn whoever_comes_by_an_address_that_stays_still_fails_by_himself() {
     let mut world = World::new();
     let alice = enter(&mut world, |_| {});
@@ -448,6 +494,19 @@ fn whoever_comes_by_an_address_that_stays_still_fails_by_himself() {
     assert_eq!(leave(&world.take(&alice)), None);
     resume(&mut world, &alice, RrPublisherFailed);
     assert_eq!(only_tcp(&mut world), Some(true));
+}
+
+#[test]
+fn whoever_joined_while_an_address_was_ours_no_more_begins_anew() {
+    let mut world = World::new();
+    let joining = world.join_with("alice", |join| join.ways.preference = Preference::Tcp);
+    assert_eq!(only_tcp(&mut world), Some(true));
+    world.take(&joining);
+    readdress(&mut world, CHANGE, ALL);
+    assert_eq!(only_tcp(&mut world), Some(false));
+    assert_eq!(leave(&world.take(&joining)), None);
+    world.advance(12_000);
+    assert_eq!(world.preferred, [("alice".to_owned(), Preference::Any)]);
 }
 
 #[test]
