@@ -190,8 +190,8 @@ async fn serve(
     let port = Port::new(router, (&stopping, &places), trusted.clone(), &faults);
     let mut tasks = listen::spawn(listeners.main, &port);
     let media = accept_media(listeners.media, &surroundings);
-    let turn = relay.entrance(&metrics);
-    let tls = (listeners.tls, Doors { turn, media });
+    let turn = relay.entrance(&metrics, &port);
+    let tls = (listeners.tls, listeners.turn, Doors { turn, media });
     tasks.extend(serve_tls(config, tls, &port, &certificates, &metrics));
     let check = reach.check.clone();
     let beside = (Some(check.clone()), Some(rooms.clone()));
@@ -229,15 +229,30 @@ fn farewell(rooms: Rooms, places: Places, stopping: &stop::Stopping) -> [JoinHan
     [told, closed]
 }
 
-/// Serves the port of TLS as the main port, which `port` is.
+/// Serves the port of TLS as the main port, which `port` is, and that of TURN out of the TLS of a proxy as
+/// one where there is nothing else.
 fn serve_tls(
     config: &Config,
-    (listeners, doors): (Vec<TcpListener>, Doors),
+    (listeners, of_turn, doors): (Vec<TcpListener>, Vec<TcpListener>, Doors),
     port: &Port,
     certificates: &Certificates,
     metrics: &Metrics,
 ) -> Vec<JoinHandle<()>> {
     let section = &config.tls;
+    let turn = TlsPort {
+        port: Port {
+            router: Router::new(),
+            ..port.clone()
+        },
+        plain: Router::new(),
+        certificates: certificates.clone(),
+        doors: Doors {
+            turn: doors.turn.clone(),
+            media: None,
+        },
+        external: true,
+        metrics: metrics.clone(),
+    };
     let tls = TlsPort {
         port: Port {
             router: secure::over_tls(port.router.clone()),
@@ -249,7 +264,9 @@ fn serve_tls(
         external: section.external,
         metrics: metrics.clone(),
     };
-    tls_port::spawn(listeners, tls)
+    let mut tasks = tls_port::spawn(listeners, tls);
+    tasks.extend(tls_port::spawn(of_turn, turn));
+    tasks
 }
 
 /// Serves the metrics port.

@@ -1,9 +1,20 @@
-//! A STUN server that says what a test wants it to say, or nothing. (RFC 8489)
+//! A STUN server that says what a test wants it to say, or nothing; and a client that asks one over a stream.
+//! (RFC 8489)
 
+use crate::server::PATIENCE;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use turn::message::Message;
+use turn::message::attribute::XOR_MAPPED_ADDRESS;
+
+/// A STUN binding request. (RFC 8489 §6)
+pub const BINDING: [u8; 20] = [
+    0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+];
 
 /// The magic cookie. (RFC 8489 §5)
 const COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
@@ -108,4 +119,21 @@ fn answer(request: &[u8; 20], ip: Ipv4Addr, port: u16) -> Vec<u8> {
     let mask = COOKIE[..2].iter().chain(&COOKIE);
     answer.extend(clear.zip(mask).map(|(byte, mask)| byte ^ mask));
     answer
+}
+
+/// Where a STUN server says that we are.
+///
+/// # Panics
+/// When it says nothing.
+pub async fn mapped(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> SocketAddr {
+    stream.write_all(&BINDING).await.expect("sent");
+    let mut answer = vec![0; 20];
+    let read = timeout(PATIENCE, stream.read_exact(&mut answer)).await;
+    read.expect("in time").expect("an answer");
+    let rest = usize::from(u16::from_be_bytes([answer[2], answer[3]]));
+    answer.resize(20 + rest, 0);
+    let read = timeout(PATIENCE, stream.read_exact(&mut answer[20..])).await;
+    read.expect("in time").expect("the whole of it");
+    let message = Message::parse(&answer).expect("a message");
+    message.address(XOR_MAPPED_ADDRESS).expect("an address")
 }

@@ -21,6 +21,7 @@ mod e2e {
     mod reload;
     mod sessions;
     mod tcp;
+    mod terminated;
     mod tls;
     mod transport;
 }

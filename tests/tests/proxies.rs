@@ -4,6 +4,7 @@
 mod proxies {
     pub(crate) mod ends_tls;
     pub(crate) mod passes_tls;
+    pub(crate) mod turn_alone;
 
     mod caddy;
     mod haproxy;

@@ -83,8 +83,24 @@ pub struct Client {
     pub local: SocketAddr,
     /// Its address as we see it.
     pub remote: SocketAddr,
+    /// This address is that of a proxy, who tells nobody apart: it is limited for nobody's sake.
+    pub shared: bool,
     /// The socket or connection, in the embedder's numbers: handed back, never read.
     pub link: u32,
+}
+
+impl Client {
+    /// One over this transport `from` its own address `to` one of ours.
+    #[must_use]
+    pub const fn new(transport: Transport, from: SocketAddr, to: SocketAddr, link: u32) -> Self {
+        Self {
+            transport,
+            local: to,
+            remote: from,
+            shared: false,
+            link,
+        }
+    }
 }
 
 impl Hash for Client {

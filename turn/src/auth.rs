@@ -161,6 +161,7 @@ mod tests {
             transport: Transport::Udp,
             local: ([9, 9, 9, 9], 3479).into(),
             remote: ([1, 2, 3, 4], port).into(),
+            shared: false,
             link: 0,
         }
     }

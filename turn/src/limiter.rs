@@ -57,7 +57,7 @@ impl Limiters {
             Question::Binding => &mut self.bindings,
             Question::Challenge => &mut self.challenges,
         };
-        limiter.take(client.remote.ip(), now)
+        client.shared || limiter.take(client.remote.ip(), now)
     }
 }
 
@@ -118,6 +118,8 @@ impl Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Transport;
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     fn limiter(now: Instant) -> Limiter {
@@ -140,6 +142,26 @@ mod tests {
         assert_eq!(take(&mut limiter, 1050), 0);
         assert_eq!(take(&mut limiter, 1100), 1);
         assert_eq!(take(&mut limiter, 100_000), 20);
+    }
+
+    #[test]
+    fn an_address_that_others_come_by_too_is_limited_for_nobody() {
+        #[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
+        let now = Instant::now();
+        let mut limiters = Limiters::new(10, 20, || Keyed::new([1, 2]), now);
+        let mut answers = |shared| {
+            let at = SocketAddr::from(([127, 0, 0, 1], 5350));
+            let client = Client {
+                transport: Transport::Tcp,
+                local: at,
+                remote: at,
+                shared,
+                link: 0,
+            };
+            let take = |_: &u32| limiters.take(&client, Question::Binding, now);
+            (0..100).filter(take).count()
+        };
+        assert_eq!((answers(true), answers(false)), (100, 20));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The TCP listeners of the main and the metrics port.
 
 use crate::auth;
-use crate::config::check::{Config, Prometheus, Rtc, Tls};
+use crate::config::check::{Config, Prometheus, Rtc, Tls, Turn};
 use crate::config::cidr::Cidr;
 use crate::config::faults::Point;
 use crate::faults::Faults;
@@ -74,6 +74,8 @@ pub(super) async fn bind(
 pub(super) struct Listeners {
     pub(super) main: Vec<TcpListener>,
     pub(super) tls: Vec<TcpListener>,
+    /// For TURN that comes out of the TLS of a proxy.
+    pub(super) turn: Vec<TcpListener>,
     pub(super) media: Vec<TcpListener>,
     pub(super) prometheus: Vec<TcpListener>,
 }
@@ -85,6 +87,7 @@ impl Listeners {
         Ok(Self {
             main: bind("port", http.port, &http.bind_addresses).await?,
             tls: bind_tls(&config.tls).await?,
+            turn: bind_turn(&config.turn).await?,
             media: bind_media(&config.rtc).await?,
             prometheus: bind_metrics(&config.prometheus).await?,
         })
@@ -114,6 +117,15 @@ async fn bind_tls(config: &Tls) -> Result<Vec<TcpListener>, ServeError> {
         return Ok(Vec::new());
     }
     bind("tls.port", config.port, &config.bind_addresses).await
+}
+
+/// The port of TURN whose TLS ends at a proxy, if there is one: what comes there may begin with the proxy's
+/// header.
+async fn bind_turn(config: &Turn) -> Result<Vec<TcpListener>, ServeError> {
+    if !(config.enabled && config.external_tls) || config.tls_port == 0 {
+        return Ok(Vec::new());
+    }
+    bind("turn.tls_port", config.tls_port, &config.bind_addresses).await
 }
 
 /// Both families on one socket; IPv4 alone where there is no IPv6.

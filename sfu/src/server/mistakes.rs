@@ -31,6 +31,7 @@ struct Told {
     second_header: Seldom,
     tls: Seldom,
     proxy: Seldom,
+    unnamed: Seldom,
 }
 
 /// Something that is not told each time.
@@ -91,6 +92,21 @@ impl Mistakes {
                 key = "tls.port",
                 fix = "let the proxy ask by http://; what speaks TLS belongs to tls.port",
                 "TLS on the port of plain HTTP: the connection is closed"
+            );
+        }
+    }
+
+    /// TURN has come by a proxy that passes on bytes and does not say whose, to this port.
+    pub(super) fn unnamed_client_of(&self, proxy: IpAddr, port: u16) {
+        if self.0.unnamed.is_due(Instant::now()) {
+            warn!(
+                proxy = %proxy.to_canonical(),
+                port,
+                key = KEY,
+                fix = "let the proxy send a PROXY header (HAProxy: send-proxy-v2; nginx: proxy_protocol on), \
+                       and name its address here",
+                "a proxy passes TURN on and does not say where clients are: they are not told apart, and \
+                 browsers may make nothing of the address that they are told"
             );
         }
     }

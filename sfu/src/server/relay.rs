@@ -13,6 +13,7 @@ use crate::auth;
 use crate::certificates::Certificates;
 use crate::config::check::{Config, Turn};
 use crate::config::cidr::Cidr;
+use crate::crowd::is_public;
 use crate::handover::{self, Carried, Handed};
 use crate::http::admin::Readiness;
 use crate::ice_servers::{Credential, IceServer, Ours};
@@ -20,6 +21,9 @@ use crate::media::transport::candidates::Candidate;
 use crate::metrics::Metrics;
 use crate::rooms::Surroundings;
 use crate::server::ServeError;
+use crate::server::beginning;
+use crate::server::listen::Port;
+use crate::server::mistakes::Mistakes;
 use crate::signal::join::Policy;
 use refusals::Refusals;
 use std::io;
@@ -57,14 +61,24 @@ struct Running {
 }
 
 impl Relay {
-    /// Takes connections that came to another port.
-    pub(super) fn entrance(&self, metrics: &Metrics) -> Option<Entrance> {
-        let server = Arc::clone(&self.0.as_ref()?.server);
+    /// Takes connections that came to another port, which knows what this one does of proxies.
+    pub(super) fn entrance(&self, metrics: &Metrics, port: &Port) -> Option<Entrance> {
+        let running = self.0.as_ref()?;
+        let server = Arc::clone(&running.server);
+        let front = Front {
+            trusted: port.trusted_proxies.clone(),
+            mistakes: port.mistakes.clone(),
+            terminated: running
+                .settings
+                .external_tls
+                .then_some(running.settings.tls_port),
+        };
         let (metrics, tunnels) = (metrics.clone(), Tunnels::default());
         let (entrance, mut handed) = handover::queue();
         tokio::spawn(async move {
             while let Some(one) = handed.recv().await {
-                if !take(&server, &tunnels, one).await {
+                let shared = front.is_all_there_is(&one);
+                if !take(&server, &tunnels, one, shared).await {
                     metrics.limit_reached("turn_adopted");
                 }
             }
@@ -236,9 +250,8 @@ fn settings(
     };
     settings.udp = listen(turn.udp_port);
     settings.tcp = listen(turn.tcp_port);
-    if turn.external_tls {
-        settings.tcp.extend(listen(turn.tls_port));
-    } else {
+    // Out of the TLS of a proxy it comes by a port that reads the proxy's header, and is handed over.
+    if !turn.external_tls {
         settings.tls = listen(turn.tls_port);
     }
     settings.relay = relays(turn);
@@ -279,8 +292,34 @@ fn prefix(block: &Cidr) -> Option<Prefix> {
     Prefix::new(block.address(), block.prefix()).ok()
 }
 
-/// Hands a connection to TURN; false if it finds no place.
-async fn take(server: &net::Turn, tunnels: &Tunnels, handed: Handed) -> bool {
+/// What is in front of the ports from which connections are handed over.
+struct Front {
+    trusted: watch::Receiver<Vec<Cidr>>,
+    mistakes: Mistakes,
+    /// Who comes to this port comes by a proxy that ends TLS.
+    terminated: Option<u16>,
+}
+
+impl Front {
+    /// Is a proxy all that is known of where a connection comes from? Everybody behind it comes from there.
+    fn is_all_there_is(&self, handed: &Handed) -> bool {
+        let (remote, local) = (handed.remote, handed.local);
+        let peer = match &handed.stream {
+            Carried::Plain(stream) => stream.peer_addr(),
+            Carried::Decrypted(decrypted) => decrypted.stream().get_ref().0.peer_addr(),
+        };
+        let is_trusted = beginning::is_trusted(remote, &self.trusted.borrow());
+        let is_beside_us = !is_public(remote.ip());
+        let is_proxy = is_trusted || is_beside_us && self.terminated == Some(local.port());
+        if is_proxy && peer.is_ok_and(|peer| peer == remote) {
+            self.mistakes.unnamed_client_of(remote.ip(), local.port());
+        }
+        is_trusted
+    }
+}
+
+/// Hands a connection to TURN, of a client or of a proxy that is all that is known; false if it finds no place.
+async fn take(server: &net::Turn, tunnels: &Tunnels, handed: Handed, shared: bool) -> bool {
     let (remote, port) = (handed.remote, handed.local.port());
     let stream = match handed.stream {
         Carried::Plain(stream) => stream.into_std().map(Some),
@@ -296,6 +335,7 @@ async fn take(server: &net::Turn, tunnels: &Tunnels, handed: Handed) -> bool {
         Ok(Some(stream)) => server.adopt(net::Adopted {
             stream,
             remote,
+            shared,
             port,
         }),
         Ok(None) => false,

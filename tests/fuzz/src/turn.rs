@@ -187,6 +187,7 @@ impl World {
                     transport: [Transport::Udp, Transport::Tcp][usize::from(n % 3 == 2)],
                     local: ([9, 9, 9, 9], 3479).into(),
                     remote: ([1, 1, 1, (n / 3) as u8], 100 + n).into(),
+                    shared: false,
                     link: u32::from(n),
                 },
                 name,

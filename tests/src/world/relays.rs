@@ -373,12 +373,7 @@ impl World {
         match access.stream {
             None if stream => {
                 let local = self.turns[at].at;
-                let client = |link| Client {
-                    transport: Transport::Tcp,
-                    local,
-                    remote: from,
-                    link,
-                };
+                let client = |link| Client::new(Transport::Tcp, from, local, link);
                 self.connect(who, leg, |number| End::Turn(at, client(number)));
                 return;
             }
@@ -419,12 +414,7 @@ impl World {
             return false;
         };
         if !stream {
-            let client = Client {
-                transport: Transport::Udp,
-                local: self.turns[at].at,
-                remote: access.address,
-                link: 0,
-            };
+            let client = Client::new(Transport::Udp, access.address, self.turns[at].at, 0);
             let event = || Event::ToTurn(at, client, bytes.clone());
             return self.send_datagram(who, bytes.len(), event);
         }

@@ -2,6 +2,7 @@
 
 use super::ends_tls::{Site, Visitor, sends_to_https};
 use super::passes_tls::{EVERYTHING, OnePort};
+use super::turn_alone::TurnAlone;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::process::Command;
 use tests::proxy::{Folder, Page, Proxy, Setting};
@@ -93,4 +94,21 @@ async fn haproxy_passes_tls_on() {
 async fn haproxy_passes_on_what_was_in_tls() {
     let part = "One port 443, certificates at HAProxy";
     one_port(part, &["127.0.0.1:8443", "127.0.0.1:8444"]).await;
+}
+
+#[tokio::test]
+async fn haproxy_ends_tls_for_turn_alone() {
+    const PART: &str = "TURN in TLS on a port of its own, certificates at HAProxy";
+    let page = Page::open("haproxy");
+    let site = TurnAlone::open(&page, PART).await;
+    let config = page
+        .file(PART, FILE)
+        .says(&["timeout tunnel 1h"])
+        .with("log /dev/log local0", "log stdout format raw local0")
+        .with("bind :5349", &format!("bind 127.0.0.1:{}", site.port))
+        .with("/etc/haproxy/certs/", &site.file("both.pem"))
+        .with("127.0.0.1:5350", &format!("127.0.0.1:{}", site.behind));
+    let at = (site.port, site.certified.roots());
+    let haproxy = start(Folder::default(), &config, at).await;
+    site.is_reached_through(&haproxy).await;
 }

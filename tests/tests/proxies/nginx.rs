@@ -2,6 +2,7 @@
 
 use super::ends_tls::{Site, Visitor, sends_to_https};
 use super::passes_tls::{EVERYTHING, OnePort};
+use super::turn_alone::TurnAlone;
 use std::process::Command;
 use tests::proxy::{Folder, Page, Proxy, Setting};
 use tests::server::free_tcp_port;
@@ -130,4 +131,21 @@ async fn nginx_passes_tls_on() {
 #[tokio::test]
 async fn nginx_passes_on_what_was_in_tls() {
     one_port("One port 443, certificates at nginx").await;
+}
+
+#[tokio::test]
+async fn nginx_ends_tls_for_turn_alone() {
+    const PART: &str = "TURN in TLS on a port of its own, certificates at nginx";
+    let page = Page::open("nginx");
+    let site = TurnAlone::open(&page, PART).await;
+    let stream = page
+        .file(PART, "/etc/nginx/stream.conf")
+        .says(&["proxy_timeout 1h;"])
+        .with("listen 5349 ", &format!("listen 127.0.0.1:{} ", site.port))
+        .with("listen [::]:5349 ", &format!("listen [::1]:{} ", site.port))
+        .with("127.0.0.1:5350", &format!("127.0.0.1:{}", site.behind));
+    let stream = live(stream, "rtc.example.org", &|name| site.file(name));
+    let at = (site.port, site.certified.roots());
+    let nginx = start(Folder::default(), &[], stream.text(), at).await;
+    site.is_reached_through(&nginx).await;
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tests::certified::{Certified, OTHER_HOST, shake_hands};
-use tests::client::{Client, Join, PATIENCE};
+use tests::client::{Client, Join};
 use tests::framed::Framed;
 use tests::homeserver::Homeserver;
 use tests::proxy::{Page, Proxy, VISITOR, come, come_in_tls, visit};
@@ -14,18 +14,10 @@ use tests::publication::Media;
 use tests::request::exchange;
 use tests::script;
 use tests::server::{Server, free_tcp_port};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::timeout;
-use turn::message::Message;
-use turn::message::attribute::XOR_MAPPED_ADDRESS;
+use tests::stun::mapped;
 
 /// The part of a page whose proxy passes TLS on unread.
 pub(crate) const EVERYTHING: &str = "One port 443 for everything";
-
-/// A STUN binding request. (RFC 8489 §6)
-const BINDING: [u8; 20] = [
-    0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
-];
 
 /// Nobody answers here: told as the place of media over UDP, it is for clients as if UDP were blocked.
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
@@ -181,18 +173,4 @@ impl OnePort {
         let from = plain.local_addr().expect("a socket");
         assert_eq!(mapped(plain).await, from);
     }
-}
-
-/// Where a STUN server says that we are.
-async fn mapped(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> SocketAddr {
-    stream.write_all(&BINDING).await.expect("sent");
-    let mut answer = vec![0; 20];
-    let read = timeout(PATIENCE, stream.read_exact(&mut answer)).await;
-    read.expect("in time").expect("an answer");
-    let rest = usize::from(u16::from_be_bytes([answer[2], answer[3]]));
-    answer.resize(20 + rest, 0);
-    let read = timeout(PATIENCE, stream.read_exact(&mut answer[20..])).await;
-    read.expect("in time").expect("the whole of it");
-    let message = Message::parse(&answer).expect("a message");
-    message.address(XOR_MAPPED_ADDRESS).expect("an address")
 }

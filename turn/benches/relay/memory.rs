@@ -45,6 +45,7 @@ fn allocate(server: &mut Server, key: &Key, n: u32, now: Instant) {
         transport: Transport::Udp,
         local: ([9, 9, 9, 9], 3479).into(),
         remote,
+        shared: false,
         link: 0,
     };
     let mut nonce = Vec::new();

@@ -71,6 +71,8 @@ pub struct Adopted {
     pub stream: std::net::TcpStream,
     /// The client, whose limits count.
     pub remote: SocketAddr,
+    /// It is a proxy, who does not say which client: the limits of one address do not count.
+    pub shared: bool,
     /// The port the client came to.
     pub port: u16,
 }
@@ -221,7 +223,8 @@ impl Streams {
                 match listener.socket.accept() {
                     Ok((socket, remote)) => {
                         let (transport, port) = (listener.transport, listener.local.port());
-                        self.admit(socket, (transport, port, plain(remote)), registry, now);
+                        let client = (transport, port, plain(remote), false);
+                        self.admit(socket, client, registry, now);
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         listener.acceptable = false;
@@ -242,23 +245,25 @@ impl Streams {
         let Adopted {
             stream,
             remote,
+            shared,
             port,
         } = adopted;
         let socket = TcpStream::from_std(stream);
-        self.admit(socket, (Transport::Tcp, port, plain(remote)), registry, now);
+        let client = (Transport::Tcp, port, plain(remote), shared);
+        self.admit(socket, client, registry, now);
     }
 
     fn admit(
         &mut self,
         socket: TcpStream,
-        (transport, port, remote): (Transport, u16, SocketAddr),
+        (transport, port, remote, shared): (Transport, u16, SocketAddr, bool),
         registry: &Registry,
         now: Instant,
     ) {
-        let may =
-            self.crowd.admits(remote.ip(), &self.limits) && self.accepts.take(remote.ip(), now);
-        let made = if may && self.has_room(remote.ip(), now) {
-            self.connection(socket, (transport, port, remote), registry, now)
+        let may = shared
+            || self.crowd.admits(remote.ip(), &self.limits) && self.accepts.take(remote.ip(), now);
+        let made = if may && self.has_room((!shared).then_some(remote.ip()), now) {
+            self.connection(socket, (transport, port, remote, shared), registry, now)
         } else {
             None
         };
@@ -273,11 +278,11 @@ impl Streams {
         self.look_by(slot, now + self.limits.handshake.min(self.limits.idle));
     }
 
-    /// Makes room for one more of this address, if it must and can: nobody who waits for an allocation is
-    /// worth more than the next who does, and where one network has too many of these its own oldest goes. Nor
-    /// is anybody who makes no use of his allocation worth more than they.
-    fn has_room(&mut self, ip: IpAddr, now: Instant) -> bool {
-        if let Some(oldest) = self.crowd.displaced_by(ip, &self.limits) {
+    /// Makes room for one more, of this address if it counts, if it must and can: nobody who waits for an
+    /// allocation is worth more than the next who does, and where one network has too many of these its own
+    /// oldest goes. Nor is anybody who makes no use of his allocation worth more than they.
+    fn has_room(&mut self, ip: Option<IpAddr>, now: Instant) -> bool {
+        if let Some(oldest) = ip.and_then(|ip| self.crowd.displaced_by(ip, &self.limits)) {
             self.close(oldest, Fault::Displaced);
         }
         let full = |streams: &Self| {
@@ -324,7 +329,7 @@ impl Streams {
     fn connection(
         &mut self,
         mut socket: TcpStream,
-        (transport, port, remote): (Transport, u16, SocketAddr),
+        (transport, port, remote, shared): (Transport, u16, SocketAddr, bool),
         registry: &Registry,
         now: Instant,
     ) -> Option<u32> {
@@ -349,6 +354,7 @@ impl Streams {
             transport,
             local: SocketAddr::new(local.ip().to_canonical(), port),
             remote,
+            shared,
             link: slot,
         };
         if let Some(place) = self.connections.get_mut(slot as usize) {

@@ -296,6 +296,7 @@ impl Worker {
                                 transport: Transport::Udp,
                                 local: plain(arrival.local),
                                 remote: plain(arrival.remote),
+                                shared: false,
                                 link: arrival.socket,
                             };
                             carrier.handle_client(client, bytes, now);

@@ -246,6 +246,7 @@ pub(super) fn client(remote: &str) -> Client {
         transport: Transport::Udp,
         local: address("9.9.9.9:3479"),
         remote: address(remote),
+        shared: false,
         link: 0,
     }
 }

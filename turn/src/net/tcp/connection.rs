@@ -262,6 +262,7 @@ mod tests {
             transport: Transport::Tcp,
             local,
             remote,
+            shared: false,
             link: 0,
         };
         let near = TcpStream::from_std(near);

@@ -51,7 +51,8 @@ pub(super) const KEYS: &[Key] = &[
         "turn.external_tls",
         Bool,
         "false",
-        "TLS ends at a balancer: `turn.tls_port` speaks TCP without it.",
+        "TLS ends at a proxy: `turn.tls_port` speaks TCP without it, behind the PROXY header by which \
+         one of `http.trusted_proxies` says where a client is.",
     ),
     Key::built(
         "turn.bind_addresses",
