@@ -1,6 +1,7 @@
 //! Whose media fails is led to other ways, and remembered.
 
 use super::harness::{Client, World, leave};
+use crate::advertise::Gone;
 use crate::config::check::turn::Access;
 use crate::ice_servers::{Credential, IceServer};
 use crate::media::message::{Command as Media, Event, PathTransport, Side};
@@ -428,8 +429,12 @@ const ALL: Reachable = Reachable {
 
 /// We are reached by this address now instead of the other one.
 fn readdress(world: &mut World, (gone, still): (&str, &str), reachable: Reachable) {
-    let ips = |text: &str| text.parse().into_iter().collect();
-    let (gone, still) = (ips(gone), ips(still));
+    let (gone, still) = (gone.parse().into_iter(), still.parse().into_iter());
+    let outside = |ip| Gone {
+        ip,
+        internal: false,
+    };
+    let (gone, still) = (gone.map(outside).collect(), still.collect());
     world.act(Command::Admin(Admin::Readdress {
         gone,
         still,

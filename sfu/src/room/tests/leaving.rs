@@ -370,8 +370,15 @@ fn a_local_address_that_goes_sends_back_whoever_was_connected_to_it() {
         ip: ip.parse().expect("an address"),
         internal: true,
     });
-    let (gone, still) = (gone.to_vec(), Vec::new());
-    world.act(Command::Admin(Admin::Readdress { gone, still }));
+    let reachable = Reachable {
+        udp: true,
+        tcp: true,
+    };
+    world.act(Command::Admin(Admin::Readdress {
+        gone: gone.to_vec(),
+        still: Vec::new(),
+        reachable,
+    }));
     let told = leave(&world.take(&alice));
     assert_eq!(told, Some((Action::Resume, DisconnectReason::Migration)));
 }

@@ -32,6 +32,7 @@ impl World {
             stream,
             remote: remote.parse().expect("an address"),
             port: 443,
+            shared: false,
         };
         self.streams.adopt(adopted, self.poll.registry(), now);
     }
