@@ -285,16 +285,20 @@ impl Streams {
         if let Some(oldest) = ip.and_then(|ip| self.crowd.displaced_by(ip, &self.limits)) {
             self.close(oldest, Fault::Displaced);
         }
-        let full = |streams: &Self| {
-            streams.counters.open >= streams.limits.connections as u64
-                || streams.crowd.half_open() >= streams.limits.half_open
+        let all = |streams: &Self| streams.counters.open >= streams.limits.connections as u64;
+        let waiting = |streams: &Self| streams.crowd.half_open() >= streams.limits.half_open;
+        // Where few wait for an allocation they are the ones that come just now: sent away, they would only send
+        // each other away for ever, while all others have what they do not use.
+        let goes = if waiting(self) {
+            self.crowd.oldest()
+        } else if all(self) {
+            self.silent(now).or_else(|| self.crowd.oldest())
+        } else {
+            None
         };
-        if full(self) {
-            let oldest = self.crowd.oldest().or_else(|| self.silent(now));
-            let displaced = oldest.and_then(|slot| self.close(slot, Fault::Displaced));
-            self.displaced.extend(displaced);
-        }
-        !full(self)
+        let displaced = goes.and_then(|slot| self.close(slot, Fault::Displaced));
+        self.displaced.extend(displaced);
+        !(all(self) || waiting(self))
     }
 
     /// A connection whose allocation is not in use: of those looked at, the most silent of whoever has the

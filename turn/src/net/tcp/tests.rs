@@ -72,10 +72,17 @@ fn at_the_limit_who_has_the_most_connections_loses_one_that_is_not_used() {
     let gone = world.streams.poll_displaced().expect("one made room");
     assert!(["6.6.6.6:2", "6.6.6.6:3"].contains(&gone.remote.to_string().as_str()));
     assert_eq!(world.streams.poll_displaced(), None);
-    // The next one takes the place of who has proved nothing.
-    world.come("1.2.3.6:1", at(30));
+    // Nor does the next one take the place of who has just come, as long as anybody is silent.
+    let mut silent: Vec<String> = Vec::new();
+    while silent.len() < 2 {
+        world.come(&format!("1.2.3.6:{}", 1 + silent.len()), at(30));
+        let gone = world.streams.poll_displaced().expect("one made room");
+        silent.push(gone.remote.to_string());
+    }
+    assert!(!silent.contains(&"1.2.3.5:1".to_owned()), "{silent:?}");
+    world.come("1.2.3.7:1", at(30));
     let gone = world.streams.poll_displaced().map(|gone| gone.remote);
-    assert_eq!(gone, Some(([1, 2, 3, 5], 1).into()));
+    assert_eq!(gone, Some(([1, 2, 3, 5], 1).into()), "nobody is silent");
     let counters = world.streams.counters();
-    assert_eq!((counters.open, counters.displaced), (4, 2));
+    assert_eq!((counters.open, counters.displaced), (4, 4));
 }
