@@ -42,8 +42,10 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use worker::{Order, Worker};
 
-/// Orders that may wait: they come from an operator's hand. One too many waits for its place.
-const ORDERS: usize = 64;
+/// Orders that may wait: twice the connections that come over from other ports while one pass lasts, where a proxy
+/// begins anew and all its clients are back at once; an operator's and departures are few beside them. Of these one
+/// too many waits for its place; a connection has none.
+const ORDERS: usize = 512;
 
 /// A running TURN server.
 #[derive(Debug)]
