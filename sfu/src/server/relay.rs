@@ -283,9 +283,9 @@ fn credentials(turn: &Turn, ours: Ours) -> Credentials {
     }
 }
 
-/// Behind a proxy is everybody, and on this machine nobody but a proxy comes often.
+/// Behind a proxy is everybody, and so is behind a NAT of ours, as of containers.
 fn shared(trusted: watch::Receiver<Vec<Cidr>>) -> Shared {
-    Shared::new(move |ip| ip.is_loopback() || auth::client_end(ip, &trusted.borrow()).is_none())
+    Shared::new(move |ip| !is_public(ip) || auth::client_end(ip, &trusted.borrow()).is_none())
 }
 
 fn prefix(block: &Cidr) -> Option<Prefix> {

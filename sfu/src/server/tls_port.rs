@@ -8,6 +8,7 @@ use super::beginning::{self, Ends, Unread};
 use super::half_open::HalfOpen;
 use super::listen::{Acceptor, HEADERS_WITHIN, Port};
 use crate::certificates::{Certificates, Secured, is_challenge, is_turn};
+use crate::crowd::is_public;
 use crate::greeting::{self, Kind, MOST_BYTES, Reading, proxy};
 use crate::handover::{Begun, Carried, Door, Doors, Handed, Unwanted};
 use crate::http::connection::Place;
@@ -200,7 +201,9 @@ impl Steps {
         if !tls.port.admit(opening.ends.remote, &opening.place) {
             return tls.count(Outcome::Limited);
         }
+        // A NAT of ours may be at a private address, and behind it everybody.
         let client = tls.port.counted(opening.ends.remote);
+        let client = client.filter(|ip| is_public(*ip));
         let begun = Arc::clone(tls);
         let step = self.running.spawn(async move {
             begun.open(opening).await;

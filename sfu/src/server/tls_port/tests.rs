@@ -283,21 +283,27 @@ async fn whoever_says_nothing_is_closed_in_time_before_and_in_tls() {
 
 #[tokio::test]
 async fn one_network_has_only_so_many_half_open() {
-    // Whoever is not named as a proxy, where others are, is a client.
-    let world = World::new(&["192.0.2.0/24"], false).await;
-    let first = world.connect(b"\x16").await;
+    let world = World::new(&["127.0.0.1/32"], false).await;
+    let of = |client: &str, rest: &[u8]| {
+        let header = format!("PROXY TCP4 {client} 192.0.2.1 5000 443\r\n");
+        [header.as_bytes(), rest].concat()
+    };
+    // A NAT of ours is everybody behind it.
+    let private = world.connect(&of("172.17.0.1", b"\x16")).await;
+    let first = world.connect(&of("198.51.100.7", b"\x16")).await;
     let mut silent = Vec::new();
     for _ in 0..MOST_OF_ONE.network {
-        silent.push(world.connect(b"\x16").await);
+        silent.push(world.connect(&of("198.51.100.7", b"\x16")).await);
+        silent.push(world.connect(&of("172.17.0.1", b"\x16")).await);
     }
     assert_eq!(rest(first).await, "", "the oldest goes");
     assert_eq!(world.outcomes(), ["limited"]);
     let limits = labels(&world.metrics, "foci_limits_reached_total", "limit");
     assert_eq!(limits, ["half_open_of_one"]);
     // Whoever says what he wants is served all the same.
-    let answer = rest(world.connect(WHO).await).await;
+    let answer = rest(world.connect(&of("198.51.100.7", WHO)).await).await;
     assert!(answer.starts_with("HTTP/1.1 308"), "{answer}");
-    drop(silent);
+    drop((silent, private));
     world.stopping.begin();
     world.places.emptied().await;
 }

@@ -21,7 +21,7 @@ pub(super) const KEYS: &[Key] = &[
         "",
         "Host name of the TURN server's certificate, told to clients for TURN over TLS. Unset: where no proxy \
          ends TLS the first of `tls.acme.domains`, or the host of `matrix.url` if that leads to `tls.port`; \
-         without any they are told addresses, and nothing of TLS.",
+         without any they are told addresses, and nothing of TLS. Which it is is settled at the start.",
     ),
     Key::built("turn.realm", Text, "foci", "Realm of its challenges."),
     Key::built(
@@ -85,8 +85,7 @@ pub(super) const KEYS: &[Key] = &[
         COUNT,
         "2048",
         "Allocations of one client address, or of an IPv6 /64 (a /48: twice that); 0 for no limit. \
-         Addresses of `http.trusted_proxies` and loopback have none, nor have private ones where no proxy \
-         is named.",
+         Addresses of `http.trusted_proxies` and private ones have none.",
     ),
     Key::built(
         "turn.total_allocation_limit",
