@@ -16,7 +16,7 @@ use client::{Client, UntrustedError};
 use folder::{Folder, Unkept};
 use instant_acme::{
     Account, AuthorizationStatus, ChallengeType, ExternalAccountKey, Identifier, NewAccount,
-    NewOrder, Order, OrderStatus, RetryPolicy,
+    NewOrder, Order, OrderState, OrderStatus, RetryPolicy,
 };
 use schedule::Failures;
 use std::sync::Arc;
@@ -30,6 +30,8 @@ const ORDER_WITHIN: Duration = Duration::from_secs(420);
 const STEP_WITHIN: Duration = Duration::from_secs(60);
 /// The same of the last one: what is issued after that is lost, and was one of the few there are.
 const ISSUED_WITHIN: Duration = Duration::from_secs(240);
+/// Between two questions for it where one was not answered.
+const ASK_EVERY: Duration = Duration::from_secs(5);
 /// Between two looks at what is in the folder: somebody may have taken it away.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 /// What the authority says of an account that it does not know any more. (RFC 8555 §6.7)
@@ -65,6 +67,9 @@ enum AcmeError {
     Unfinished(&'static str),
 }
 
+/// A start alone does not try again.
+const TRY_AT_ONCE: &str = "to try at once, remove the file and start anew";
+
 /// Whoever orders.
 pub(super) struct Orders {
     /// What and where.
@@ -99,7 +104,7 @@ impl Orders {
                 Err(error) => {
                     let failures = Failures::one_more(failures, issued, unix_s());
                     self.metrics.acme_order("failed");
-                    self.complain(&error, failures);
+                    self.complain(&error, failures, &folder);
                     Some(failures)
                 }
             };
@@ -122,19 +127,21 @@ impl Orders {
             tracing::warn!(
                 domains = ?self.acme.domains,
                 again = ?left,
-                fix = "to try at once, remove the file and start anew",
+                fix = TRY_AT_ONCE,
                 file = %folder.failures_file().display(),
                 "ACME has failed before the start; it is tried again later"
             );
         }
     }
 
-    fn complain(&self, error: &AcmeError, failures: Failures) {
+    fn complain(&self, error: &AcmeError, failures: Failures, folder: &Folder) {
         tracing::error!(
             domains = ?self.acme.domains,
             directory = self.acme.directory_url,
             cause = %error,
             again = ?failures.again(),
+            fix = TRY_AT_ONCE,
+            file = %folder.failures_file().display(),
             "no certificate by ACME; it is tried again"
         );
     }
@@ -210,13 +217,22 @@ impl Orders {
             OrderStatus::Pending => return Err(AcmeError::Unfinished("pending")),
             OrderStatus::Processing => return Err(AcmeError::Unfinished("processing")),
         }
-        let key = order.finalize().await?;
+        // Whether an answer is lost or comes late, there may be a certificate from here on.
         *issued = true;
-        let patience = RetryPolicy::new().timeout(ISSUED_WITHIN);
-        let chain = order.poll_certificate(&patience).await;
+        let key = match order.finalize().await {
+            Ok(key) => key,
+            Err(error) => {
+                *issued = is_begun(&mut order).await;
+                return Err(error.into());
+            }
+        };
+        let chain = timeout(ISSUED_WITHIN, chain(&mut order)).await;
         // Then it was refused.
         *issued = order.state().status != OrderStatus::Invalid;
-        Ok((chain?, key))
+        Ok((
+            chain.map_err(|_| AcmeError::Unfinished("processing"))??,
+            key,
+        ))
     }
 
     /// Answers for every host that the authority does not know to be ours already.
@@ -250,6 +266,32 @@ impl Orders {
         }
         Ok(())
     }
+}
+
+/// Has the authority begun to issue what was ordered? Who cannot ask must take it that it has.
+async fn is_begun(order: &mut Order) -> bool {
+    let not = [
+        OrderStatus::Pending,
+        OrderStatus::Ready,
+        OrderStatus::Invalid,
+    ];
+    let state = order.refresh().await;
+    state.map_or(true, |state| !not.contains(&state.status))
+}
+
+/// What was issued, asked for until it is there: an answer that is lost is no reason to order another one.
+async fn chain(order: &mut Order) -> Result<String, instant_acme::Error> {
+    loop {
+        let patience = RetryPolicy::new().timeout(ISSUED_WITHIN);
+        match order.poll_certificate(&patience).await {
+            Err(error) if !is_final(&error, order.state()) => sleep(ASK_EVERY).await,
+            ended => return ended,
+        }
+    }
+}
+
+fn is_final(error: &instant_acme::Error, state: &OrderState) -> bool {
+    matches!(error, instant_acme::Error::Api(_)) || state.status == OrderStatus::Invalid
 }
 
 /// While it looks at hosts, what an authority refuses it refuses for what it has found.

@@ -37,6 +37,7 @@ struct Asked {
     domains: Vec<String>,
     challenge: String,
     external_account: Option<String>,
+    ca_file: Option<PathBuf>,
 }
 
 /// What has failed, and of what.
@@ -64,6 +65,7 @@ impl Folder {
                 domains: acme.domains.clone(),
                 challenge: acme.challenge.name().to_owned(),
                 external_account: external.map(|external| external.kid.clone()),
+                ca_file: acme.ca_file.clone(),
             },
         }
     }
