@@ -200,9 +200,15 @@ impl Advertiser {
     /// What was heard holds only for who was asked. But as long as the others have not answered, and if they
     /// never do, clients are told what they were told before: it is no worse than before, and better than none.
     fn ask_others(&mut self) {
-        let public = [Source::NodeIp, Source::Name, Source::Stun];
+        let public = [
+            Source::Advertise,
+            Source::NodeIp,
+            Source::Name,
+            Source::Stun,
+        ];
+        let further = &self.rtc.public.additional;
         let told = self.told_by.iter();
-        let told = told.filter(|(_, source)| public.contains(source));
+        let told = told.filter(|(ip, source)| public.contains(source) && !further.contains(ip));
         let told: Vec<IpAddr> = told.map(|(ip, _)| *ip).collect();
         self.named = Named::default();
         self.asked = Default::default();
@@ -309,9 +315,15 @@ impl Advertiser {
         belief
     }
 
-    /// No STUN server answers for this family.
-    pub const fn handle_unanswered(&mut self, family: Family) {
-        self.asked[family as usize].handle_unanswered();
+    /// No STUN server answers for this family. If the other one is answered they may be of that family alone:
+    /// what was said before they were asked would never be said again, nor taken back.
+    pub fn handle_unanswered(&mut self, family: Family) {
+        let is_answered = self.asked.iter().any(Asked::is_known);
+        let asked = &mut self.asked[family as usize];
+        if is_answered && asked.is_stale() {
+            *asked = Asked::default();
+        }
+        asked.handle_unanswered();
     }
 
     /// Time has passed: what has been gone long enough is.

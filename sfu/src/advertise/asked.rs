@@ -60,6 +60,11 @@ impl Asked {
         !self.stale && !self.lines.is_empty()
     }
 
+    /// Is what is known only what somebody else said before?
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale && !self.lines.is_empty()
+    }
+
     /// Did somebody answer the last time?
     pub(super) fn is_answered(&self) -> bool {
         self.is_known() && !self.silent

@@ -28,7 +28,7 @@ pub(super) fn handle(state: &mut State, (gone, still): (&[Gone], &[IpAddr]), now
     if gone.is_empty() {
         return;
     }
-    // Who is connected to none of ours may have tried by any that strangers come by.
+    // One of this network leads nobody here but those who are connected to it.
     let outside = gone.iter().any(|one| !one.internal);
     for peer in state.peers() {
         let Some(participant) = state.participants.get(&peer) else {
@@ -37,8 +37,10 @@ pub(super) fn handle(state: &mut State, (gone, still): (&[Gone], &[IpAddr]), now
         let link = &participant.link;
         let affected = link.media.is_reached(|ip| may_be_cut_off(ip, gone, still));
         let goes_back = participant.presence.active && affected && link.session.is_some();
-        let is_cut_off = affected || outside && !link.media.is_up();
-        leading::handle_readdressed(state, peer, is_cut_off, now);
+        if affected || outside {
+            let is_cut_off = affected || !link.media.is_up();
+            leading::handle_readdressed(state, peer, is_cut_off, now);
+        }
         if goes_back {
             exit::send_back(state, peer, DisconnectReason::Migration);
         }

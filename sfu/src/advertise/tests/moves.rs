@@ -87,15 +87,37 @@ fn the_first_answer_of_other_servers_takes_the_place_of_what_was_known() {
 
 #[test]
 fn a_name_in_the_place_of_an_address_takes_it_over_until_it_is_looked_up() {
-    let mut world = World::new("node_ip: 203.0.113.7");
-    world.interfaces(&HOME[..2]);
+    for before in ["node_ip: 203.0.113.7", "advertise: [203.0.113.7]"] {
+        let mut world = World::new(before);
+        world.interfaces(&HOME[..2]);
+        world.told();
+        world
+            .advertiser
+            .handle_configuration(rtc("node_ip: home.example.org"));
+        let change = world.advertiser.poll_change().expect("another source");
+        assert_eq!(change.sources, [from("203.0.113.7", Source::Name)]);
+        assert!(change.gone.is_empty() && !world.advertiser.is_ready());
+        world.named(&["203.0.113.9", "2001:db8::9"]);
+        assert_eq!(world.gone().as_deref(), Some("203.0.113.7"));
+    }
+}
+
+#[test]
+fn what_servers_of_one_family_alone_are_not_asked_about_is_told_no_more() {
+    let mut world = World::new(SERVERS);
+    world.interfaces(&[("eth0", "192.168.1.2"), ("eth0", "2001:db8::2")]);
+    world.asked("203.0.113.7");
+    world.asked("2001:db8:7::7");
     world.told();
-    world
-        .advertiser
-        .handle_configuration(rtc("node_ip: home.example.org"));
-    let change = world.advertiser.poll_change().expect("another source");
-    assert_eq!(change.sources, [from("203.0.113.7", Source::Name)]);
-    assert!(change.gone.is_empty() && !world.advertiser.is_ready());
-    world.named(&["203.0.113.9", "2001:db8::9"]);
-    assert_eq!(world.gone().as_deref(), Some("203.0.113.7"));
+    world.advertiser.handle_configuration(rtc(OTHERS));
+    world.advertiser.handle_unanswered(Family::V6);
+    assert_eq!(world.told(), None, "nobody has answered yet");
+    world.asked("203.0.113.7");
+    world.advertiser.handle_unanswered(Family::V6);
+    assert_eq!(world.gone().as_deref(), Some("2001:db8:7::7"));
+    let change = world.advertiser.sources(&world.advertiser.candidates());
+    assert!(
+        change.contains(&from("2001:db8::2", Source::Interface)),
+        "{change:?}"
+    );
 }

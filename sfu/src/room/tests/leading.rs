@@ -492,6 +492,26 @@ fn whoever_was_led_elsewhere_long_before_an_address_changed_stays_there() {
 }
 
 #[test]
+fn an_address_of_this_network_that_goes_frees_nobody_who_was_led_elsewhere() {
+    let mut world = World::new();
+    let alice = enter(&mut world, |_| {});
+    let (back, _) = resume(&mut world, &alice, RrPublisherFailed);
+    assert_eq!(only_tcp(&mut world), Some(true));
+    let internal = Gone {
+        ip: CHANGE.0.parse().expect("an address"),
+        internal: true,
+    };
+    world.act(Command::Admin(Admin::Readdress {
+        gone: vec![internal],
+        still: vec![CHANGE.1.parse().expect("an address")],
+        reachable: ALL,
+    }));
+    assert_eq!(leave(&world.take(&back)), None);
+    assert_eq!(only_tcp(&mut world), None);
+    assert_eq!(world.preferred, [("alice".to_owned(), Preference::Tcp)]);
+}
+
+#[test]
 fn whoever_comes_by_an_address_that_stays_still_fails_by_himself() {
     let mut world = World::new();
     let alice = enter(&mut world, |_| {});
