@@ -197,6 +197,10 @@ fn judge(used: &PortUse, config: &Config) -> (Need, &'static str) {
             Need::Optional,
             "media of networks without UDP, beside rtc.tcp_port",
         ),
+        "turn.tls_port" if lends => (
+            Need::Recommended,
+            "TURN over TLS for the homeserver's own calls, and media of networks that let only TLS pass",
+        ),
         "turn.tls_port" if config.turn.domain.is_empty() => (
             Need::Never,
             "clients are not told of it: set turn.domain to the name of its certificate",
@@ -405,6 +409,17 @@ mod tests {
             .map(|(port, _)| port.as_str())
             .collect();
         assert_eq!(needed, ["7882/udp", "3479/udp", "30000-30020/udp"]);
+    }
+
+    #[test]
+    fn turn_over_tls_that_a_homeserver_lends_is_not_closed_for_clients_are_not_told_of_it() {
+        let lent = "static_auth_secret: 0123456789abcdef, ";
+        let of = |lent: &str| {
+            let turn = format!("turn: {{{lent}cert_file: c, key_file: k}}\n");
+            said(&turn, "turn.tls_port")
+        };
+        assert!(of(lent).starts_with("5350 recommended"), "{}", of(lent));
+        assert!(of("").starts_with("5350 never"), "{}", of(""));
     }
 
     #[test]

@@ -105,7 +105,7 @@ async fn haproxy_ends_tls_for_turn_alone() {
         .file(PART, FILE)
         .says(&["timeout tunnel 1h"])
         .with("log /dev/log local0", "log stdout format raw local0")
-        .with("bind :5349", &format!("bind 127.0.0.1:{}", site.port))
+        .with(&bind(5349), &bind(site.port))
         .with("/etc/haproxy/certs/", &site.file("both.pem"))
         .with("127.0.0.1:5350", &format!("127.0.0.1:{}", site.behind));
     let at = (site.port, site.certified.roots());

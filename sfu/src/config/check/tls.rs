@@ -34,6 +34,14 @@ pub struct Tls {
     pub acme: Option<Acme>,
 }
 
+/// Where authorities look for the answer to tls-alpn-01. (RFC 8737 §3)
+const HTTPS: u16 = 443;
+
+/// Does an authority come to `tls.port`? Its own port then leads there, and clients may use it as well.
+fn is_https(acme: Option<&Acme>) -> bool {
+    acme.is_some_and(|acme| acme.challenge == Challenge::TlsAlpn01)
+}
+
 impl Tls {
     pub(super) fn read(values: &Values, complaints: &mut Complaints) -> Self {
         let port = values.port(PORT);
@@ -58,22 +66,24 @@ impl Tls {
         let tls = Self {
             port,
             bind_addresses,
-            advertised_port: if port == 0 || told == 0 { port } else { told },
+            advertised_port: match told {
+                _ if port == 0 => 0,
+                0 if is_https(acme.as_ref()) && !external => HTTPS,
+                0 => port,
+                told => told,
+            },
             pairs,
             external,
             redirect: values.flag("tls.redirect"),
             acme,
         };
-        let by_port = tls
-            .acme
-            .as_ref()
-            .filter(|acme| acme.challenge == Challenge::TlsAlpn01);
-        if by_port.is_some() && port == 0 {
+        let by_port = is_https(tls.acme.as_ref());
+        if by_port && port == 0 {
             let cause = "tls-alpn-01 is answered on tls.port, and there is none";
             let fix = "set tls.port, or tls.acme.challenge: http-01";
             complaints.error(acme::CHALLENGE, values.place(acme::CHALLENGE), cause, fix);
         }
-        if by_port.is_some() && port != 0 && external {
+        if by_port && port != 0 && external {
             // Not an error: a proxy may pass on unread what an authority sends.
             let cause = "tls-alpn-01 is answered in TLS, which ends at the proxy (tls.external_tls): no certificate comes of it";
             let fix = "set tls.acme.challenge: http-01, or remove tls.acme if the certificate is the proxy's";
@@ -210,6 +220,15 @@ mod tests {
         assert_eq!(tls.bind_addresses, [IpAddr::from([127, 0, 0, 1])]);
         let (tls, _) = read("tls: {port: 7443, external_tls: true, bind_addresses: ['::1']}");
         assert_eq!(tls.advertised_port, 7443);
+        // An authority comes by 443, and so may clients.
+        let told = |rest: &str| {
+            let acme = format!("acme: {{domains: [a.example], storage: /a{rest}}}");
+            read(&format!("tls: {{port: 7443, {acme}}}"))
+                .0
+                .advertised_port
+        };
+        assert_eq!(told(""), 443);
+        assert_eq!(told(", challenge: http-01"), 7443);
         assert!(tls.bind_addresses[0].is_ipv6());
     }
 }

@@ -23,7 +23,8 @@ pub(super) const KEYS: &[Key] = &[
         "tls.advertised_port",
         PORT,
         "0",
-        "The port in URLs told to clients, where a router or balancer in front has another; 0: `tls.port`.",
+        "The port in URLs told to clients, where a router or balancer in front has another; 0: `tls.port`, or \
+         443 with `tls.acme.challenge: tls-alpn-01`, for which the authority comes there by 443.",
     ),
     Key::built(
         "tls.cert_file",
