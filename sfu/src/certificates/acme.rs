@@ -99,19 +99,16 @@ impl Orders {
             let obtained = timeout(ORDER_WITHIN, self.obtain(&folder, &mut issued)).await;
             let obtained = obtained.unwrap_or(Err(AcmeError::Unfinished("in time")));
             self.answers.send_replace(Arc::default());
-            failures = match obtained {
-                Ok(()) => None,
-                Err(error) => {
-                    let failures = Failures::one_more(failures, issued, unix_s());
-                    self.metrics.acme_order("failed");
-                    self.complain(&error, failures, &folder);
-                    Some(failures)
-                }
-            };
+            let more = |_: &AcmeError| Failures::one_more(failures, issued, unix_s());
+            failures = obtained.as_ref().err().map(more);
+            // Before it is told, for then somebody may begin anew.
             if let Err(error) = folder.keep_failures(failures).await {
                 tracing::warn!(%error, "a restart will not know when ACME failed");
             }
-            if failures.is_none() {
+            if let (Err(error), Some(failures)) = (obtained, failures) {
+                self.metrics.acme_order("failed");
+                self.complain(&error, failures, &folder);
+            } else {
                 self.metrics.acme_order("issued");
                 tracing::info!(domains = ?self.acme.domains, "certificate issued");
                 // One look that waits does for this one too.
