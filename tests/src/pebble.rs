@@ -2,6 +2,7 @@
 
 use crate::artifacts;
 use crate::certified::{Certified, HOST, connect};
+use crate::ports::free_port;
 use crate::script;
 use crate::server::{PATIENCE, free_tcp_port};
 use std::fs::{self, File};
@@ -63,7 +64,7 @@ impl Pebble {
         certified.renew();
         let port = free_tcp_port();
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let (management, names) = (local(free_tcp_port()), local(free_tcp_port()));
+        let (management, names) = (local(free_tcp_port()), local(free_port()));
         let mut config = serde_json::json!({ "pebble": {
             "listenAddress": local(port).to_string(),
             "managementListenAddress": management.to_string(),

@@ -75,12 +75,13 @@ fn at_the_limit_who_has_the_most_connections_loses_one_that_is_not_used() {
     // Nor does the next one take the place of who has just come, as long as anybody is silent.
     let mut silent: Vec<String> = Vec::new();
     while silent.len() < 2 {
-        world.come(&format!("1.2.3.6:{}", 1 + silent.len()), at(30));
+        let n = 1 + silent.len() as u64;
+        world.come(&format!("1.2.3.6:{n}"), at(30 + n));
         let gone = world.streams.poll_displaced().expect("one made room");
         silent.push(gone.remote.to_string());
     }
     assert!(!silent.contains(&"1.2.3.5:1".to_owned()), "{silent:?}");
-    world.come("1.2.3.7:1", at(30));
+    world.come("1.2.3.7:1", at(40));
     let gone = world.streams.poll_displaced().map(|gone| gone.remote);
     assert_eq!(gone, Some(([1, 2, 3, 5], 1).into()), "nobody is silent");
     let counters = world.streams.counters();
