@@ -157,6 +157,7 @@ impl Worker {
             self.receive(now);
             self.receive_tcp(now);
             self.receive_relayed(now);
+            self.receive_again(now);
             match &mut self.recorder {
                 None => self.plane.handle_timeout(now),
                 Some(recorder) => recorder.timeout(&mut self.plane, now),
@@ -345,6 +346,16 @@ impl Worker {
             }
             // What was received must be forwarded before the history is written over.
             self.send(now);
+        }
+    }
+
+    /// Takes what has waited for its sender to be silent.
+    fn receive_again(&mut self, now: Instant) {
+        while let Some((path, mut datagram)) = self.plane.poll_waiting(now) {
+            match &mut self.recorder {
+                None => self.plane.handle_datagram(path, &mut datagram, now),
+                Some(recorder) => recorder.datagram(&mut self.plane, path, &mut datagram, now),
+            }
         }
     }
 

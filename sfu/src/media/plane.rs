@@ -276,10 +276,12 @@ impl Plane {
         }
     }
 
-    /// When [`Self::handle_timeout`] wants to be called. It may be early, never late.
+    /// When [`Self::handle_timeout`] wants to be called, or [`Self::poll_waiting`]. It may be early,
+    /// never late.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.schedule.next()
+        let own = [self.schedule.next(), self.strays.poll_timeout()];
+        own.into_iter().flatten().min()
     }
 
     /// The next event.

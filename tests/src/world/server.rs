@@ -367,6 +367,9 @@ impl Server {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((path, mut datagram)) = self.plane.poll_waiting(now) {
+            self.plane.handle_datagram(path, &mut datagram, now);
+        }
         self.plane.handle_timeout(now);
         let plane = &self.plane;
         self.streams.look(now, |path| plane.knows(path));

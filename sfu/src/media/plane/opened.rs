@@ -81,6 +81,8 @@ pub enum Reason {
     Repeated,
     /// Of a stream too many.
     Limit,
+    /// Not yet: a report that comes again by [`Plane::poll_waiting`].
+    Waiting,
 }
 
 impl Plane {
@@ -110,6 +112,10 @@ impl Plane {
 
     /// Takes what [`Self::open`] has opened; `datagram` is as it left it.
     pub fn take(&mut self, opened: &Opened, path: Path, datagram: &[u8], now: Instant) {
+        // What comes again is counted then.
+        if *opened == Opened::Refused(Reason::Waiting) {
+            return;
+        }
         self.counters.traffic.datagrams_in += 1;
         match opened {
             Opened::Check => self.handle_stun(path, datagram, now),
@@ -146,7 +152,10 @@ impl Plane {
             return opened;
         }
         let stray = self.open_stray(path, datagram, now, open);
-        stray.map_err(|_| Reason::Forged)
+        stray.map_err(|reason| match reason {
+            Reason::Waiting => reason,
+            _ => Reason::Forged,
+        })
     }
 
     fn open_rtp(
@@ -214,6 +223,7 @@ impl Plane {
             Reason::Forged => dropped.srtp_auth += 1,
             Reason::Repeated => dropped.srtp_replay += 1,
             Reason::Limit => dropped.limit += 1,
+            Reason::Waiting => {}
         }
     }
 }

@@ -4,30 +4,43 @@
 //! next check is seconds away. Its packets tell sooner, by the keys that open them. Owns who may have
 //! moved and how much is tried for it; the ciphers decide. Called by the plane for sealed packets
 //! from unknown addresses, which cost nothing but a look at the clock when there are too many.
+//!
+//! Who publishes goes on sending until he is found. Who only watches sends one more report, right
+//! after he was heard of at his old port, and then has nothing to report: that one is kept, and tried
+//! once he has been silent long enough to have moved.
 
 use super::Plane;
 use super::opened::{Open, Opened, Reason};
-use crate::media::demux::{Kind, Path, Sender, classify};
+use crate::media::demux::{Carrier, Kind, Path, Sender, classify};
 use crate::rtp::header::Header;
 use std::cmp::Reverse;
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// Who was heard of more recently than this has not moved. Longer than the pause between two packets
 /// of a client that sends or receives anything: feedback goes every 100 ms at most.
 const SILENT_FOR: Duration = Duration::from_millis(150);
 /// Everybody is looked at no more often than this: it touches each connection.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// So many that may have moved are kept: those heard of last.
 const SUSPECTS: usize = 64;
 /// So many keys are tried on one datagram.
 const KEYS_PER_DATAGRAM: usize = 16;
 /// So many datagrams are tried in each [`LOOK_EVERY`]: with a key's cost of 1 to 2 µs that is half a
 /// percent of a core at most, beside the look itself.
-const DATAGRAMS_PER_LOOK: usize = 16;
+const DATAGRAMS_PER_LOOK: usize = 8;
 /// So many of them from one address: rubbish from one must not keep others from being found.
 const DATAGRAMS_PER_ADDRESS: usize = 4;
+/// And so many from one port of it: who sends much must not keep a neighbour from being found.
+const DATAGRAMS_PER_PORT: usize = 2;
+/// A report waits so long. Any look from then on finds its sender silent, if he was not heard of after
+/// it came.
+const KEPT_FOR: Duration = SILENT_FOR.saturating_add(LOOK_EVERY);
+/// So many reports wait; with more, the new ones are refused.
+const REPORTS: usize = 16;
+/// And so many from one address, for the same reason as above.
+const REPORTS_PER_ADDRESS: usize = 4;
 /// What SRTP and SRTCP add at least to a header: the shortest tag. (RFC 3711 §5.2)
 const TAG_LEAST: usize = 10;
 
@@ -38,11 +51,23 @@ pub(super) struct Strays {
     suspects: VecDeque<(Sender, IpAddr)>,
     looked: Option<Instant>,
     /// Whose datagrams were tried since the last look.
-    tried: Vec<IpAddr>,
+    tried: Vec<SocketAddr>,
+    /// Reports that wait, the oldest first.
+    reports: VecDeque<Waiting>,
+    /// By which way the last one that has waited came: it does not wait again.
+    again: Option<Path>,
     /// Kept for its allocation: a datagram as it came, for a wrong key spoils it.
     kept: Vec<u8>,
     /// Kept for its allocation: all who are silent.
     silent: Vec<(Reverse<Instant>, Sender, IpAddr)>,
+}
+
+/// A report of somebody who was heard of elsewhere just before, or of nobody.
+#[derive(Debug)]
+struct Waiting {
+    until: Instant,
+    path: Path,
+    datagram: Vec<u8>,
 }
 
 impl Strays {
@@ -60,17 +85,52 @@ impl Strays {
     }
 
     /// May another datagram from this address be tried? Then it counts.
-    fn admits(&mut self, from: IpAddr) -> bool {
-        let own = self.tried.iter().filter(|ip| **ip == from).count();
-        let admits = self.tried.len() < DATAGRAMS_PER_LOOK && own < DATAGRAMS_PER_ADDRESS;
+    fn admits(&mut self, from: SocketAddr) -> bool {
+        let tried = |same: fn(&SocketAddr, &SocketAddr) -> bool| {
+            self.tried.iter().filter(|one| same(one, &from)).count()
+        };
+        let admits = self.tried.len() < DATAGRAMS_PER_LOOK
+            && tried(|one, other| one.ip() == other.ip()) < DATAGRAMS_PER_ADDRESS
+            && tried(|one, other| one == other) < DATAGRAMS_PER_PORT;
         if admits {
             self.tried.push(from);
         }
         admits
     }
+
+    /// Keeps a report until its sender has been silent for long enough, if there is room.
+    fn wait(&mut self, path: &Path, report: &[u8], now: Instant) -> bool {
+        let from = path.remote.ip();
+        let own = self
+            .reports
+            .iter()
+            .filter(|one| one.path.remote.ip() == from);
+        if self.reports.len() >= REPORTS || own.count() >= REPORTS_PER_ADDRESS {
+            return false;
+        }
+        self.reports.push_back(Waiting {
+            until: now + KEPT_FOR,
+            path: *path,
+            datagram: report.to_vec(),
+        });
+        true
+    }
+
+    /// When a report has waited for long enough.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.reports.front().map(|one| one.until)
+    }
 }
 
 impl Plane {
+    /// The next datagram that has waited for its sender's silence: it is taken as if it came now.
+    pub fn poll_waiting(&mut self, now: Instant) -> Option<(Path, Vec<u8>)> {
+        let due = |one: &Waiting| one.until <= now;
+        let one = self.strays.reports.pop_front_if(|one| due(one))?;
+        self.strays.again = Some(one.path);
+        Some((one.path, one.datagram))
+    }
+
     /// Opens a datagram from an address where nobody is known, or nobody who can have sent it, with the
     /// keys of those who may have moved. Whoever has, is known there from now on.
     pub(super) fn open_stray(
@@ -84,11 +144,29 @@ impl Plane {
         if !is_plausible(datagram) {
             return Err(Reason::Unknown);
         }
+        let again = self.strays.again.take_if(|one| one == path).is_some();
+        let found = self.find(path, datagram, now, open);
+        // A router moves datagrams; who comes by a connection comes by a new one.
+        let moves = matches!(path.carrier, Carrier::Udp(_));
+        let report = moves && !again && classify(datagram) == Kind::Rtcp;
+        if found == Err(Reason::Unknown) && report && self.strays.wait(path, datagram, now) {
+            return Err(Reason::Waiting);
+        }
+        found
+    }
+
+    fn find(
+        &mut self,
+        path: &Path,
+        datagram: &mut [u8],
+        now: Instant,
+        open: Open,
+    ) -> Result<Opened, Reason> {
         let stale = |looked| now.saturating_duration_since(looked) >= LOOK_EVERY;
         if self.strays.looked.is_none_or(stale) {
             self.suspect(now);
         }
-        if self.strays.suspects.is_empty() || !self.strays.admits(path.remote.ip()) {
+        if self.strays.suspects.is_empty() || !self.strays.admits(path.remote) {
             return Err(Reason::Unknown);
         }
         let kept = self.strays.keep(datagram);

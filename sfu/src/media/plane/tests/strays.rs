@@ -45,6 +45,7 @@ fn a_client_at_another_address_is_found_among_many_quiet_ones() {
     world.clients[publisher].path.remote = "203.0.113.9:4242".parse().expect("an address");
     for at in 1..=4 {
         world.speak(publisher, at);
+        world.advance(ms(20));
     }
     assert_eq!(moves(&mut world), 1);
 }
@@ -90,13 +91,13 @@ fn a_flood_of_forged_packets_is_not_worth_many_keys() {
     world.send(watcher, forged(20));
     world.clients[publisher].path.remote.set_port(50_001);
     let home = world.clients[watcher].path;
-    for host in 0..4 {
+    for host in 0..8 {
         world.clients[watcher].path.remote = ([203, 0, 113, host], 1).into();
         world.send(watcher, forged(200));
     }
     world.clients[watcher].path = home;
     let dropped = world.plane.counters().dropped;
-    assert_eq!(dropped.unknown_address, before.unknown_address + 5000);
+    assert_eq!(dropped.unknown_address, before.unknown_address + 9000);
     // The budget of this moment is used up: even a client that has moved waits for the next.
     world.speak(publisher, 1);
     assert_eq!(moves(&mut world), 0);
@@ -154,5 +155,61 @@ fn who_was_heard_of_since_the_last_look_is_not_taken_for_moved() {
     world.clients[publisher].path.remote.set_port(50_001);
     world.speak(publisher, 2);
     world.clients[publisher].path = home;
+    assert_eq!(moves(&mut world), 0);
+}
+
+#[test]
+fn a_report_right_after_the_move_finds_who_then_says_nothing() {
+    let (mut world, publisher, watcher, _) = call();
+    world.feedback(watcher, &receiver_report(1, 1));
+    world.advance(ms(60));
+    world.clients[watcher].path.remote.set_port(50_000);
+    let before = *world.plane.counters();
+    world.feedback(watcher, &receiver_report(1, 2));
+    assert_eq!(moves(&mut world), 0, "he may still be where he was");
+    world.advance(ms(200));
+    assert_eq!(moves(&mut world), 1);
+    world.take_media(watcher);
+    world.speak(publisher, 1);
+    assert_eq!(world.take_media(watcher).len(), 1);
+    let after = *world.plane.counters();
+    assert_eq!(after.dropped, before.dropped, "it was taken in the end");
+    let taken = after.traffic.datagrams_in - before.traffic.datagrams_in;
+    assert_eq!(taken, 2, "and once, as was the packet of speech");
+}
+
+#[test]
+fn a_report_caught_and_brought_first_moves_nobody_who_goes_on_where_he_is() {
+    let (mut world, _, watcher, _) = call();
+    let home = world.clients[watcher].path;
+    world.clients[watcher].path.remote.set_port(50_000);
+    world.feedback(watcher, &receiver_report(1, 1));
+    world.clients[watcher].path = home;
+    let before = world.plane.counters().dropped.unknown_address;
+    for at in 2..8 {
+        world.advance(ms(50));
+        world.feedback(watcher, &receiver_report(1, at));
+    }
+    assert_eq!(moves(&mut world), 0);
+    let dropped = world.plane.counters().dropped.unknown_address;
+    assert_eq!(dropped, before + 1, "it waited once");
+}
+
+#[test]
+fn few_reports_of_nobody_wait_and_none_for_long() {
+    let (mut world, _, watcher, _) = call();
+    let home = world.clients[watcher].path;
+    let before = world.plane.counters().dropped.unknown_address;
+    let mut bytes = vec![0x80, 201, 0, 1, 0, 0, 0, 1];
+    bytes.resize(40, 7);
+    for host in 0..6 {
+        world.clients[watcher].path.remote = ([203, 0, 113, host], 1).into();
+        world.send(watcher, vec![bytes.clone(); 10]);
+    }
+    world.clients[watcher].path = home;
+    let dropped = |world: &World| world.plane.counters().dropped.unknown_address - before;
+    assert_eq!(dropped(&world), 60 - 16);
+    world.advance(ms(200));
+    assert_eq!(dropped(&world), 60);
     assert_eq!(moves(&mut world), 0);
 }

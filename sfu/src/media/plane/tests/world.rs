@@ -271,6 +271,9 @@ impl World {
         let mut passes = 0;
         while let Some(at) = self.plane.poll_timeout().filter(|at| *at <= end) {
             self.now = self.now.max(at);
+            while let Some((path, mut datagram)) = self.plane.poll_waiting(self.now) {
+                self.plane.handle_datagram(path, &mut datagram, self.now);
+            }
             self.plane.handle_timeout(self.now);
             self.flush();
             passes += 1;
@@ -469,6 +472,7 @@ impl World {
         let end = self.now + Duration::from_secs(60);
         while let Some(at) = self.plane.poll_timeout() {
             assert!(at < end, "a deadline of nobody");
+            while self.plane.poll_waiting(at).is_some() {}
             self.plane.handle_timeout(at);
         }
     }
