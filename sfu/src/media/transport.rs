@@ -32,8 +32,8 @@ use std::time::{Duration, Instant};
 pub enum Change {
     /// Path and keys are there: media may flow. Again when a lost path came back.
     Connected(Path),
-    /// Media takes another path.
-    Moved(Path),
+    /// Media takes another path, after so long a silence by the old one.
+    Moved(Path, Duration),
     /// Silent for ten seconds.
     Disconnected,
     /// Lost.
@@ -459,6 +459,6 @@ impl Transport {
             self.up = true;
             return Some(Change::Connected(path));
         }
-        (told != Some(path)).then_some(Change::Moved(path))
+        (told != Some(path)).then(|| Change::Moved(path, self.ice.silence()))
     }
 }

@@ -363,6 +363,13 @@ impl Downstream {
         }
     }
 
+    /// What was sent of late never reached the subscriber, which does not know yet what it misses.
+    pub fn handle_gap(&mut self) {
+        if self.is_video() {
+            self.ask.handle_request();
+        }
+    }
+
     /// The subscriber reported on the copy's SSRC; what that says of this leg.
     pub fn handle_receiver_report(
         &mut self,

@@ -15,7 +15,10 @@ use crate::rtp::extension::Extensions;
 use crate::rtp::header::Header;
 use crate::rtp::rtcp::{self, Packet, ReportBlock};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Who was silent for less is sent what he missed, when he asks for it.
+const GAP: Duration = Duration::from_millis(400);
 
 impl Plane {
     pub(super) fn handle_stun(&mut self, path: Path, datagram: &[u8], now: Instant) {
@@ -79,7 +82,8 @@ impl Plane {
                     let path = self.report(path);
                     Event::Connected { peer, side, path }
                 }
-                Change::Moved(path) => {
+                Change::Moved(path, silence) => {
+                    self.bridge(index, side, silence);
                     let path = self.report(path);
                     Event::PathChanged { peer, side, path }
                 }
@@ -98,6 +102,19 @@ impl Plane {
             if can_send {
                 self.tell_bound(index);
                 self.schedule.wake_by(index, now);
+            }
+        }
+    }
+
+    /// A client was away from where we sent to: after a while that is too much to send again, and a
+    /// key frame has it see sooner than it would find that out and ask.
+    fn bridge(&mut self, index: u32, side: Side, silence: Duration) {
+        if let Some(peer) = self.peers.at_mut(index)
+            && peer.connections.down_side() == side
+            && silence >= GAP
+        {
+            for stream in peer.downlink.iter_mut() {
+                stream.downstream.handle_gap();
             }
         }
     }

@@ -191,8 +191,20 @@ struct Selection {
     path: Option<Path>,
     /// Authenticated media or DTLS last came by `path` then; before any has, priority decides.
     followed: Option<Instant>,
+    /// So long none had come by the path before when another one took over.
+    silence: Duration,
     /// Until then by no path but one that was checked since the last restart.
     held_until: Option<Instant>,
+}
+
+impl Selection {
+    /// Another path takes over, by which no media has come yet.
+    fn take(&mut self, path: Option<Path>, now: Instant) {
+        if let Some(followed) = self.followed.take() {
+            self.silence = now.saturating_duration_since(followed);
+        }
+        self.path = path;
+    }
 }
 
 /// What has been told by [`Ice::poll_event`], and what has not.
@@ -321,11 +333,19 @@ impl Ice {
         if self.is_held_back(path, now) {
             return;
         }
-        self.selection.path = Some(path);
+        if self.selection.path != Some(path) {
+            self.selection.take(Some(path), now);
+        }
         self.selection.followed = Some(now);
         if self.previous.is_some() {
             self.complete_restart(path);
         }
+    }
+
+    /// How long no media had come by the path before when this one took over.
+    #[must_use]
+    pub const fn silence(&self) -> Duration {
+        self.selection.silence
     }
 
     /// What carried a path is gone: send by the best of the others, and by none if there is none.
@@ -335,8 +355,7 @@ impl Ice {
         let gone = |other: Path| (other.carrier, other.remote) == (path.carrier, path.remote);
         self.valid.retain(|valid| !gone(valid.path));
         if self.selection.path.is_some_and(gone) {
-            self.selection.followed = None;
-            self.selection.path = self.best(now);
+            self.selection.take(self.best(now), now);
         }
     }
 
@@ -518,9 +537,8 @@ impl Ice {
             if !(nominated && (silent || restarted)) {
                 return;
             }
-            self.selection.followed = None;
         }
-        self.selection.path = self.best(now);
+        self.selection.take(self.best(now), now);
     }
 
     /// The best of the valid paths: alive, nominated in this session, nominated at all, of highest

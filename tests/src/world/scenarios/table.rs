@@ -225,6 +225,8 @@ scenarios! {
     "small-mtu" [1] trio(up(road(|r| r.mtu = 1252), camera(SIMULCAST)), down(road(|r| r.mtu = 1252), watcher()), 0.99, 300);
     "publisher-rebinds" [1] trio(camera(SIMULCAST), watcher(), 0.75, 600).with(6000, Act::Rebind(0));
     "subscriber-rebinds" [1] trio(camera(SIMULCAST), watcher(), 0.75, 2000).with(6000, Act::Rebind(1));
+    "both-rebind-impaired" [1, 21169581, 21169518] trio(up(impaired(), camera(SIMULCAST)), down(impaired(), watcher()), 0.4, 2000)
+        .with(6000, Act::Rebind(0)).with(6000, Act::Rebind(1)).lasting(9);
     "publisher-outage" [1] trio(camera(SIMULCAST), watcher(), 0.7, 3500).with(6000, Act::Break(0, 2000));
     "subscriber-outage" [1] trio(camera(SIMULCAST), watcher(), 0.7, 3500).with(6000, Act::Break(1, 2000));
     "everybody-outage" [1] trio(camera(SIMULCAST), watcher(), 0.6, 4000)

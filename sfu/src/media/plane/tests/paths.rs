@@ -1,7 +1,7 @@
 //! Addresses that change, restarts, silence.
 
 use super::client::Client;
-use super::world::{AUDIO_SSRC, World, audio, ms};
+use super::world::{AUDIO_SSRC, World, audio, ms, receiver_report, video};
 use crate::ids::PeerId;
 use crate::media::demux::Carrier;
 use crate::media::message::{Command, Event, PeerFailure};
@@ -45,10 +45,31 @@ fn media_follows_an_authentic_packet_to_a_new_address() {
     world.take_events();
     world.clients[who].path.remote.set_port(50_000);
     world.check(who, false);
-    world.feedback(who, &super::world::receiver_report(1, 1));
+    world.feedback(who, &receiver_report(1, 1));
     assert_eq!(kinds(&world.take_events()), ["moved"]);
     world.speak(publisher, 1);
     assert_eq!(world.take_media(who).len(), 1);
+}
+
+#[test]
+fn who_moves_after_a_silence_gets_a_key_frame_and_who_moves_at_once_what_he_misses() {
+    let mut world = World::new();
+    let (publisher, track) = world.camera();
+    let who = world.watcher(track, video("recvonly"));
+    world.film(publisher, 1, true);
+    let ssrc = world.take_media(who)[0].ssrc;
+    for (port, silence, asked) in [(50_000, 300, 0), (50_001, 1000, 1)] {
+        world.feedback(who, &receiver_report(ssrc, 1));
+        world.advance(ms(2000));
+        world.feedback(who, &receiver_report(ssrc, 1));
+        world.take_control(publisher, 206, Some(1));
+        world.clients[who].path.remote.set_port(port);
+        world.advance(ms(silence));
+        world.feedback(who, &receiver_report(ssrc, 1));
+        world.advance(ms(20));
+        let asks = world.take_control(publisher, 206, Some(1));
+        assert_eq!(asks.len(), asked, "after {silence} ms");
+    }
 }
 
 #[test]
@@ -59,7 +80,7 @@ fn a_connection_that_is_gone_is_sent_nothing_and_the_next_one_is() {
     world.take_events();
     world.clients[who].path.carrier = Carrier::Tcp(1);
     world.check(who, true);
-    world.feedback(who, &super::world::receiver_report(1, 1));
+    world.feedback(who, &receiver_report(1, 1));
     assert_eq!(kinds(&world.take_events()), ["moved"]);
     let gone = world.clients[who].path;
     // Both are paths of his; only the connection goes.
@@ -129,7 +150,7 @@ fn a_relay_that_has_ended_is_sent_nothing_whatever_address_of_ours_it_came_to() 
     };
     world.clients[who].path.local = "192.0.2.1".parse().ok();
     world.check(who, true);
-    world.feedback(who, &super::world::receiver_report(1, 1));
+    world.feedback(who, &receiver_report(1, 1));
     assert_eq!(kinds(&world.take_events()), ["moved"]);
     let ended = crate::media::demux::Path {
         local: None,
@@ -191,7 +212,7 @@ fn a_restart_keeps_media_on_the_old_path_until_the_new_one_is_used() {
     let old = world.clients[who].path;
     world.clients[who].path.remote.set_port(50_000);
     world.check(who, true);
-    world.feedback(who, &super::world::receiver_report(1, 1));
+    world.feedback(who, &receiver_report(1, 1));
     world.speak(publisher, 2);
     assert_eq!(world.take_media(who).len(), 1);
     assert_eq!(kinds(&world.take_events()), ["moved"]);
@@ -310,7 +331,7 @@ fn whoever_restarts_is_told_of_a_new_address_until_he_has_a_path() {
         assert_eq!(told(&mut world), 1, "nothing has come since");
         world.clients[who].path.remote.set_port(50_000);
         world.check(who, true);
-        world.feedback(who, &super::world::receiver_report(1, 1));
+        world.feedback(who, &receiver_report(1, 1));
         assert_eq!(told(&mut world), 0, "he is back");
     }
 }
