@@ -7,10 +7,12 @@
 //! breaks. Needs root and `/dev/net/tun`.
 
 mod control;
+mod moved;
 mod nat;
 mod space;
 
 use crate::link::{Carried, Conditions, Link};
+use moved::Moved;
 use nat::Nat;
 use space::Space;
 use std::cmp::Reverse;
@@ -47,6 +49,8 @@ pub struct Counters {
     pub arrived: u64,
     /// Dropped by a limit of the road itself; a sound test has none.
     pub refused: u64,
+    /// So long since the NAT last forgot nothing arrived of a client that had been in a call.
+    pub silent: Duration,
 }
 
 /// What may be asked of a road.
@@ -113,6 +117,7 @@ impl Road {
         let traffic = Traffic {
             devices: [near, far],
             nat: Nat::new(space.public),
+            moved: Moved::default(),
             links: [seed, seed.wrapping_add(1)].map(|seed| Link::new(Conditions::GOOD, seed)),
             under_way: BinaryHeap::new(),
             serial: 0,
@@ -175,6 +180,7 @@ struct Traffic {
     /// Of the clients, and of this machine.
     devices: [Arc<AsyncDevice>; 2],
     nat: Nat,
+    moved: Moved,
     /// Up and down.
     links: [Link; 2],
     under_way: BinaryHeap<UnderWay>,
@@ -241,9 +247,15 @@ impl Traffic {
             let [near, far] = &self.devices;
             match direction {
                 Direction::Up => {
+                    if let Some(client) = self.nat.sender(&packet) {
+                        self.moved.hear(client, now.into_std());
+                    }
                     let _ = far.send(&packet).await;
                 }
                 Direction::Down if self.nat.enter(&mut packet).is_some() => {
+                    if let Some(client) = Nat::receiver(&packet) {
+                        self.moved.reach(client, now.into_std());
+                    }
                     let _ = near.send(&packet).await;
                 }
                 Direction::Down => self.foreign += 1,
@@ -264,7 +276,10 @@ impl Traffic {
                     link.break_until(end);
                 }
             }
-            Order::Rebind => self.nat.rebind(),
+            Order::Rebind => {
+                self.nat.rebind();
+                self.moved.forget(Instant::now().into_std());
+            }
             Order::Count => {}
         }
     }
@@ -277,6 +292,7 @@ impl Traffic {
             foreign: self.foreign,
             arrived: self.arrived,
             refused: self.refused,
+            silent: self.moved.silent(Instant::now().into_std()),
         }
     }
 }

@@ -91,6 +91,7 @@ fn as_json(counters: &Counters) -> Value {
         "foreign": counters.foreign,
         "refused": counters.refused,
         "arrived": counters.arrived,
+        "silentMs": counters.silent.as_millis() as u64,
     })
 }
 

@@ -14,7 +14,7 @@ const FIRST_PORT: u16 = 20_000;
 const MAPPINGS_MOST: usize = 4096;
 
 /// The inner side of a mapping.
-type Inner = (Ipv4Addr, u16);
+pub(super) type Inner = (Ipv4Addr, u16);
 
 /// Mappings of one protocol.
 #[derive(Debug, Default)]
@@ -97,6 +97,19 @@ impl Nat {
         };
         rewrite(packet, layout, (12, layout.body), (self.public, outer));
         Some(())
+    }
+
+    /// Whose packet this is that has left: `None` if it is none of UDP, or from before we forgot.
+    pub(super) fn sender(&self, packet: &[u8]) -> Option<Inner> {
+        let layout = Layout::of(packet).filter(|layout| layout.protocol == UDP)?;
+        let (_, port) = end(packet, 12, layout.body);
+        self.udp.inner.get(&port).copied()
+    }
+
+    /// Whose packet this is that has come in. `None` if it is none of UDP.
+    pub(super) fn receiver(packet: &[u8]) -> Option<Inner> {
+        let layout = Layout::of(packet).filter(|layout| layout.protocol == UDP)?;
+        Some(end(packet, 16, layout.body + 2))
     }
 
     /// A packet comes back. `None` if nobody sent anything that it could answer.
@@ -235,6 +248,8 @@ mod tests {
             nat.enter(&mut back).expect("passed on");
             assert_sound(&back);
             assert_eq!(end(&back, 16, 22), (CLIENT, 5000));
+            let owner = (protocol == UDP).then_some((CLIENT, 5000));
+            assert_eq!((nat.sender(&out), Nat::receiver(&back)), (owner, owner));
         }
     }
 
@@ -247,7 +262,10 @@ mod tests {
             end(&out, 12, 20)
         };
         let (udp, tcp) = (leave(&mut nat, UDP), leave(&mut nat, TCP));
+        let under_way = packet(UDP, udp, (SERVER, 7882), b"x");
+        assert_eq!(nat.sender(&under_way), Some((CLIENT, 5000)));
         nat.rebind();
+        assert_eq!(nat.sender(&under_way), None);
         assert_ne!(leave(&mut nat, UDP), udp);
         assert_eq!(leave(&mut nat, TCP), tcp);
         let mut back = packet(UDP, (SERVER, 7882), udp, b"x");
