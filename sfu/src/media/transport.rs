@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 pub enum Change {
     /// Path and keys are there: media may flow. Again when a lost path came back.
     Connected(Path),
-    /// Media takes another path, after so long a silence by the old one.
+    /// Media takes another path, after so long a silence.
     Moved(Path, Duration),
     /// Silent for ten seconds.
     Disconnected,

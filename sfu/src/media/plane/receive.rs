@@ -79,6 +79,7 @@ impl Plane {
             }
             let event = match change {
                 Change::Connected(path) => {
+                    self.bridge(index, side, Duration::MAX);
                     let path = self.report(path);
                     Event::Connected { peer, side, path }
                 }

@@ -191,7 +191,9 @@ struct Selection {
     path: Option<Path>,
     /// Authenticated media or DTLS last came by `path` then; before any has, priority decides.
     followed: Option<Instant>,
-    /// So long none had come by the path before when another one took over.
+    /// When it last came by any.
+    heard: Option<Instant>,
+    /// So long none had come when another path took over.
     silence: Duration,
     /// Until then by no path but one that was checked since the last restart.
     held_until: Option<Instant>,
@@ -200,9 +202,9 @@ struct Selection {
 impl Selection {
     /// Another path takes over, by which no media has come yet.
     fn take(&mut self, path: Option<Path>, now: Instant) {
-        if let Some(followed) = self.followed.take() {
-            self.silence = now.saturating_duration_since(followed);
-        }
+        let since = |heard| now.saturating_duration_since(heard);
+        self.silence = self.heard.map_or(Duration::ZERO, since);
+        self.followed = None;
         self.path = path;
     }
 }
@@ -300,6 +302,7 @@ impl Ice {
             self.valid.clear();
             self.selection = Selection {
                 held_until: now.checked_add(HOLD_BACK),
+                heard: self.selection.heard,
                 ..Selection::default()
             };
         }
@@ -337,12 +340,13 @@ impl Ice {
             self.selection.take(Some(path), now);
         }
         self.selection.followed = Some(now);
+        self.selection.heard = Some(now);
         if self.previous.is_some() {
             self.complete_restart(path);
         }
     }
 
-    /// How long no media had come by the path before when this one took over.
+    /// How long no media had come when this path took over.
     #[must_use]
     pub const fn silence(&self) -> Duration {
         self.selection.silence

@@ -70,6 +70,16 @@ fn who_moves_after_a_silence_gets_a_key_frame_and_who_moves_at_once_what_he_miss
         let asks = world.take_control(publisher, 206, Some(1));
         assert_eq!(asks.len(), asked, "after {silence} ms");
     }
+    // Nor is anything sent again of what a connection that is gone should have carried.
+    let gone = world.clients[who].path;
+    world.film(publisher, 2, true);
+    world.plane.handle_path_lost(gone, world.now);
+    world.advance(ms(3000));
+    assert!(world.take_control(publisher, 206, Some(1)).is_empty());
+    world.clients[who].path.remote.set_port(50_002);
+    world.feedback(who, &receiver_report(ssrc, 1));
+    world.advance(ms(20));
+    assert_eq!(world.take_control(publisher, 206, Some(1)).len(), 1);
 }
 
 #[test]
