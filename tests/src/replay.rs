@@ -171,8 +171,10 @@ impl Stage {
             reason = "an arbitrary origin of virtual time"
         )]
         let origin = Instant::now();
+        let mut plane = Plane::with_chance(setup, [0x5A; 32], start.chance);
+        plane.replay();
         Self {
-            plane: Plane::with_chance(setup, [0x5A; 32], start.chance),
+            plane,
             origin,
             clients: BTreeMap::new(),
             passwords: BTreeMap::new(),

@@ -171,6 +171,8 @@ impl Recorder {
                 },
                 Opened::Media(media) => Form::Media { seq: media.seq.0 },
                 Opened::Control { .. } => Form::Control,
+                // It has changed nothing, and is told of when it comes again.
+                Opened::Waiting => return,
                 Opened::Refused(reason) => Form::Refused(*reason),
             },
         };
@@ -207,7 +209,7 @@ impl Recorder {
         match opened {
             Opened::Check => datagram.to_vec(),
             // Nobody can repeat a handshake, and what lies behind it is data.
-            Opened::Handshake => Vec::new(),
+            Opened::Handshake | Opened::Waiting => Vec::new(),
             Opened::Control { len, .. } => datagram.get(..*len).unwrap_or_default().to_vec(),
             Opened::Media(media) => {
                 let mut bytes = datagram.get(..media.len).unwrap_or_default().to_vec();

@@ -286,6 +286,9 @@ impl World {
                 self.wake = None;
                 self.commands.push_back(Command::Wake);
             }
+            while let Some((path, mut bytes)) = self.plane.poll_waiting(self.now) {
+                self.plane.handle_datagram(path, &mut bytes, self.now);
+            }
             self.plane.handle_timeout(self.now);
             self.settle();
         }

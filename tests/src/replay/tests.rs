@@ -10,7 +10,7 @@ const PEER: PeerId = PeerId {
     generation: 0,
 };
 
-/// A record of a peer that came, of some bytes from nobody and of a pass.
+/// A record of a peer that came, of some bytes and a report from nobody, and of a pass.
 fn record(last: Option<Entry>) -> Vec<u8> {
     let stage = Stage::new(&Start {
         version: String::new(),
@@ -41,13 +41,21 @@ fn record(last: Option<Entry>) -> Vec<u8> {
         bytes: vec![0xFF; 30],
         form: Form::Refused(Reason::Foreign),
     };
+    // A report that waited for its sender to be silent, in vain.
+    let stray = Datagram {
+        bytes: [[0x80, 201, 0, 6, 0, 0, 0, 1].as_slice(), &[7; 24]].concat(),
+        form: Form::Refused(Reason::Unknown),
+        ..noise
+    };
     let mut totals = stage.outgoing.totals(&stage.plane);
     totals.population.peers = 1;
     totals.counters.dropped.not_ours = 1;
+    totals.counters.dropped.unknown_address = 1;
     let entries = [
         Entry::Start(Start::of(&stage.plane, false)),
         Entry::Command(Command::AddPeer { peer: PEER, setup }),
         Entry::Datagram(noise),
+        Entry::Datagram(stray),
         Entry::FanOut,
         Entry::Timeout(Some(vec![PEER])),
         Entry::FanOut,

@@ -31,6 +31,8 @@ pub enum Opened {
         /// Bytes in the clear.
         len: usize,
     },
+    /// Nothing yet: it comes again by [`Plane::poll_waiting`].
+    Waiting,
     /// Nothing to take.
     Refused(Reason),
 }
@@ -41,7 +43,7 @@ impl Opened {
     pub const fn from(&self) -> Option<Sender> {
         match self {
             Self::Media(Media { from, .. }) | Self::Control { from, .. } => Some(*from),
-            Self::Check | Self::Handshake | Self::Refused(_) => None,
+            Self::Check | Self::Handshake | Self::Waiting | Self::Refused(_) => None,
         }
     }
 }
@@ -81,14 +83,13 @@ pub enum Reason {
     Repeated,
     /// Of a stream too many.
     Limit,
-    /// Not yet: a report that comes again by [`Plane::poll_waiting`].
-    Waiting,
 }
 
 impl Plane {
     /// Opens one datagram in place, and changes nothing but what keeps packets from being opened twice,
-    /// and where those are known who have moved.
+    /// where those are known who have moved, and what waits because its sender may have.
     pub fn open(&mut self, path: &Path, datagram: &mut [u8], now: Instant) -> Opened {
+        self.strays.begin();
         // An answer to port 0 cannot be sent, and trying makes the socket give up sending many at once.
         if path.remote.port() == 0 {
             return Opened::Refused(Reason::Foreign);
@@ -113,10 +114,7 @@ impl Plane {
     /// Takes what [`Self::open`] has opened; `datagram` is as it left it.
     pub fn take(&mut self, opened: &Opened, path: Path, datagram: &[u8], now: Instant) {
         // What comes again is counted then.
-        if *opened == Opened::Refused(Reason::Waiting) {
-            return;
-        }
-        self.counters.traffic.datagrams_in += 1;
+        self.counters.traffic.datagrams_in += u64::from(*opened != Opened::Waiting);
         match opened {
             Opened::Check => self.handle_stun(path, datagram, now),
             Opened::Handshake => self.handle_dtls(path, datagram, now),
@@ -128,6 +126,7 @@ impl Plane {
                 let compound = datagram.get(..*len).unwrap_or_default();
                 self.handle_rtcp((*index, *from), path, compound, now);
             }
+            Opened::Waiting => {}
             Opened::Refused(reason) => self.count_refused(*reason),
         }
     }
@@ -152,10 +151,7 @@ impl Plane {
             return opened;
         }
         let stray = self.open_stray(path, datagram, now, open);
-        stray.map_err(|reason| match reason {
-            Reason::Waiting => reason,
-            _ => Reason::Forged,
-        })
+        stray.map_err(|_| Reason::Forged)
     }
 
     fn open_rtp(
@@ -223,7 +219,6 @@ impl Plane {
             Reason::Forged => dropped.srtp_auth += 1,
             Reason::Repeated => dropped.srtp_replay += 1,
             Reason::Limit => dropped.limit += 1,
-            Reason::Waiting => {}
         }
     }
 }

@@ -34,13 +34,16 @@ const DATAGRAMS_PER_LOOK: usize = 8;
 const DATAGRAMS_PER_ADDRESS: usize = 4;
 /// And so many from one port of it: who sends much must not keep a neighbour from being found.
 const DATAGRAMS_PER_PORT: usize = 2;
-/// A report waits so long. Any look from then on finds its sender silent, if he was not heard of after
-/// it came.
+/// A report waits so long. Any look from then on finds its sender silent, if he was heard of by his old
+/// port no later than [`LOOK_EVERY`] after it came, as packets that were overtaken are.
 const KEPT_FOR: Duration = SILENT_FOR.saturating_add(LOOK_EVERY);
-/// So many reports wait; with more, the new ones are refused.
+/// So many reports wait; with more, the new ones are refused. They are tried beside the others, for half
+/// of what those cost.
 const REPORTS: usize = 16;
 /// And so many from one address, for the same reason as above.
 const REPORTS_PER_ADDRESS: usize = 4;
+/// The packet type of a sender report, in the clear in SRTCP too. (RFC 3550 §6.4.1)
+const SENDER_REPORT: u8 = 200;
 /// What SRTP and SRTCP add at least to a header: the shortest tag. (RFC 3711 §5.2)
 const TAG_LEAST: usize = 10;
 
@@ -54,8 +57,12 @@ pub(super) struct Strays {
     tried: Vec<SocketAddr>,
     /// Reports that wait, the oldest first.
     reports: VecDeque<Waiting>,
-    /// By which way the last one that has waited came: it does not wait again.
-    again: Option<Path>,
+    /// The next datagram that is opened has waited: it does not wait again.
+    again: bool,
+    /// The one that is opened has.
+    waited: bool,
+    /// What comes is what was recorded: nothing waits, and whoever was found is to be found.
+    recorded: bool,
     /// Kept for its allocation: a datagram as it came, for a wrong key spoils it.
     kept: Vec<u8>,
     /// Kept for its allocation: all who are silent.
@@ -98,8 +105,16 @@ impl Strays {
         admits
     }
 
+    /// A datagram is opened.
+    pub(super) fn begin(&mut self) {
+        self.waited = std::mem::take(&mut self.again);
+    }
+
     /// Keeps a report until its sender has been silent for long enough, if there is room.
     fn wait(&mut self, path: &Path, report: &[u8], now: Instant) -> bool {
+        if self.recorded || self.waited || !may_wait(path, report) {
+            return false;
+        }
         let from = path.remote.ip();
         let own = self
             .reports
@@ -123,11 +138,17 @@ impl Strays {
 }
 
 impl Plane {
-    /// The next datagram that has waited for its sender's silence: it is taken as if it came now.
+    /// What comes was recorded: what waited then comes once, when it was taken.
+    pub fn replay(&mut self) {
+        self.strays.recorded = true;
+    }
+
+    /// The next datagram that has waited for its sender's silence: it is to be taken at once, as if it
+    /// came now.
     pub fn poll_waiting(&mut self, now: Instant) -> Option<(Path, Vec<u8>)> {
         let due = |one: &Waiting| one.until <= now;
         let one = self.strays.reports.pop_front_if(|one| due(one))?;
-        self.strays.again = Some(one.path);
+        self.strays.again = true;
         Some((one.path, one.datagram))
     }
 
@@ -144,13 +165,9 @@ impl Plane {
         if !is_plausible(datagram) {
             return Err(Reason::Unknown);
         }
-        let again = self.strays.again.take_if(|one| one == path).is_some();
         let found = self.find(path, datagram, now, open);
-        // A router moves datagrams; who comes by a connection comes by a new one.
-        let moves = matches!(path.carrier, Carrier::Udp(_));
-        let report = moves && !again && classify(datagram) == Kind::Rtcp;
-        if found == Err(Reason::Unknown) && report && self.strays.wait(path, datagram, now) {
-            return Err(Reason::Waiting);
+        if found == Err(Reason::Unknown) && self.strays.wait(path, datagram, now) {
+            return Ok(Opened::Waiting);
         }
         found
     }
@@ -166,7 +183,8 @@ impl Plane {
         if self.strays.looked.is_none_or(stale) {
             self.suspect(now);
         }
-        if self.strays.suspects.is_empty() || !self.strays.admits(path.remote) {
+        let free = self.strays.waited || self.strays.recorded;
+        if self.strays.suspects.is_empty() || !(free || self.strays.admits(path.remote)) {
             return Err(Reason::Unknown);
         }
         let kept = self.strays.keep(datagram);
@@ -288,4 +306,12 @@ fn is_plausible(datagram: &[u8]) -> bool {
         Kind::Rtcp => datagram.len() >= 8 + 4 + TAG_LEAST,
         _ => false,
     }
+}
+
+/// May it be all that a client who has moved has to say? A publisher says more, and its sender reports
+/// must not come late: clocks are read from them. A router moves datagrams; who comes by a connection
+/// comes by a new one.
+fn may_wait(path: &Path, datagram: &[u8]) -> bool {
+    let sender_report = datagram.get(1) == Some(&SENDER_REPORT);
+    matches!(path.carrier, Carrier::Udp(_)) && classify(datagram) == Kind::Rtcp && !sender_report
 }

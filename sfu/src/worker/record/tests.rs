@@ -213,3 +213,34 @@ fn what_a_panic_began_with_is_in_the_record() {
         Some(Entry::Command(Command::AddPeer { .. }))
     ));
 }
+
+#[test]
+fn a_report_that_waits_is_told_of_once_when_it_is_taken() {
+    let place = Place::new();
+    let mut plane = plane();
+    let mut recorder = Recorder::start(&place.target(1 << 20, false), &mut plane).expect("a file");
+    let path = Path {
+        carrier: crate::media::demux::Carrier::Udp(0),
+        local: None,
+        port: 0,
+        remote: ([203, 0, 113, 1], 9).into(),
+    };
+    let now = Instant::now();
+    let mut report = [[0x80, 201, 0, 6, 0, 0, 0, 1].as_slice(), &[7; 24]].concat();
+    recorder.datagram(&mut plane, path, &mut report, now);
+    let due = plane.poll_timeout().expect("it waits");
+    assert!(plane.poll_waiting(now).is_none(), "not so soon");
+    let (from, mut report) = plane.poll_waiting(due).expect("it is due");
+    recorder.datagram(&mut plane, from, &mut report, due);
+    assert_eq!(plane.poll_timeout(), None, "it does not wait again");
+    recorder.stop(&plane);
+    let told = entries(&place.0)
+        .into_iter()
+        .filter_map(|entry| match entry {
+            Entry::Datagram(datagram) => Some((datagram.path, datagram.form)),
+            _ => None,
+        });
+    let refused = Form::Refused(plane::opened::Reason::Unknown);
+    assert_eq!(told.collect::<Vec<_>>(), [(path, refused)]);
+    assert_eq!(plane.counters().dropped.unknown_address, 1);
+}

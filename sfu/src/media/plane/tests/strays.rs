@@ -2,6 +2,7 @@
 
 use super::world::{World, audio, ms, receiver_report};
 use crate::ids::TrackKey;
+use crate::media::demux::Carrier;
 use crate::media::message::Event;
 
 fn call() -> (World, usize, usize, TrackKey) {
@@ -211,5 +212,22 @@ fn few_reports_of_nobody_wait_and_none_for_long() {
     assert_eq!(dropped(&world), 60 - 16);
     world.advance(ms(200));
     assert_eq!(dropped(&world), 60);
+    assert_eq!(moves(&mut world), 0);
+}
+
+#[test]
+fn what_would_come_too_late_or_by_a_connection_does_not_wait() {
+    let (mut world, publisher, watcher, _) = call();
+    let before = world.plane.counters().dropped.unknown_address;
+    let refused = |world: &World| world.plane.counters().dropped.unknown_address - before;
+    world.clients[publisher].path.remote.set_port(50_000);
+    let mut sender_report = vec![0x80, 200, 0, 6];
+    sender_report.resize(28, 0);
+    world.feedback(publisher, &sender_report);
+    assert_eq!(refused(&world), 1);
+    world.clients[watcher].path.carrier = Carrier::Tcp(1);
+    world.feedback(watcher, &receiver_report(1, 1));
+    assert_eq!(refused(&world), 2);
+    world.advance(ms(300));
     assert_eq!(moves(&mut world), 0);
 }
