@@ -1,7 +1,7 @@
 //! Does one direction of a connection lose much of what goes by it, and has done so for a while?
 //!
-//! Owns the last windows, of one path of UDP: on another one it begins anew. Never decides what follows.
-//! Called by the plane with what reports tell, those of the client of what it receives, and our own of
+//! Owns the last windows, of one path of UDP: on another one it begins anew, but not after some seconds by
+//! TCP, where clients go of their own accord, and come back. Never decides what follows. Called by the plane with what reports tell, those of the client of what it receives, and our own of
 //! what it sends. (LK: signalling §7.5, server ops §8.5)
 
 use crate::media::demux::Path;
@@ -21,7 +21,10 @@ const HEAVY: u32 = 20;
 /// The loss of one direction.
 #[derive(Debug, Default)]
 pub struct HeavyLoss {
+    /// The last one of UDP.
     path: Option<Path>,
+    /// Whether the window that is open is of that path.
+    by_udp: bool,
     /// When the window began.
     since: Option<Instant>,
     crossed: Crossing,
@@ -33,15 +36,18 @@ impl HeavyLoss {
     /// What has gone by this path since the last report. True if too much of it has been lost for too
     /// long; it is told again only when that has gone on for as long again.
     pub fn handle_report(&mut self, path: Path, crossing: Crossing, now: Instant) -> bool {
-        if self.path != Some(path) {
+        let by_udp = path.carrier.transport() == PathTransport::Udp;
+        if by_udp && self.path != Some(path) {
             *self = Self {
                 path: Some(path),
+                by_udp,
                 ..Self::default()
             };
         }
-        // What waits for what was lost loses nothing; what is missing then was given up by us.
-        if path.carrier.transport() != PathTransport::Udp {
-            return false;
+        if by_udp != self.by_udp {
+            self.by_udp = by_udp;
+            self.since = None;
+            self.crossed = Crossing::default();
         }
         self.crossed += crossing;
         let since = *self.since.get_or_insert(now);
@@ -49,7 +55,8 @@ impl HeavyLoss {
             return false;
         }
         let Crossing { sent, lost } = self.crossed;
-        let heavy = lost.min(sent).saturating_mul(ONE_OF) >= sent;
+        // What waits for what was lost loses nothing; what is missing then was given up by us.
+        let heavy = by_udp && lost.min(sent).saturating_mul(ONE_OF) >= sent;
         self.since = Some(now);
         self.crossed = Crossing::default();
         self.windows = self.windows << 1 | u32::from(heavy);
@@ -132,6 +139,25 @@ mod tests {
                 "{carrier:?}"
             );
         }
+    }
+
+    #[test]
+    fn who_goes_by_tcp_for_some_seconds_and_comes_back_is_not_judged_anew() {
+        let tcp = path(Carrier::Tcp(1), 2);
+        // The first report by either path only opens a window.
+        let away = |from: u64, until: u64| {
+            move |second: u64| {
+                if (from..until).contains(&second) {
+                    tcp
+                } else {
+                    path(UDP, 1)
+                }
+            }
+        };
+        assert_eq!(told(away(19, 22), |_| 40, 40), [24]);
+        // Seconds by TCP are good ones: of thirty-two no more than twelve may be.
+        assert_eq!(told(away(19, 32), |_| 40, 42), [34]);
+        assert_eq!(told(away(19, 33), |_| 40, 51), NEVER);
     }
 
     #[test]
