@@ -11,6 +11,9 @@ pub const THROTTLE: [Duration; 3] = [
     Duration::from_secs(1),
     Duration::from_secs(1),
 ];
+/// A request or its key frame is taken for lost this long after the round trip: encoders of libwebrtc
+/// refuse a second request within 300 ms themselves.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(300);
 /// While no key frame has come, one request each.
 const SEED_EVERY: Duration = Duration::from_secs(1);
 /// Seeding ends.
@@ -29,6 +32,10 @@ pub struct KeyFrameRequests {
     wanted: Option<Instant>,
     urgent: bool,
     last: Option<Instant>,
+    /// A key frame has begun since then.
+    answered: bool,
+    /// How long one takes to come, measured.
+    round_trip: Duration,
     /// When the throttle was last passed by.
     last_urgent: Option<Instant>,
     seed: Option<Seed>,
@@ -44,6 +51,8 @@ impl KeyFrameRequests {
             wanted: None,
             urgent: false,
             last: None,
+            answered: false,
+            round_trip: Duration::ZERO,
             last_urgent: None,
             seed: None,
             sent: 0,
@@ -58,9 +67,17 @@ impl KeyFrameRequests {
         });
     }
 
-    /// Someone needs a key frame. An urgent wish passes the throttle by, once in its window.
+    /// The way to the publisher and back takes so long.
+    pub const fn handle_round_trip(&mut self, rtt: Duration) {
+        self.round_trip = rtt;
+    }
+
+    /// Someone needs a key frame. An urgent wish passes the throttle by, once in its window; so does one
+    /// that comes when the last request should have been answered, and was not.
     pub fn request(&mut self, urgent: bool, now: Instant) {
         self.wanted.get_or_insert(now);
+        let late = |last| now.saturating_duration_since(last) >= self.round_trip + ANSWERED_WITHIN;
+        let urgent = urgent || (!self.answered && self.last.is_some_and(late));
         let free = self
             .last_urgent
             .is_none_or(|last| now.saturating_duration_since(last) >= self.throttle);
@@ -69,14 +86,15 @@ impl KeyFrameRequests {
 
     /// A key frame has begun: whoever waited has it.
     pub const fn handle_key_frame(&mut self) {
-        self.wanted = None;
-        self.urgent = false;
-        self.seed = None;
+        self.answered = true;
+        self.clear();
     }
 
     /// Muted: no wish survives.
     pub const fn clear(&mut self) {
-        self.handle_key_frame();
+        self.wanted = None;
+        self.urgent = false;
+        self.seed = None;
     }
 
     /// When [`poll`](Self::poll) may have something to send.
@@ -113,6 +131,7 @@ impl KeyFrameRequests {
         self.wanted = None;
         self.urgent = false;
         self.last = Some(now);
+        self.answered = false;
         self.sent += 1;
         true
     }
@@ -154,7 +173,7 @@ mod tests {
         let mut requests = KeyFrameRequests::new(THROTTLE[1]);
         requests.request(false, start);
         assert!(requests.poll(start));
-        for millis in [10, 20, 900] {
+        for millis in [10, 20, 290] {
             requests.request(false, start + ms(millis));
             assert!(!requests.poll(start + ms(millis)));
         }
@@ -186,6 +205,29 @@ mod tests {
         requests.request(true, start + ms(200));
         assert!(!requests.poll(start + ms(200)));
         assert_eq!(drain(&mut requests, start), [1100]);
+    }
+
+    #[test]
+    fn a_request_that_nobody_answers_in_time_is_repeated_once_in_a_window() {
+        let start = instant();
+        let mut requests = KeyFrameRequests::new(THROTTLE[1]);
+        requests.handle_round_trip(ms(100));
+        // Whoever waits says so with each packet.
+        let mut asked = Vec::new();
+        for millis in (0..=2000).step_by(10) {
+            requests.request(false, start + ms(millis));
+            if requests.poll(start + ms(millis)) {
+                asked.push(millis);
+            }
+        }
+        assert_eq!(asked, [0, 400, 1400, 1800]);
+        let mut requests = KeyFrameRequests::new(THROTTLE[1]);
+        requests.handle_round_trip(ms(100));
+        requests.request(false, start);
+        assert!(requests.poll(start));
+        requests.handle_key_frame();
+        requests.request(false, start + ms(500));
+        assert_eq!(drain(&mut requests, start), [1000], "it was answered");
     }
 
     #[test]

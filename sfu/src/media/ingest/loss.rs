@@ -82,8 +82,7 @@ impl Losses {
             cut = !self.forget_before_key_frame() || !fits(self.missing.len());
         }
         if cut {
-            self.abandoned += self.missing.len() as u64 + count;
-            self.clear();
+            self.abandon(count);
             return true;
         }
         let due = now + FIRST_NACK;
@@ -97,6 +96,12 @@ impl Losses {
             }));
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
         false
+    }
+
+    /// So many numbers more are missing, and none of all is worth asking for.
+    pub fn abandon(&mut self, count: u64) {
+        self.abandoned += self.missing.len() as u64 + count;
+        self.clear();
     }
 
     /// A packet came, however late: it is not missing any more.

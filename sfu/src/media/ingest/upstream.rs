@@ -26,6 +26,11 @@ use std::time::{Duration, Instant};
 
 /// A pause between packets of a stream that pads or films means that its road was broken.
 const PAUSE: Duration = Duration::from_millis(300);
+/// What was lost in a pause this long is of no use any more: senders keep about a second of it, it would
+/// hold up the key frame, and push it out of our history.
+const OUTAGE: Duration = Duration::from_secs(1);
+/// So many packets in a row, after a pause, are more than the end of a slow picture.
+const OUTAGE_PACKETS: u64 = 16;
 /// What was asked for while a road was broken was asked for within this: all tries take less.
 const LATELY: Duration = Duration::from_secs(2);
 
@@ -132,6 +137,8 @@ pub struct Upstream {
     /// When a packet came last, and when one last came after a long pause.
     heard: Option<Instant>,
     resumed: Option<Instant>,
+    /// When one last came after an outage.
+    returned: Option<Instant>,
     /// When media last came for a number that was thought to have carried nothing.
     mistaken: Option<Instant>,
     /// The payload type that came last.
@@ -165,6 +172,7 @@ impl Upstream {
             harmed: false,
             heard: None,
             resumed: None,
+            returned: None,
             mistaken: None,
             payload_type: 0,
             unanswered: Vec::new(),
@@ -327,9 +335,15 @@ impl Upstream {
 
     /// Notes pauses long enough to mean that the road was broken.
     fn note_pause(&mut self, now: Instant) {
-        let paused = |heard: Instant| now.saturating_duration_since(heard) >= PAUSE;
-        if self.heard.is_some_and(paused) {
+        let pause = self
+            .heard
+            .map(|heard| now.saturating_duration_since(heard))
+            .unwrap_or_default();
+        if pause >= PAUSE {
             self.resumed = Some(now);
+        }
+        if pause >= OUTAGE {
+            self.returned = Some(now);
         }
         self.heard = Some(now);
     }
@@ -351,6 +365,12 @@ impl Upstream {
         if let Some(settled) = settled.filter(|settled| settled.certain) {
             self.losses.handle_settled(settled.first, place.raw);
         } else if self.setup.nack && !self.muted {
+            let lately = |at: Instant| now.saturating_duration_since(at) < PAUSE;
+            if place.gap >= OUTAGE_PACKETS && self.returned.is_some_and(lately) {
+                self.losses.abandon(place.gap);
+                self.harm(now);
+                return;
+            }
             let gap = ExtSeq(place.raw.0 - place.gap)..place.raw;
             if self.losses.handle_gap(gap, settled.is_some(), now) {
                 self.request_key_frame(false, now);
@@ -451,6 +471,9 @@ impl Upstream {
         let distrusted = |at: Instant| now.saturating_duration_since(at) < DISTRUST;
         let fills = !broken && self.order.pads() && !self.mistaken.is_some_and(distrusted);
         let unanswered = fills.then_some(&mut self.unanswered);
+        if let Some(rtt) = rtt {
+            self.key_frames.handle_round_trip(rtt);
+        }
         let given_up = self.losses.poll_nacks(rtt, now, out, unanswered);
         self.fill(now);
         if given_up.media || (given_up.likely_nothing && broken) {

@@ -231,6 +231,8 @@ scenarios! {
     "subscriber-outage" [1] trio(camera(SIMULCAST), watcher(), 0.7, 3500).with(6000, Act::Break(1, 2000));
     "everybody-outage" [1] trio(camera(SIMULCAST), watcher(), 0.6, 4000)
         .with(6000, Act::Break(0, 2000)).with(6000, Act::Break(1, 2000)).with(6000, Act::Break(2, 2000));
+    "both-outage-impaired" [1] trio(up(impaired(), camera(SIMULCAST)), down(impaired(), watcher()), 0.4, 4500)
+        .with(6000, Act::Break(0, 2000)).with(6000, Act::Break(1, 2000)).lasting(12);
     "late-joiner" [1] trio(camera(SIMULCAST), watcher(), 0.98, 400).with(7000, Act::Join(Box::new(watcher())));
     "late-publisher" [1] call(vec![watcher(), watcher()], 0.95, 400).with(4000, Act::Join(Box::new(camera(SIMULCAST))));
     "leaver" [1] call(vec![camera(SIMULCAST), camera(vp8(1, 3)), watcher()], 0.98, 400).with(5000, Act::Leave(1));

@@ -6,6 +6,8 @@ use crate::media::packet::Head;
 use crate::rtp::header::FixedHeader;
 use proptest::prelude::*;
 
+mod outage;
+
 fn instant() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "an arbitrary origin for a test")]
     Instant::now()
