@@ -34,9 +34,9 @@ const DATAGRAMS_PER_LOOK: usize = 8;
 const DATAGRAMS_PER_ADDRESS: usize = 4;
 /// And so many from one port of it: who sends much must not keep a neighbour from being found.
 const DATAGRAMS_PER_PORT: usize = 2;
-/// A report waits so long. Any look from then on finds its sender silent, if he was heard of by his old
-/// port no later than [`LOOK_EVERY`] after it came, as packets that were overtaken are.
-const KEPT_FOR: Duration = SILENT_FOR.saturating_add(LOOK_EVERY);
+/// A report waits so long. The last look before then, [`LOOK_EVERY`] old at most, finds its sender silent
+/// if he was heard of by his old port no later than as long after it came, as packets that were overtaken are.
+const KEPT_FOR: Duration = SILENT_FOR.saturating_add(LOOK_EVERY.saturating_mul(2));
 /// So many reports wait; with more, the new ones are refused. They are tried beside the others, for half
 /// of what those cost.
 const REPORTS: usize = 16;

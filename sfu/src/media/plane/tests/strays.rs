@@ -160,6 +160,28 @@ fn who_was_heard_of_since_the_last_look_is_not_taken_for_moved() {
 }
 
 #[test]
+fn a_report_finds_its_sender_though_others_are_looked_for_while_it_waits() {
+    let (mut world, publisher, watcher, _) = call();
+    let home = world.clients[watcher].path;
+    world.feedback(watcher, &receiver_report(1, 1));
+    world.clients[watcher].path.remote.set_port(50_000);
+    world.feedback(watcher, &receiver_report(1, 2));
+    // One that he sent before was overtaken.
+    let away = std::mem::replace(&mut world.clients[watcher].path, home);
+    world.advance(ms(40));
+    world.feedback(watcher, &receiver_report(1, 3));
+    world.clients[watcher].path = away;
+    // Rubbish has everybody looked at just before he has been silent for long.
+    world.advance(ms(145));
+    world.clients[publisher].path.remote = ([203, 0, 113, 1], 1).into();
+    let mut bytes = vec![0x80, 111, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1];
+    bytes.resize(200, 7);
+    world.send(publisher, vec![bytes]);
+    world.advance(ms(65));
+    assert_eq!(moves(&mut world), 1);
+}
+
+#[test]
 fn a_report_right_after_the_move_finds_who_then_says_nothing() {
     let (mut world, publisher, watcher, _) = call();
     world.feedback(watcher, &receiver_report(1, 1));
@@ -168,7 +190,7 @@ fn a_report_right_after_the_move_finds_who_then_says_nothing() {
     let before = *world.plane.counters();
     world.feedback(watcher, &receiver_report(1, 2));
     assert_eq!(moves(&mut world), 0, "he may still be where he was");
-    world.advance(ms(200));
+    world.advance(ms(250));
     assert_eq!(moves(&mut world), 1);
     world.take_media(watcher);
     world.speak(publisher, 1);
@@ -210,7 +232,7 @@ fn few_reports_of_nobody_wait_and_none_for_long() {
     world.clients[watcher].path = home;
     let dropped = |world: &World| world.plane.counters().dropped.unknown_address - before;
     assert_eq!(dropped(&world), 60 - 16);
-    world.advance(ms(200));
+    world.advance(ms(250));
     assert_eq!(dropped(&world), 60);
     assert_eq!(moves(&mut world), 0);
 }
