@@ -39,6 +39,7 @@ await run('lossy', 240, async (browser) => {
       }
     }
     await goBy(wanted, 30);
+    for (const name of cast.names) await cast.ask(name, 'hush');
     await cast.allHear();
     // Over UDP hardly a picture is whole any more.
     if (wanted.endsWith('tcp')) await cast.allSee('each sees the other again', 30);

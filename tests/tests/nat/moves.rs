@@ -12,7 +12,7 @@ use tests::script;
 use tests::server::Server;
 use tests::stun::Stun;
 use tokio::sync::Barrier;
-use tokio::time::interval;
+use tokio::time::{interval, timeout};
 
 /// Those whose connection is at a pair that is right, later than at first; and nobody joined anew.
 #[track_caller]
@@ -218,9 +218,14 @@ async fn of_ipv6_the_lasting_address_is_told_and_not_the_temporary_one_beside_it
     let add = format!("addr add {lasting}/64 dev wan nodad mngtmpaddr {lifetimes}");
     home.server.ip(&add);
     let mut tick = interval(Duration::from_millis(20));
-    while !has_temporary() {
-        tick.tick().await;
-    }
+    let made = async {
+        while !has_temporary() {
+            tick.tick().await;
+        }
+    };
+    timeout(Duration::from_secs(10), made)
+        .await
+        .expect("the kernel makes one");
     let outside = "ips: {excludes: [127.0.0.0/8, \"::1/128\"]}";
     let server = Server::start_reached(&["use_external_ip: false", outside]).await;
     let log = server.log();
