@@ -34,12 +34,15 @@ async function spell(cast, what, ms) {
 
 /** Nothing arrives for a while; then all must be back in time. */
 async function outage(cast) {
+  const broke = Date.now();
   await road(`outage ${OUTAGE}`);
   // What was under way arrives yet.
   await pause(300);
   const { arrived } = await road('count');
   await pause(OUTAGE - 500);
-  if ((await road('count')).arrived !== arrived) throw new Error('something passed during the outage');
+  const passed = (await road('count')).arrived - arrived;
+  // A busy machine may have asked when it was over.
+  if (passed && Date.now() - broke < OUTAGE) throw new Error(`${passed} passed during the outage`);
   await pause(200);
   await every(cast, 'mark');
   const began = Date.now();

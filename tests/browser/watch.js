@@ -33,7 +33,7 @@ window.watch = (() => {
 
   function hear(identity) {
     setInterval(() => {
-      if (window.call.loudness(identity) > quiet) note(senses.get(`${identity}-microphone`), performance.now());
+      if (window.call.loudness(identity, 2) > quiet) note(senses.get(`${identity}-microphone`), performance.now());
     }, 50);
   }
 

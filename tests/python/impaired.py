@@ -106,12 +106,15 @@ async def rebind(listener):
 
 
 async def outage(listener):
+    broke = time.monotonic()
     await road(f"outage {int(OUTAGE * 1000)}")
     await asyncio.sleep(0.3)  # what was under way arrives yet
     before = await road("count")
     await asyncio.sleep(OUTAGE - 0.5)
-    if (await road("count"))["arrived"] != before["arrived"]:
-        raise SystemExit("FAILED: something passed during the outage")
+    passed = (await road("count"))["arrived"] - before["arrived"]
+    # A busy machine may have asked when it was over.
+    if passed and time.monotonic() - broke < OUTAGE:
+        raise SystemExit(f"FAILED: {passed} passed during the outage")
     await asyncio.sleep(0.2)
     listener.mark()
     began = time.monotonic()

@@ -207,6 +207,8 @@ impl Traffic {
                 None => return,
                 Some(Event::Packet(direction, packet)) => self.take(direction, packet),
                 Some(Event::Order(order, done)) => {
+                    // What was due before it came was before it.
+                    self.deliver().await;
                     self.obey(order);
                     // Whoever asked may have gone.
                     let _ = done.send(self.counters());
@@ -247,7 +249,9 @@ impl Traffic {
             let [near, far] = &self.devices;
             match direction {
                 Direction::Up => {
-                    if let Some(client) = self.nat.sender(&packet) {
+                    // DTLS of a client that has moved tells nobody whose it is. (RFC 7983 §7)
+                    let is_dtls = matches!(packet.get(HEADERS), Some(20..=63));
+                    if let Some(client) = self.nat.sender(&packet).filter(|_| !is_dtls) {
                         self.moved.hear(client, now.into_std());
                     }
                     let _ = far.send(&packet).await;
