@@ -165,8 +165,13 @@ export class User {
     await this.frame.$eval(this.part(name), (button) => button.click());
   }
 
+  /** Out of the call; a widget has closed itself then, which it does after its sound of leaving. */
   async leave() {
+    const isWidget = this.frame !== this.page.mainFrame();
     await this.press('incall_leave');
-    await until(`${this.name} is out`, async () => !(await this.frame.$(this.part('incall_leave'))));
+    await until(`${this.name} is out`, async () => {
+      if (isWidget) return !this.page.frames().includes(this.frame);
+      return !(await this.frame.$(this.part('incall_leave')));
+    });
   }
 }
