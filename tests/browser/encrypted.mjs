@@ -4,6 +4,7 @@
 // Each decrypts the other, in large and in small; eve, who has another secret, sees and hears
 // nothing, though the server forwards to her as well.
 
+import { setTimeout as pause } from 'node:timers/promises';
 import { Cast, COLOURS } from './cast.mjs';
 import { greeting } from './conversation.mjs';
 import { run, serve, until } from './stage.mjs';
@@ -41,11 +42,14 @@ async function layers(cast, viewer, publisher) {
 
 /** Data reaches her, but neither a picture nor a sound nor a word. */
 async function eavesdrop(cast) {
+  // From the first question on it is metered.
+  for (const publisher of ['a', 'b']) await cast.ask('eve', 'loudness', publisher);
   await until('eve gets packets of every track', async () => {
     const got = await cast.ask('eve', 'received');
     return { ok: got.length === 6 && got.every(({ packets }) => packets > 20), got };
   });
   await cast.shot('eve', 'encrypted-eve');
+  await pause(1100);
   for (const publisher of ['a', 'b']) {
     const seen = await cast.ask('eve', 'look', `${publisher}-camera`);
     if (seen.moved) throw new Error(`eve sees ${publisher}: ${JSON.stringify(seen)}`);

@@ -81,10 +81,10 @@ async function back(cast) {
     }
     return { ok: Object.values(seen).every(({ ok, loud }) => ok && loud > 0.05), seen };
     // A client whose new connection breaks at once notices after fifteen seconds, and it may break again.
-  }, 150);
+  }, 300);
 }
 
-await run('faulty', 420, async (browser) => {
+await run('faulty', 600, async (browser) => {
   const stage = await serve();
   try {
     const cast = new Cast(url, `faulty-${Date.now()}`, stage);

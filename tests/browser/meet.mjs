@@ -31,6 +31,8 @@ await perform(`meet ${kinds}`, 100, async () => {
       });
       console.log(`  ${name} goes from ${goes.pairs.join('; ')}`);
     }
+    // Whoever only vanishes may be asked something yet.
+    for (const name of cast.names) await cast.ask(name, 'leave');
   } catch (error) {
     for (const browser of Object.values(browsers)) await photograph(browser, 'meet');
     throw error;

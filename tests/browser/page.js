@@ -186,10 +186,12 @@ window.call = {
   /** The STUN and TURN servers we were told of. */
   relays: () => room.engine.latestJoinResponse.iceServers.flatMap(({ urls }) => urls),
 
+  /** Pictures stay as large as they are on a busy machine: only the server chooses among sizes. */
   async publish(colour, { width = 960, height = 540, ...options } = {}) {
     await room.localParticipant.setMicrophoneEnabled(true);
     const track = new LocalVideoTrack(picture(colour, width, height, 15), undefined, true);
-    await room.localParticipant.publishTrack(track, { source: Track.Source.Camera, simulcast: true, ...options });
+    const how = { source: Track.Source.Camera, simulcast: true, degradationPreference: 'maintain-resolution' };
+    await room.localParticipant.publishTrack(track, { ...how, ...options });
   },
 
   /** The real thing, `getDisplayMedia`; or a drawn one where there are two of them. */
@@ -218,6 +220,10 @@ window.call = {
   forget() {
     log.events.length = 0;
     log.speakers.clear();
+    this.hush();
+  },
+  /** Loudness begins anew. */
+  hush() {
     for (const { peaks } of meters.values()) peaks.length = 0;
   },
   speakers: () => [...log.speakers],
@@ -255,8 +261,8 @@ window.call = {
     return { moved, colour, width: video.videoWidth, height: video.videoHeight };
   },
 
-  /** The loudest of the last second of somebody's microphone, 0 to 1. */
-  loudness(identity) {
+  /** The loudest of the last second of somebody's microphone, or of fewer looks of 40 ms; 0 to 1. */
+  loudness(identity, last = 25) {
     const track = remoteTrack(identity, 'microphone');
     if (!track) return 0;
     let meter = meters.get(identity);
@@ -265,7 +271,7 @@ window.call = {
       meter = navigator.userAgent.includes('Firefox') ? decoded(track) : played(track);
       meters.set(identity, meter);
     }
-    return Math.max(0, ...meter.peaks);
+    return Math.max(0, ...meter.peaks.slice(-last));
   },
 
   /** The codec somebody's camera comes in. */

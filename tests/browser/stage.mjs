@@ -37,6 +37,9 @@ const FLAGS = [
   '--disable-renderer-backgrounding',
 ];
 
+/** A busy machine takes its time to start a browser, in ms. */
+const PATIENCE = 90_000;
+
 /** The first of these files that is there. */
 function installed(what, files) {
   const found = files.find((file) => file && existsSync(file));
@@ -71,6 +74,7 @@ export async function chromium(flags = []) {
     executablePath: installed('Chromium', files),
     args: [...FLAGS, ...flags],
     headless: true,
+    timeout: PATIENCE,
     env: { ...process.env, HOME: home },
   });
 }
@@ -82,6 +86,7 @@ export async function firefox() {
     browser: 'firefox',
     executablePath: installed('Firefox', files),
     headless: true,
+    timeout: PATIENCE,
     userDataDir: trusting(folder('firefox')),
     extraPrefsFirefox: {
       'media.navigator.streams.fake': true,
@@ -99,6 +104,7 @@ export async function firefox() {
 export async function tab(browser, name, url) {
   const context = await browser.createBrowserContext();
   const page = await context.newPage({ type: 'window' });
+  page.setDefaultNavigationTimeout(PATIENCE);
   await page.setViewport({ width: 1280, height: 800 });
   page.on('pageerror', (error) => console.log(`  [${name}] page error: ${error.message}`));
   page.on('console', (line) => {
@@ -214,7 +220,8 @@ export async function run(name, seconds, scenario) {
       await photograph(browser, name);
       throw error;
     } finally {
-      await browser.close();
+      // Whatever does not end is killed when we do.
+      await Promise.race([browser.close(), pause(5000)]);
     }
   });
 }

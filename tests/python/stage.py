@@ -119,7 +119,7 @@ class Listener:
 
     def hears_silence(self):
         new = [s for s in self.sound if s[0] > time.monotonic() - 0.5]
-        return all(s[1] < 200 for s in new)
+        return len(new) >= 25 and all(s[1] < 200 for s in new)
 
     def sees_picture(self, since, source=rtc.TrackSource.SOURCE_CAMERA):
         """The full size, the right colours, and motion."""
