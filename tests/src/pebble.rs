@@ -95,6 +95,8 @@ impl Pebble {
         // It looks at once, and at every order.
         authority.env("PEBBLE_VA_NOSLEEP", "1");
         authority.env("PEBBLE_AUTHZREUSE", "0");
+        // Else it refuses one good nonce of twenty.
+        authority.env("PEBBLE_WFE_NONCEREJECT", "0");
         let out = File::create(&log).expect("the temporary folder takes a log");
         let start = |mut command: Command| {
             let copied = || out.try_clone().expect("a file handle is copied");
@@ -108,18 +110,18 @@ impl Pebble {
             management,
             log,
         };
-        pebble.ready().await;
+        pebble.ready(names).await;
         pebble
     }
 
-    async fn ready(&mut self) {
+    /// Waits for it, and for the server of `names` that it asks.
+    async fn ready(&mut self, names: SocketAddr) {
         let mut tick = interval(Duration::from_millis(20));
-        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let own = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let wait = async {
-            loop {
-                tick.tick().await;
-                if TcpStream::connect(at).await.is_ok() {
-                    return;
+            for at in [names, own] {
+                while TcpStream::connect(at).await.is_err() {
+                    tick.tick().await;
                 }
             }
         };
