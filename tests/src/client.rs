@@ -195,6 +195,21 @@ impl Client {
         Self::join_with(server, Join::new(identity, room)).await
     }
 
+    /// Joins a room, and takes a track of it once media is connected, nothing else: the crate drops media that
+    /// comes in one burst with the end of the handshake, and a key frame may begin there.
+    pub async fn join_for(server: &Server, identity: &str, room: &str, track: &str) -> Self {
+        let mut how = Join::new(identity, room);
+        how.auto_subscribe = false;
+        let client = Self::join_with(server, how).await;
+        let wanted = livekit::UpdateSubscription {
+            track_sids: vec![track.to_owned()],
+            subscribe: true,
+            ..Default::default()
+        };
+        client.say(signal_request::Message::Subscription(wanted));
+        client
+    }
+
     /// Joins a room in some other way.
     ///
     /// # Panics

@@ -39,7 +39,7 @@ async fn h264_reaches_everybody_unchanged_and_late_joiners_from_a_key_frame() {
     let picture = alice.publish("alice-picture", Media::H264).await;
     bob.receive(&picture.sid, 20).await;
     assert_eq!(mime_type(&bob, &picture.sid).await, "video/H264");
-    let late = Client::join(&server, "late", "room").await;
+    let late = Client::join_for(&server, "late", "room", &picture.sid).await;
     late.receive(&picture.sid, 30).await;
     for viewer in [&bob, &late] {
         let shown: Vec<_> = viewer.seen(|seen| seen.payloads(0, &picture.sid).cloned().collect());

@@ -90,7 +90,7 @@ async fn a_late_joiner_starts_with_a_key_frame() {
     let server = Server::start().await;
     let alice = Client::join(&server, "alice", "room").await;
     let picture = alice.publish("alice-picture", Media::Picture).await;
-    let bob = Client::join(&server, "bob", "room").await;
+    let bob = Client::join_for(&server, "bob", "room", &picture.sid).await;
     let shown = bob.receive(&picture.sid, 3).await;
     // RFC 7741 §4.3: the first payload byte's lowest bit is 0 in a key frame; S and PID 0 start it.
     let first = bob
