@@ -154,8 +154,8 @@ impl Server {
     /// Starts a server whose TURN server, of these keys, is reached at every address of this machine,
     /// and whose media is reached through it; with more lines of configuration.
     pub async fn start_with_relays(turn: &str, more: &str) -> Self {
-        // Below the ports that systems draw from, and apart for tests that run side by side.
-        let first = 20_000 + std::process::id() % 400 * 20;
+        // Below those that single tests take (from 26000 on), and apart for tests that run side by side.
+        let first = 20_000 + std::process::id() % 300 * 20;
         let last = first + 19;
         let turn = format!(
             "{more}turn: {{enabled: true, {turn}, relay_range_start: {first}, \

@@ -26,9 +26,10 @@ impl TurnAlone {
         let certified = Arc::new(Certified::default());
         certified.renew();
         let (port, behind, udp) = (free_tcp_port(), free_tcp_port(), free_udp_port());
-        // Below the ports that systems draw from, and apart for tests that run side by side.
+        // Below the ports that systems draw from and above those of other tests; apart for tests that run side
+        // by side, of three servers each at most.
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let first = 17_000 + std::process::id() % 60 * 50 + count * 4;
+        let first = 32_000 + std::process::id() % 60 * 12 + count * 4;
         let turn = format!(
             "udp_port: {udp}\n  relay_range_start: {first}\n  relay_range_end: {}",
             first + 3
