@@ -39,6 +39,8 @@ pub struct Report {
     pub length: Duration,
     /// Why it ended before the record did: a gap, or a record cut short.
     pub ended: Option<String>,
+    /// Entries that were not written, if it ended at a gap.
+    pub lost: u64,
     /// The first thing that was otherwise.
     pub divergence: Option<String>,
 }
@@ -108,6 +110,7 @@ pub fn replay(bytes: &[u8]) -> Result<Report, Fault> {
         last: None,
         length: Duration::ZERO,
         ended: Some("cut short".into()),
+        lost: 0,
         divergence: None,
     };
     for entry in reader {
@@ -126,6 +129,7 @@ pub fn replay(bytes: &[u8]) -> Result<Report, Fault> {
             }
             Entry::Gap(lost) => {
                 report.ended = Some(format!("{lost} entries were not written"));
+                report.lost = lost;
                 break;
             }
             entry => {

@@ -85,8 +85,10 @@ fn what_is_counted_must_be_as_recorded() {
 fn a_record_without_its_end_is_said_to_be_cut_short_and_a_gap_to_be_one() {
     let report = replay(&record(None)).expect("a record");
     assert_eq!(report.ended.as_deref(), Some("cut short"));
+    assert_eq!(report.lost, 0);
     let report = replay(&record(Some(Entry::Gap(3)))).expect("a record");
     assert_eq!(report.ended.as_deref(), Some("3 entries were not written"));
+    assert_eq!(report.lost, 3);
     assert_eq!(replay(b"something else").err(), Some(Fault::Foreign));
 }
 
