@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// From accepting a connection to the end of its handshake: several round trips of a bad road, and of a
 /// client that sends a byte a second no more.
@@ -242,30 +242,38 @@ impl TlsPort {
         } = opening;
         // Neither hands that are shaken nor messages of signalling wait for more to send.
         let _ = stream.set_nodelay(true);
-        match timeout(OPEN_WITHIN, self.opened(stream)).await {
-            Ok(Ok(opened)) => {
+        let deadline = Instant::now() + OPEN_WITHIN;
+        let kind = timeout_at(deadline, looked_at(&stream)).await;
+        let opened = match kind.unwrap_or(Err(Outcome::TimedOut)) {
+            Ok(kind) => {
+                let opened = timeout_at(deadline, self.opened(kind, stream)).await;
+                opened.unwrap_or(Err(Outcome::TimedOut))
+            }
+            // The stream is kept until this is counted: whoever sees its end may look whether it is.
+            Err(outcome) => Err(outcome),
+        };
+        match opened {
+            Ok(opened) => {
                 tokio::spawn(self.serve(opened, ends, place));
             }
-            Ok(Err(outcome)) => {
-                if outcome == Outcome::BadProxyHeader {
-                    match by {
-                        Some(proxy) => self.port.mistakes.second_header_of(proxy),
-                        None => self.port.mistakes.header_of(ends.remote.ip()),
-                    }
-                }
-                self.count(outcome);
-            }
-            Err(_) => {
-                tracing::debug!(remote = %ends.remote, "connection says nothing");
-                self.count(Outcome::TimedOut);
-            }
+            Err(outcome) => self.handle_failure(outcome, by, ends),
         }
     }
 
-    async fn opened(&self, stream: TcpStream) -> Result<Opened, Outcome> {
-        let kind = beginning::look(&stream, after_no_header).await;
-        let kind = kind.map_err(|unread| Outcome::from(&unread))?;
-        match kind.ok_or(Outcome::BadProxyHeader)? {
+    fn handle_failure(&self, outcome: Outcome, by: Option<IpAddr>, ends: Ends) {
+        match (outcome, by) {
+            (Outcome::BadProxyHeader, Some(proxy)) => self.port.mistakes.second_header_of(proxy),
+            (Outcome::BadProxyHeader, None) => self.port.mistakes.header_of(ends.remote.ip()),
+            (Outcome::TimedOut, _) => {
+                tracing::debug!(remote = %ends.remote, "connection says nothing");
+            }
+            _ => {}
+        }
+        self.count(outcome);
+    }
+
+    async fn opened(&self, kind: Kind, stream: TcpStream) -> Result<Opened, Outcome> {
+        match kind {
             Kind::Tls(hello) => match self.certificates.accept(stream).await {
                 Ok(secured) => Ok(Opened::Secured(Box::new(secured))),
                 Err(error) => {
@@ -348,6 +356,13 @@ impl TlsPort {
             }
         });
     }
+}
+
+/// What a connection is, which stays the caller's.
+async fn looked_at(stream: &TcpStream) -> Result<Kind, Outcome> {
+    let kind = beginning::look(stream, after_no_header).await;
+    let kind = kind.map_err(|unread| Outcome::from(&unread))?;
+    kind.ok_or(Outcome::BadProxyHeader)
 }
 
 /// What a connection is; `None` of one that begins with a header of a proxy, of which none is believed any
