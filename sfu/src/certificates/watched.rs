@@ -186,25 +186,25 @@ impl Keeper {
     }
 
     fn handle_contents(&mut self, contents: Vec<Content>, told: bool) {
-        let mut taken = false;
+        let mut taken = Vec::new();
         for (watched, content) in self.watched.iter_mut().zip(contents) {
-            let pair = &watched.pair.clone();
             match watched.handle_content(content, told, unix_s()) {
                 Verdict::Same | Verdict::Awaited => {}
-                Verdict::Taken => {
-                    taken = true;
-                    self.metrics.certificate_loaded("taken");
-                    let file = pair.cert_file.display();
-                    tracing::info!(key = pair.key, %file, certificate = ?watched.current, "certificate taken");
-                }
+                Verdict::Taken => taken.push((watched.pair.clone(), watched.current.clone())),
                 Verdict::Refused(fault) => {
                     self.metrics.certificate_loaded("refused");
-                    refuse(pair, &fault);
+                    refuse(&watched.pair, &fault);
                 }
             }
         }
-        if taken {
+        if !taken.is_empty() {
             self.publish();
+        }
+        // It is shown before anybody is told so.
+        for (pair, certificate) in taken {
+            self.metrics.certificate_loaded("taken");
+            let file = pair.cert_file.display();
+            tracing::info!(key = pair.key, %file, ?certificate, "certificate taken");
         }
     }
 
