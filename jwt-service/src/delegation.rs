@@ -280,17 +280,19 @@ impl Desk {
 
     /// Another process has the jobs, and does what is to be done for them.
     fn let_go(&mut self) {
-        error!(
-            jobs = self.jobs.len(),
-            "another process has taken the delegated leaves in Redis: this one lets go of them and takes \
-             no more; end the other and restart this one if it is to have them"
-        );
         self.elsewhere = true;
-        for (_, entry) in std::mem::take(&mut self.jobs) {
+        let jobs = std::mem::take(&mut self.jobs);
+        let count = jobs.len();
+        for (_, entry) in jobs {
             self.unlist(&entry);
             self.watch.leave_ended("elsewhere");
         }
         self.watch.leaves(0);
+        error!(
+            jobs = count,
+            "another process has taken the delegated leaves in Redis: this one lets go of them and takes \
+             no more; end the other and restart this one if it is to have them"
+        );
     }
 
     fn obey(&mut self, order: Order) {
