@@ -100,10 +100,13 @@ impl World {
 
 use Action::{Restart, Send};
 
+/// Of a leave that is restarted while a test waits; a fifth of it is left then, for a busy machine.
+const SHORT: Duration = Duration::from_secs(3);
+
 #[tokio::test]
 async fn who_is_in_the_call_already_is_found_without_any_message() {
     let world = World::new(None, |_| here("PA_1")).await;
-    world.register(Duration::from_millis(800)).await;
+    world.register(SHORT).await;
     // When it was handed over, and when she was found.
     assert_eq!(world.asked(2).await, [Restart, Restart]);
     // A message of somebody before her does not end it, hers does.
@@ -141,7 +144,7 @@ async fn messages_without_a_sid_mean_whoever_has_the_identity() {
 #[tokio::test]
 async fn who_went_on_elsewhere_keeps_his_leave() {
     let world = World::new(None, |_| broken()).await;
-    world.register(Duration::from_millis(800)).await;
+    world.register(SHORT).await;
     world.hear("PA_1", Step::Joined).await;
     assert_eq!(world.asked(2).await, [Restart, Restart]);
     world.hear("PA_1", Step::Moved).await;
