@@ -16,7 +16,7 @@ use client::{Client, UntrustedError};
 use folder::{Folder, Unkept};
 use instant_acme::{
     Account, AuthorizationStatus, ChallengeType, ExternalAccountKey, Identifier, NewAccount,
-    NewOrder, Order, OrderState, OrderStatus, RetryPolicy,
+    NewOrder, Order, OrderState, OrderStatus, Problem, RetryPolicy,
 };
 use schedule::Failures;
 use std::sync::Arc;
@@ -38,6 +38,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(3600);
 const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 /// That it makes none for who is unknown to it. (RFC 8555 §7.3.4)
 const UNBOUND: &str = "urn:ietf:params:acme:error:externalAccountRequired";
+/// What says nothing of the order itself. (RFC 8555 §6.7)
+const PASSING: [&str; 3] = [
+    "urn:ietf:params:acme:error:badNonce",
+    "urn:ietf:params:acme:error:rateLimited",
+    "urn:ietf:params:acme:error:serverInternal",
+];
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -287,8 +293,19 @@ async fn chain(order: &mut Order) -> Result<String, instant_acme::Error> {
     }
 }
 
+/// Is nothing to be had by asking for it again?
 fn is_final(error: &instant_acme::Error, state: &OrderState) -> bool {
-    matches!(error, instant_acme::Error::Api(_)) || state.status == OrderStatus::Invalid
+    match error {
+        _ if state.status == OrderStatus::Invalid => true,
+        instant_acme::Error::Api(problem) => !passes(problem),
+        _ => false,
+    }
+}
+
+/// Does the authority complain of this question alone, or of how it is itself just now?
+fn passes(problem: &Problem) -> bool {
+    let kind = problem.r#type.as_deref();
+    kind.is_some_and(|kind| PASSING.contains(&kind)) || problem.status.is_some_and(|s| s >= 500)
 }
 
 /// While it looks at hosts, what an authority refuses it refuses for what it has found.
@@ -320,4 +337,40 @@ async fn complaint(order: &mut Order) -> String {
         all.extend(problems.map(|problem| format!("{host}: {problem}")));
     }
     all.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(status: &str) -> OrderState {
+        let text = format!(
+            r#"{{"status": "{status}", "authorizations": [], "finalize": "https://a.example/finalize"}}"#
+        );
+        serde_json::from_str(&text).expect("an order")
+    }
+
+    fn problem(kind: &str, status: Option<u16>) -> instant_acme::Error {
+        instant_acme::Error::Api(Problem {
+            r#type: Some(format!("urn:ietf:params:acme:error:{kind}")),
+            detail: None,
+            status,
+            subproblems: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn a_complaint_that_passes_is_no_reason_to_give_up_what_may_be_issued() {
+        let processing = order("processing");
+        for kind in ["badNonce", "rateLimited", "serverInternal"] {
+            assert!(!is_final(&problem(kind, None), &processing), "{kind}");
+            assert!(is_final(&problem(kind, None), &order("invalid")), "{kind}");
+        }
+        assert!(!is_final(&problem("another", Some(503)), &processing));
+        assert!(is_final(&problem("unauthorized", Some(403)), &processing));
+        assert!(is_final(&problem("malformed", None), &order("valid")));
+        let unanswered = instant_acme::Error::Timeout(None);
+        assert!(!is_final(&unanswered, &processing));
+        assert!(is_final(&unanswered, &order("invalid")));
+    }
 }
