@@ -1,11 +1,11 @@
 //! `foci jwt`: the authorization service alone, in the place of lk-jwt-service.
 
 use serde_json::{Value, json};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr};
 use tests::alone::Alone;
 use tests::homeserver::{Homeserver, NAME, wanted};
 use tests::room_service::{RoomService, webhook};
-use tests::server::{Answer, Server};
+use tests::server::{Answer, Server, free_tcp_port};
 use tests::token::{Issued, KEY, SECRET, issued};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -111,9 +111,7 @@ async fn a_token_is_issued_once_the_room_is_made_on_the_sfu() {
 #[tokio::test]
 async fn an_sfu_that_is_away_is_told_to_the_client_and_why_to_the_log() {
     let homeserver = Homeserver::start(NAME).await;
-    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("ws://{}/x", free.local_addr().expect("bound"));
-    drop(free);
+    let url = format!("ws://127.0.0.1:{}/x", free_tcp_port());
     let service = started(&url, &homeserver, &[]).await;
     let body = request().to_string();
     let answer = service.ask("POST", "/get_token", "", &body).await;
@@ -227,9 +225,7 @@ async fn its_port_answers_what_lk_jwt_service_answers() {
 #[tokio::test]
 async fn its_metrics_are_where_the_server_has_them_if_that_is_wanted() {
     let homeserver = Homeserver::start(NAME).await;
-    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let metrics = free.local_addr().expect("bound");
-    drop(free);
+    let metrics = SocketAddr::from((Ipv4Addr::LOCALHOST, free_tcp_port()));
     let port = metrics.port().to_string();
     let wanted = [("LIVEKIT_PROMETHEUS_PORT", port.as_str())];
     let service = started("ws://127.0.0.1:9", &homeserver, &wanted).await;
