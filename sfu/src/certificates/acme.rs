@@ -284,10 +284,16 @@ async fn is_begun(order: &mut Order) -> bool {
 
 /// What was issued, asked for until it is there: an answer that is lost is no reason to order another one.
 async fn chain(order: &mut Order) -> Result<String, instant_acme::Error> {
+    let mut pause = ASK_EVERY;
     loop {
         let patience = RetryPolicy::new().timeout(ISSUED_WITHIN);
         match order.poll_certificate(&patience).await {
-            Err(error) if !is_final(&error, order.state()) => sleep(ASK_EVERY).await,
+            Err(error) if !is_final(&error, order.state()) => {
+                tracing::info!(%error, "what was ordered is not to be had yet");
+                sleep(pause).await;
+                // It may complain of just that.
+                pause = (pause * 2).min(ASK_EVERY * 8);
+            }
             ended => return ended,
         }
     }
