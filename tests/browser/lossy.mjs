@@ -10,7 +10,7 @@ import { run, serve, until } from './stage.mjs';
 const [url, ...path] = process.argv.slice(2);
 const wanted = path.join(' ');
 
-await run('lossy', 240, async (browser) => {
+await run('lossy', 270, async (browser) => {
   const stage = await serve();
   try {
     const cast = new Cast(url, `lossy-${Date.now()}`, stage);
@@ -35,7 +35,7 @@ await run('lossy', 240, async (browser) => {
       // Chromium may go by TCP for some seconds of its own accord, and come back: then it takes longer.
       for (const name of cast.names) {
         const done = async () => (await cast.ask(name, 'events')).includes('reconnected');
-        await until(`${name} has taken his session up again`, done, 60);
+        await until(`${name} has taken his session up again`, done, 90);
       }
     }
     await goBy(wanted, 30);

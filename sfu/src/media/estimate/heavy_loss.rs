@@ -15,6 +15,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 const PACKETS: i64 = 20;
 /// One packet of so many lost is much.
 const ONE_OF: i64 = 4;
+/// Who was away by another way for longer has no windows to go on with.
+const AWAY: Duration = Duration::from_secs(32);
 /// Of the last windows, as many as `windows` has bits, so many had much loss.
 const HEAVY: u32 = 20;
 
@@ -25,6 +27,8 @@ pub struct HeavyLoss {
     path: Option<Path>,
     /// Whether the window that is open is of that path.
     by_udp: bool,
+    /// When it was last left.
+    left: Option<Instant>,
     /// When the window began.
     since: Option<Instant>,
     crossed: Crossing,
@@ -46,6 +50,10 @@ impl HeavyLoss {
         }
         if by_udp != self.by_udp {
             self.by_udp = by_udp;
+            let away = self.left.replace(now).filter(|_| by_udp);
+            if away.is_some_and(|left| now.saturating_duration_since(left) > AWAY) {
+                self.windows = 0;
+            }
             self.since = None;
             self.crossed = Crossing::default();
         }
@@ -158,6 +166,28 @@ mod tests {
         // Seconds by TCP are good ones: of thirty-two no more than twelve may be.
         assert_eq!(told(away(19, 32), |_| 40, 42), [34]);
         assert_eq!(told(away(19, 33), |_| 40, 51), NEVER);
+    }
+
+    #[test]
+    fn who_comes_back_after_long_is_judged_anew_however_little_went_by_tcp() {
+        let (mut loss, start) = (HeavyLoss::default(), start());
+        let mut report = |carrier, sent, second| {
+            let crossing = Crossing { sent, lost: sent };
+            loss.handle_report(
+                path(carrier, 1),
+                crossing,
+                start + Duration::from_secs(second),
+            )
+        };
+        for second in 0..20 {
+            assert!(!report(UDP, 100, second));
+        }
+        assert!(!report(Carrier::Tcp(1), 1, 20));
+        assert!(!report(Carrier::Tcp(1), 1, 52));
+        for second in 53..73 {
+            assert!(!report(UDP, 100, second), "{second}");
+        }
+        assert!(report(UDP, 100, 73));
     }
 
     #[test]
