@@ -42,13 +42,13 @@ async function layers(cast, viewer, publisher) {
 
 /** Data reaches her, but neither a picture nor a sound nor a word. */
 async function eavesdrop(cast) {
-  // From the first question on it is metered.
-  for (const publisher of ['a', 'b']) await cast.ask('eve', 'loudness', publisher);
   await until('eve gets packets of every track', async () => {
     const got = await cast.ask('eve', 'received');
     return { ok: got.length === 6 && got.every(({ packets }) => packets > 20), got };
   });
   await cast.shot('eve', 'encrypted-eve');
+  // From the first question on it is metered.
+  for (const publisher of ['a', 'b']) await cast.ask('eve', 'loudness', publisher);
   await pause(1100);
   for (const publisher of ['a', 'b']) {
     const seen = await cast.ask('eve', 'look', `${publisher}-camera`);

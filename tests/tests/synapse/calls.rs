@@ -51,7 +51,7 @@ async fn a_delayed_leave_is_put_off_at_a_real_homeserver_and_sent_when_its_owner
     let mut began = BTreeSet::new();
     let mut tick = interval(Duration::from_millis(100));
     let put_off = async {
-        while began.len() < 4 {
+        while began.len() < 5 {
             tick.tick().await;
             let path = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events";
             let list = homeserver.call("GET", path, &token, &Value::Null).await;
