@@ -9,6 +9,7 @@ pub mod key_frames;
 pub mod layers;
 pub mod loss;
 pub mod order;
+pub mod outage;
 pub mod reception;
 
 pub mod upstream;

@@ -34,10 +34,14 @@ pub struct KeyFrameRequests {
     last: Option<Instant>,
     /// A key frame has begun since then.
     answered: bool,
-    /// How long one takes to come, measured.
-    round_trip: Duration,
+    /// How long one takes to come, where that was measured.
+    round_trip: Option<Duration>,
     /// When the throttle was last passed by.
     last_urgent: Option<Instant>,
+    /// The next request is one that was not answered.
+    repeats: bool,
+    /// When one was last repeated.
+    last_repeat: Option<Instant>,
     seed: Option<Seed>,
     sent: u64,
 }
@@ -52,8 +56,10 @@ impl KeyFrameRequests {
             urgent: false,
             last: None,
             answered: false,
-            round_trip: Duration::ZERO,
+            round_trip: None,
             last_urgent: None,
+            repeats: false,
+            last_repeat: None,
             seed: None,
             sent: 0,
         }
@@ -69,19 +75,29 @@ impl KeyFrameRequests {
 
     /// The way to the publisher and back takes so long.
     pub const fn handle_round_trip(&mut self, rtt: Duration) {
-        self.round_trip = rtt;
+        self.round_trip = Some(rtt);
     }
 
     /// Someone needs a key frame. An urgent wish passes the throttle by, once in its window; so does one
     /// that comes when the last request should have been answered, and was not.
     pub fn request(&mut self, urgent: bool, now: Instant) {
         self.wanted.get_or_insert(now);
-        let late = |last| now.saturating_duration_since(last) >= self.round_trip + ANSWERED_WITHIN;
-        let urgent = urgent || (!self.answered && self.last.is_some_and(late));
-        let free = self
-            .last_urgent
-            .is_none_or(|last| now.saturating_duration_since(last) >= self.throttle);
-        self.urgent |= urgent && free;
+        let since = |at| now.saturating_duration_since(at);
+        let free = |last: Option<Instant>| last.is_none_or(|at| since(at) >= self.throttle);
+        let late = |last, round_trip| since(last) >= round_trip + ANSWERED_WITHIN;
+        let is_late = self
+            .last
+            .zip(self.round_trip)
+            .is_some_and(|(last, round_trip)| !self.answered && late(last, round_trip));
+        self.repeats |= is_late && free(self.last_repeat);
+        self.urgent |= urgent && free(self.last_urgent);
+    }
+
+    /// The road was broken: what was asked for meanwhile was not heard.
+    pub const fn handle_outage(&mut self) {
+        self.last = None;
+        self.last_urgent = None;
+        self.last_repeat = None;
     }
 
     /// A key frame has begun: whoever waited has it.
@@ -94,6 +110,7 @@ impl KeyFrameRequests {
     pub const fn clear(&mut self) {
         self.wanted = None;
         self.urgent = false;
+        self.repeats = false;
         self.seed = None;
     }
 
@@ -102,7 +119,7 @@ impl KeyFrameRequests {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let seed = self.seed.map(|seed| seed.next);
         let wish = self.wanted.map(|wanted| match self.last {
-            Some(last) if !self.urgent => wanted.max(last + self.throttle),
+            Some(last) if !(self.urgent || self.repeats) => wanted.max(last + self.throttle),
             _ => wanted,
         });
         [seed, wish].into_iter().flatten().min()
@@ -122,14 +139,18 @@ impl KeyFrameRequests {
         let open = self
             .last
             .is_none_or(|last| now.saturating_duration_since(last) >= self.throttle);
-        if self.wanted.is_none() || !(open || self.urgent) {
+        if self.wanted.is_none() || !(open || self.urgent || self.repeats) {
             return false;
         }
-        if !open {
+        if !open && self.urgent {
             self.last_urgent = Some(now);
+        }
+        if !open && self.repeats {
+            self.last_repeat = Some(now);
         }
         self.wanted = None;
         self.urgent = false;
+        self.repeats = false;
         self.last = Some(now);
         self.answered = false;
         self.sent += 1;
@@ -228,6 +249,38 @@ mod tests {
         requests.handle_key_frame();
         requests.request(false, start + ms(500));
         assert_eq!(drain(&mut requests, start), [1000], "it was answered");
+    }
+
+    #[test]
+    fn nothing_is_repeated_where_no_round_trip_was_measured() {
+        let start = instant();
+        let mut requests = KeyFrameRequests::new(THROTTLE[1]);
+        requests.request(false, start);
+        assert!(requests.poll(start));
+        requests.request(false, start + ms(900));
+        assert_eq!(drain(&mut requests, start), [1000]);
+    }
+
+    #[test]
+    fn an_urgent_wish_passes_the_throttle_though_a_request_was_repeated() {
+        let start = instant();
+        let mut requests = KeyFrameRequests::new(THROTTLE[1]);
+        requests.handle_round_trip(ms(50));
+        for (millis, urgent) in [(0, false), (350, false), (700, true)] {
+            requests.request(urgent, start + ms(millis));
+            assert!(requests.poll(start + ms(millis)), "{millis}");
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_in_an_outage_holds_up_nothing_after_it() {
+        let start = instant();
+        let mut requests = KeyFrameRequests::new(THROTTLE[1]);
+        requests.request(false, start);
+        assert!(requests.poll(start));
+        requests.handle_outage();
+        requests.request(false, start + ms(10));
+        assert!(requests.poll(start + ms(10)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::media::ingest::history::{History, Limits};
 use crate::media::ingest::key_frames::KeyFrameRequests;
 use crate::media::ingest::loss::Losses;
 use crate::media::ingest::order::{Arrival, Frame, Order, Picture, Place, Rejected};
+use crate::media::ingest::outage::Outage;
 use crate::media::ingest::reception::{Reception, Window};
 use crate::media::packet::{CodecInfo, Crossing, Head, Packet, Span};
 use crate::rtp::h264;
@@ -26,11 +27,6 @@ use std::time::{Duration, Instant};
 
 /// A pause between packets of a stream that pads or films means that its road was broken.
 const PAUSE: Duration = Duration::from_millis(300);
-/// What was lost in a pause this long is of no use any more: senders keep about a second of it, it would
-/// hold up the key frame, and push it out of our history.
-const OUTAGE: Duration = Duration::from_secs(1);
-/// So many packets in a row, after a pause, are more than the end of a slow picture.
-const OUTAGE_PACKETS: u64 = 16;
 /// What was asked for while a road was broken was asked for within this: all tries take less.
 const LATELY: Duration = Duration::from_secs(2);
 
@@ -137,8 +133,7 @@ pub struct Upstream {
     /// When a packet came last, and when one last came after a long pause.
     heard: Option<Instant>,
     resumed: Option<Instant>,
-    /// When one last came after an outage.
-    returned: Option<Instant>,
+    outage: Outage,
     /// When media last came for a number that was thought to have carried nothing.
     mistaken: Option<Instant>,
     /// The payload type that came last.
@@ -172,7 +167,7 @@ impl Upstream {
             harmed: false,
             heard: None,
             resumed: None,
-            returned: None,
+            outage: Outage::default(),
             mistaken: None,
             payload_type: 0,
             unanswered: Vec::new(),
@@ -342,9 +337,8 @@ impl Upstream {
         if pause >= PAUSE {
             self.resumed = Some(now);
         }
-        if pause >= OUTAGE {
-            self.returned = Some(now);
-        }
+        let highest = self.reception.highest();
+        self.outage.handle_pause(pause, highest, now);
         self.heard = Some(now);
     }
 
@@ -365,9 +359,10 @@ impl Upstream {
         if let Some(settled) = settled.filter(|settled| settled.certain) {
             self.losses.handle_settled(settled.first, place.raw);
         } else if self.setup.nack && !self.muted {
-            let lately = |at: Instant| now.saturating_duration_since(at) < PAUSE;
-            if place.gap >= OUTAGE_PACKETS && self.returned.is_some_and(lately) {
+            // Live sound is not listened to later, and pictures go on with the next key frame.
+            if self.outage.handle_gap(place.gap, place.raw, now) {
                 self.losses.abandon(place.gap);
+                self.key_frames.handle_outage();
                 self.harm(now);
                 return;
             }
@@ -381,8 +376,10 @@ impl Upstream {
     /// Stores a packet that has its place.
     fn keep(&mut self, place: &Place, content: &Content<'_>, now: Instant) -> Option<Packet> {
         if content.key_frame {
-            self.harmed = false;
             self.losses.handle_key_frame(place.raw);
+        }
+        if content.key_frame && self.outage.is_over(place.raw) {
+            self.harmed = false;
             self.key_frames.handle_key_frame();
         } else if self.harmed {
             self.request_key_frame(false, now);
@@ -471,7 +468,8 @@ impl Upstream {
         let distrusted = |at: Instant| now.saturating_duration_since(at) < DISTRUST;
         let fills = !broken && self.order.pads() && !self.mistaken.is_some_and(distrusted);
         let unanswered = fills.then_some(&mut self.unanswered);
-        if let Some(rtt) = rtt {
+        // A screen's next picture may be a second away, and each key frame of it is large.
+        if let Some(rtt) = rtt.filter(|_| !self.setup.screen_share) {
             self.key_frames.handle_round_trip(rtt);
         }
         let given_up = self.losses.poll_nacks(rtt, now, out, unanswered);
