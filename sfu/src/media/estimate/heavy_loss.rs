@@ -1,8 +1,9 @@
 //! Does one direction of a connection lose much of what goes by it, and has done so for a while?
 //!
 //! Owns the last windows, of one path of UDP: on another one it begins anew, but not after some seconds by
-//! TCP, where clients go of their own accord, and come back. Never decides what follows. Called by the plane with what reports tell, those of the client of what it receives, and our own of
-//! what it sends. (LK: signalling §7.5, server ops §8.5)
+//! TCP, where clients go of their own accord, and come back. Never decides what follows. Called by the
+//! plane with what reports tell, those of the client of what it receives, and our own of what it sends.
+//! (LK: signalling §7.5, server ops §8.5)
 
 use crate::media::demux::Path;
 use crate::media::message::PathTransport;

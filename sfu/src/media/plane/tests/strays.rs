@@ -13,6 +13,14 @@ fn call() -> (World, usize, usize, TrackKey) {
     (world, publisher, watcher, track)
 }
 
+/// From here on this client is elsewhere, and sends what no key opens.
+fn send_rubbish(world: &mut World, who: usize) {
+    world.clients[who].path.remote = ([203, 0, 113, 1], 1).into();
+    let mut bytes = vec![0x80, 111, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1];
+    bytes.resize(200, 7);
+    world.send(who, vec![bytes]);
+}
+
 fn moves(world: &mut World) -> usize {
     let moved = |event: &&Event| matches!(event, Event::PathChanged { .. });
     world.take_events().iter().filter(moved).count()
@@ -145,10 +153,7 @@ fn who_was_heard_of_since_the_last_look_is_not_taken_for_moved() {
     let home = world.clients[publisher].path;
     world.advance(ms(200));
     // Somebody's rubbish makes everybody be looked at; then the publisher speaks where he is.
-    world.clients[watcher].path.remote = ([203, 0, 113, 1], 1).into();
-    let mut bytes = vec![0x80, 111, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1];
-    bytes.resize(200, 7);
-    world.send(watcher, vec![bytes]);
+    send_rubbish(&mut world, watcher);
     world.advance(ms(40));
     world.speak(publisher, 1);
     world.advance(ms(10));
@@ -173,10 +178,7 @@ fn a_report_finds_its_sender_though_others_are_looked_for_while_it_waits() {
     world.clients[watcher].path = away;
     // Rubbish has everybody looked at just before he has been silent for long.
     world.advance(ms(145));
-    world.clients[publisher].path.remote = ([203, 0, 113, 1], 1).into();
-    let mut bytes = vec![0x80, 111, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1];
-    bytes.resize(200, 7);
-    world.send(publisher, vec![bytes]);
+    send_rubbish(&mut world, publisher);
     world.advance(ms(65));
     assert_eq!(moves(&mut world), 1);
 }
