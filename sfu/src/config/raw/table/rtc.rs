@@ -185,8 +185,8 @@ pub(super) const KEYS: &[Key] = &[
         "rtc.pli_throttle.low_quality",
         Duration,
         "500ms",
-        "Least time between two key-frame requests for the lowest layer; one that nobody \
-         answers is repeated once within it.",
+        "Least time between two key-frame requests for the lowest layer; one that is \
+         not answered in time may be repeated once within it.",
     ),
     Key::built(
         "rtc.pli_throttle.mid_quality",
